@@ -1,0 +1,179 @@
+"""What every command has in common: Hydra around it, one clear line for a user's mistake, exit status 2.
+
+A command module says `main = command("train", run)`; `run` gets the checked settings and how it was called. Never imports torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fer.config import SCHEMAS, bad_value, check, conf_dir
+from fer.errors import FerError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a command was called: the line to repeat it, what was typed (`key=value`), and a sweep's folder for this job."""
+
+    line: str
+    overrides: tuple[str, ...]
+    sweep_dir: Path | None
+
+    def typed(self, prefix: str) -> list[str]:
+        """The overrides whose key is `prefix` or lies below it."""
+        return [o for o in self.overrides if o.lstrip("+").split("=")[0].split(".")[0] == prefix]
+
+
+def command(name: str, job: Callable[[Any, Call], float | None]) -> Callable[[], None]:
+    """Makes the `main` of `python -m fer.<name>` from its job."""
+
+    def main() -> None:
+        if {"-h", "--help"} & set(sys.argv[1:]):
+            from fer.help import print_help
+
+            print_help(name)
+            return
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own hints
+        try:
+            failed = _run(name, job)
+        except (FerError, HydraException, OmegaConfBaseException) as error:
+            failed = _one_line(error)
+        if failed is not None:
+            print(f"fer {name}: {failed}", file=sys.stderr)
+            sys.exit(2)
+
+    return main
+
+
+def _run(name: str, job: Callable[[Any, Call], float | None]) -> str | None:
+    """Composes and runs; returns the line of a refused single run (Hydra would print a second one if it saw the error)."""
+    refuse_bad_overrides(sys.argv[1:], SCHEMAS[name])
+    ConfigStore.instance().store(f"{name}_schema", node=SCHEMAS[name])
+    failure: list[str] = []
+
+    def task(composed: DictConfig) -> float | None:
+        try:
+            return job(settings(SCHEMAS[name], composed), _call(name))
+        except FerError as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise
+            failure.append(str(error))
+            return None
+
+    show_messages()
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)()
+    return failure[0] if failure else None
+
+
+def settings(schema: type, composed: DictConfig) -> Any:
+    """The composed configuration as a checked dataclass; a key that the schema lacks (typed with `+`, say) is refused."""
+    strict = OmegaConf.merge(OmegaConf.structured(schema), composed)
+    cfg = OmegaConf.to_object(strict)
+    check(cfg)
+    return cfg
+
+
+def _call(name: str) -> Call:
+    run = HydraConfig.get()
+    typed = tuple(run.overrides.task)
+    sweep_dir = Path(run.runtime.output_dir) if run.mode == RunMode.MULTIRUN else None
+    return Call(shlex.join(["python", "-m", f"fer.{name}", *typed]), typed, sweep_dir)
+
+
+def show_messages() -> None:
+    """Sends the program's own messages to the terminal, one plain line each."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("fer")
+    logger.handlers[:] = [handler]
+    logger.setLevel(logging.INFO)
+
+
+def refuse_bad_overrides(argv: list[str], schema: type) -> None:
+    """Looks at every typed key and value, each value of a sweep too, before anything is composed or imported.
+
+    Raises:
+        FerError: names the first key that the schema lacks (with the nearest one) or whose value it does not take.
+    """
+    typed = [a for a in argv if "=" in a and not a.startswith("-")]
+    for override in OverridesParser.create().parse_overrides(typed):
+        key = override.key_or_group
+        if key.split(".")[0].split("/")[0] == "hydra" or (conf_dir() / key).is_dir():
+            continue
+        known = dict(_keys(schema, ""))
+        if key not in known:
+            raise FerError(_unknown(key, list(known)))
+        if not override.is_delete():
+            for value in _values(override):
+                _check_value(schema, key, value, known[key])
+
+
+def _keys(schema: type, prefix: str) -> Iterator[tuple[str, Any]]:
+    for f in fields(schema):
+        if isinstance(f.default_factory, type) and is_dataclass(f.default_factory):
+            yield from _keys(f.default_factory, f"{prefix}{f.name}.")
+        else:
+            yield f"{prefix}{f.name}", f.metadata
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    group = f"{key.split('.')[0]}."
+    siblings = [k for k in known if k.startswith(group)] or [k for k in known if "." not in k]
+    return f"{key}: no such key{f'; did you mean {near[0]}?' if near else ''} (known: {', '.join(siblings)})"
+
+
+def _values(override: Override) -> Iterator[Any]:
+    if override.is_sweep_override():
+        yield from override.sweep_iterator() if override.is_choice_sweep() or override.is_range_sweep() else ()
+    else:
+        yield override.value()
+
+
+def _check_value(schema: type, key: str, value: Any, limits: Any) -> None:
+    if isinstance(value, str) and "${" in value:
+        return  # only composition can tell what it stands for
+    try:
+        cfg = OmegaConf.structured(schema)
+        OmegaConf.update(cfg, key, value)
+        problems = list(bad_value(OmegaConf.select(cfg, key), key, limits))
+    except OmegaConfBaseException as error:
+        raise FerError(f"{key}: {str(error).splitlines()[0]}") from error
+    if problems:
+        raise FerError(problems[0])
+
+
+def _one_line(error: Exception) -> str:
+    """The message of a Hydra or OmegaConf error without its hints, options joined with commas."""
+    lines = [
+        line.strip()
+        for line in str(error).splitlines()
+        if line.strip() and not line.startswith("To append to your config")
+    ]
+    head = [
+        line for line in lines if not line.startswith(("Config search path", "full_key", "object_type", "provider="))
+    ]
+    if "Available options" in str(error):
+        at = next(i for i, line in enumerate(head) if line.startswith("Available options"))
+        return f"{' '.join(head[:at])} {head[at]} {', '.join(head[at + 1 :])}"
+    return " ".join(head[:3])

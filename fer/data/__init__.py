@@ -1,0 +1,1 @@
+"""Folders and tables of faces in, batches of pixels and labels out."""

@@ -1,0 +1,181 @@
+"""A sample table in, its pixels out as one memory-mapped array: decoded, cropped and written once, then only read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import platformdirs
+
+from fer.data.faces import PIXELS_VERSION, Box, Crop, How, face_pixels, read_landmarks, stored_size
+from fer.data.images import BadImage, Pixels8, decode
+from fer.data.samples import BOX_COLUMNS
+from fer.data.store import MAX_BYTES, obtain
+
+HOW = ("landmarks", "box", "detector", "whole", "broken")
+CHUNK = 32
+"""Pictures in flight per thread: enough to keep all busy, few enough that memory stays flat."""
+
+Progress = Callable[[int, int], None]
+_Made = tuple[Pixels8, Box, How] | BadImage
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """The cached pixels of a sample table, row for row.
+
+    Pickles as the name of its folder: a data-loader worker maps the file again instead of receiving a copy.
+
+    Attributes:
+        folder: Where it lies.
+        array: [n, S, S, C] uint8, read-only, zeros where the picture is broken; S is `stored_size(image_size)`.
+        how: [n] text: where each face box came from (`fer.data.faces.How`), or `broken`.
+        boxes: [n, 4] x, y, w, h in pixels of the upright picture; NaN where it is broken.
+        problems: Row number -> why its picture could not be read.
+    """
+
+    folder: Path
+    array: Pixels8 = field(repr=False)
+    how: npt.NDArray[np.str_] = field(repr=False)
+    boxes: npt.NDArray[np.float64] = field(repr=False)
+    problems: dict[int, str] = field(repr=False)
+
+    def __reduce__(self) -> tuple[Callable[[Path], Pixels], tuple[Path]]:
+        return _load, (self.folder,)
+
+
+class _Row(NamedTuple):
+    path: str
+    landmarks: str | None
+    box: Box | None
+
+
+def default_cache_dir() -> Path:
+    """The user's cache folder by platform convention (`$XDG_CACHE_HOME/fer` on Linux)."""
+    return Path(platformdirs.user_cache_dir("fer", appauthor=False))
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on; on a shared machine fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def build_pixels(
+    table: pd.DataFrame,
+    *,
+    image_size: int,
+    crop: Crop,
+    color: bool,
+    cache_dir: Path,
+    jobs: int | None = None,
+    progress: Progress | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Pixels:
+    """The pixels of every row of `table`, from the cache, or made now and kept there.
+
+    Args:
+        table: A sample table (`fer.data.samples`): `path` and, where present, `landmarks` and `x y w h` are used.
+        image_size: Side of the network's input in pixels.
+        crop: `face` or `full`.
+        color: Three channels, else one of brightness.
+        cache_dir: Where caches live; see `fer.data.store`.
+        jobs: Threads that decode; None takes `usable_cores()`.
+        progress: Called with (rows done, rows) while pixels are made, not when they are found.
+        max_bytes: Bound of everything under `cache_dir`.
+
+    Raises:
+        FerError: `cache_dir` can't be written, or its disk is full.
+    """
+    rows = _rows(table)
+    side = stored_size(image_size)
+    shape = (len(rows), side, side, 3 if color else 1)
+    make = partial(_pixels_of, image_size=image_size, crop=crop, color=color)
+
+    def fill(folder: Path) -> None:
+        _write(folder, shape, _in_order(rows, make, jobs or usable_cores()), progress)
+
+    folder = cache_dir.absolute() / "pixels" / _key(rows, image_size, crop, color)
+    return obtain(folder, _load, fill, math.prod(shape), max_bytes)
+
+
+def _rows(table: pd.DataFrame) -> list[_Row]:
+    n = len(table)
+    landmarks = table["landmarks"] if "landmarks" in table else [None] * n
+    files = [None if pd.isna(path) else str(path) for path in landmarks]
+    boxes: list[Box | None] = [None] * n
+    if set(BOX_COLUMNS) <= set(table.columns):
+        numbers = table[list(BOX_COLUMNS)].to_numpy(dtype=np.float64, na_value=np.nan)
+        boxes = [Box(*box.tolist()) if np.isfinite(box).all() else None for box in numbers]
+    return [_Row(str(p), file, box) for p, file, box in zip(table["path"], files, boxes, strict=True)]
+
+
+def _key(rows: list[_Row], image_size: int, crop: Crop, color: bool) -> str:
+    digest = hashlib.sha256(repr((PIXELS_VERSION, image_size, crop, color)).encode())
+    for row in rows:
+        digest.update(repr((row, _stamp(row.path), _stamp(row.landmarks))).encode())
+    return digest.hexdigest()
+
+
+def _stamp(file: str | None) -> tuple[int, int] | None:
+    try:
+        status = os.stat(file) if file else None
+    except OSError:
+        return None
+    return status and (status.st_size, status.st_mtime_ns)
+
+
+def _pixels_of(row: _Row, *, image_size: int, crop: Crop, color: bool) -> _Made:
+    try:
+        image = decode(Path(row.path))
+    except BadImage as error:
+        return error
+    landmarks = read_landmarks(Path(row.landmarks)) if row.landmarks else None
+    return face_pixels(image, image_size, crop, color, landmarks, row.box)
+
+
+def _in_order(rows: list[_Row], make: Callable[[_Row], _Made], jobs: int) -> Iterator[_Made]:
+    with ThreadPoolExecutor(jobs) as pool:
+        for start in range(0, len(rows), CHUNK * jobs):
+            yield from pool.map(make, rows[start : start + CHUNK * jobs])
+
+
+def _write(folder: Path, shape: tuple[int, ...], pictures: Iterator[_Made], progress: Progress | None) -> None:
+    n = shape[0]
+    how = np.full(n, HOW.index("broken"), np.uint8)
+    boxes = np.full((n, 4), np.nan)
+    problems: dict[int, str] = {}
+    # Appended, not assigned through a writable map: on a full disk that is an error, not a killed process.
+    with open(folder / "pixels.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for row, made in enumerate(pictures):
+            if isinstance(made, BadImage):
+                problems[row] = str(made)
+                file.write(bytes(math.prod(shape[1:])))
+            else:
+                pixels, boxes[row], source = made
+                how[row] = HOW.index(source)
+                file.write(pixels.tobytes())
+            if progress:
+                progress(row + 1, n)
+    np.save(folder / "how.npy", how, allow_pickle=False)
+    np.save(folder / "boxes.npy", boxes, allow_pickle=False)
+    (folder / "problems.json").write_text(json.dumps(problems), encoding="utf-8")
+
+
+def _load(folder: Path) -> Pixels:
+    problems = json.loads((folder / "problems.json").read_text(encoding="utf-8"))
+    array = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+    how = np.load(folder / "how.npy", allow_pickle=False)
+    boxes = np.load(folder / "boxes.npy", allow_pickle=False)
+    return Pixels(folder, array, np.array(HOW)[how], boxes, {int(row): reason for row, reason in problems.items()})

@@ -1,0 +1,216 @@
+"""Table reader: any csv or tsv with a path and a subject per image in, a sample table out. No image is opened.
+
+| taken | from the first column that is named (upper and lower case alike) |
+| --- | --- |
+| path | `path`, `filepath`, `file_path`, `file`, `filename`, `image`, `image_path`, `img` |
+| subject | what `data.subject` says; by default also `subject_id`, `person`, `person_id`, `participant`, `identity` |
+| emotion | `emotion`, `high_level_emotion`, `expression`, `label` |
+| AUs | each of `AU1`, `AU01`, `au12`, ... (0, 1 or empty), beside it `AU1_intensity` (0 to 5 or empty; 0 = no grade) |
+| optional | `sequence`; `frame` or `image_index`; `x`, `y`, `w`, `h` (all four); `landmarks` |
+
+An empty label (also `NA`, `NaN`, `None`, `null`) is a missing one. A value that is not allowed ends the reading with
+its line, because a table that is wrong in one place is wrong in more. Rows without any label and rows whose file can't
+be had are left out and stand in `Samples.skipped`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from fer.data.samples import BOX_COLUMNS, NOT_FOUND, Samples, Skipped, checked
+from fer.data.table_file import TableFile
+from fer.errors import FerError
+from fer.labels import BASIC, HIGH_LEVEL, NEUTRAL, au_number, canonical_emotion
+
+log = logging.getLogger(__name__)
+
+PATH_COLUMNS = ("path", "filepath", "file_path", "file", "filename", "image", "image_path", "img")
+SUBJECT_COLUMNS = ("subject", "subject_id", "person", "person_id", "participant", "identity")
+EMOTION_COLUMNS = ("emotion", "high_level_emotion", "expression", "label")
+FRAME_COLUMNS = ("frame", "image_index")
+
+OUTSIDE_ROOT = "path that leads out of data.root"
+NO_LABEL = "row with neither AU nor emotion label"
+NO_LANDMARKS = "landmark file not found"
+UNKNOWN_AU = "column of an AU that FACS does not have"
+
+_AU = re.compile(r"(AU\d+)(_intensity)?", re.IGNORECASE)
+
+
+def read(table: Path, root: Path | None, subject: str, frames: str = "peak") -> Samples:
+    """Reads a table of labelled images; each of its rows is a sample.
+
+    Args:
+        table: a csv or tsv file in UTF-8 with a header line and `,`, `;` or tab between its columns.
+        root: the folder that relative paths start from (None: the folder of `table`). When given, no path may lead out
+            of it; links inside it are followed.
+        subject: name of the column that says who is on the image; `path` declares that no person is on two images.
+        frames: has no effect on a table beyond a warning where it is not `peak`.
+
+    Raises:
+        FerError: a table or root that can't be read, no path, subject or label column, a value that is not allowed, an
+            image in two rows, or no image to be found.
+    """
+    if frames != "peak":
+        log.warning("data.frames=%s has no effect on a table: every row of %s is a sample as it is", frames, table)
+    table, root = table.expanduser(), root and root.expanduser()
+    if root is not None and not root.is_dir():
+        raise FerError(f"data.root: {root} {'is not a folder' if root.exists() else 'does not exist'}")
+    file, skipped = TableFile.read(table), Skipped()
+    places = _places(file)
+    samples = pd.concat([_labels(file, skipped), _optional(file)], axis=1)
+    samples = samples.assign(subject=_subjects(file, subject, places))
+    samples = _labelled(file, samples, skipped)
+    samples = samples.assign(path=_existing(file, places[samples.index], root, skipped)).dropna(subset=["path"])
+    _no_image_twice(file, samples["path"])
+    if landmarks := file.find("landmarks"):
+        samples["landmarks"] = _landmarks(file.text(landmarks)[samples.index], table, root, skipped)
+    return Samples(checked(samples, str(table)), skipped)
+
+
+def _places(file: TableFile) -> pd.Series[str]:
+    column = file.find(*PATH_COLUMNS)
+    if column is None:
+        raise FerError(f"{file.path}: no column with the path of the image; name it one of {', '.join(PATH_COLUMNS)}")
+    return file.filled(column)
+
+
+def _subjects(file: TableFile, name: str, places: pd.Series[str]) -> pd.Series[str]:
+    if name == "path":
+        log.warning(
+            "data.subject=path: every image of %s counts as a person of its own; if one is on two, splits leak",
+            file.path,
+        )
+        return places
+    known = [c for c in map(file.find, SUBJECT_COLUMNS) if c]
+    column = file.find(name)
+    if column is None and name == SUBJECT_COLUMNS[0] and len(known) == 1:
+        column = known[0]
+    if column is None:
+        raise FerError(
+            f"{file.path}: no column `{name}` that says who is on each image, so that one person could be in training and "
+            f"test; set data.subject=COLUMN (there are {', '.join(file.cells.columns[:30])}), "
+            "or data.subject=path if nobody is on two images"
+        )
+    return file.filled(column)
+
+
+def _labels(file: TableFile, skipped: Skipped) -> pd.DataFrame:
+    """`emotion`, `AU<n>` and `AU<n>_intensity` as far as the file has them."""
+    labels: dict[str, pd.Series] = {}
+    if emotion := file.find(*EMOTION_COLUMNS):
+        labels["emotion"] = _emotions(file, emotion)
+    for column in file.cells.columns:
+        match = _AU.fullmatch(column)
+        unit = au_number(match[1]) if match else None
+        if match and unit is None:
+            skipped.add(UNKNOWN_AU, column)
+        elif match:
+            name = f"AU{unit}{'_intensity' if match[2] else ''}"
+            if name in labels:
+                raise FerError(f"{file.path}: two columns for {name}")
+            labels[name] = _intensities(file, column) if match[2] else _occurrences(file, column)
+    lonely = [name for name in labels if name.endswith("_intensity") and name.removesuffix("_intensity") not in labels]
+    if lonely:
+        raise FerError(
+            f"{file.path}: {lonely[0]} needs the column {lonely[0].removesuffix('_intensity')} (0 or 1) beside it"
+        )
+    if not labels:
+        raise FerError(f"{file.path}: no label column; name them emotion, AU1, AU2, AU4, ...")
+    return pd.DataFrame(labels)
+
+
+def _emotions(file: TableFile, column: str) -> pd.Series[str]:
+    words = file.labels(column)
+    names = {word: canonical_emotion(word) for word in words.dropna().unique()}
+    allowed = f"{', '.join((*BASIC, NEUTRAL, *HIGH_LEVEL[:2]))} or empty"
+    file.refuse(column, words.notna() & words.map(names).isna(), allowed)
+    return words.map(names)
+
+
+def _occurrences(file: TableFile, column: str) -> pd.Series[float]:
+    numbers = file.numbers(column, "0, 1 or empty")
+    graded = "0, 1 or empty; these look like intensities: put them in a column AU<n>_intensity"
+    file.refuse(column, numbers.isin(range(2, 6)), graded)
+    file.refuse(column, numbers.notna() & ~numbers.isin((0, 1)), "0, 1 or empty")
+    return numbers
+
+
+def _intensities(file: TableFile, column: str) -> pd.Series[int]:
+    numbers = file.numbers(column, "0 to 5 or empty")
+    file.refuse(column, numbers.notna() & ~numbers.isin(range(6)), "the whole numbers 0 to 5 or empty")
+    return numbers.where(numbers > 0).astype("Int8")
+
+
+def _optional(file: TableFile) -> pd.DataFrame:
+    """`sequence`, `frame` and the face box `x y w h`, as far as the file has them."""
+    found: dict[str, pd.Series] = {}
+    if sequence := file.find("sequence"):
+        found["sequence"] = file.text(sequence)
+    if frame := file.find(*FRAME_COLUMNS):
+        found["frame"] = file.numbers(frame, "a whole number or empty")
+        file.refuse(frame, found["frame"] % 1 > 0, "a whole number or empty")
+    box = {name: column for name in BOX_COLUMNS if (column := file.find(name))}
+    if len(box) == len(BOX_COLUMNS):
+        sides = pd.DataFrame(
+            {name: file.numbers(column, "a number of pixels or empty") for name, column in box.items()}
+        )
+        halves = sides.isna().any(axis=1) & sides.notna().any(axis=1)
+        file.refuse(box["x"], halves, "a face box with all of x, y, w, h or none")
+        for side in ("w", "h"):
+            file.refuse(box[side], sides[side] <= 0, "a number of pixels above 0 or empty")
+        found.update({str(name): sides[name] for name in sides})
+    return pd.DataFrame(found, index=file.cells.index)
+
+
+def _labelled(file: TableFile, samples: pd.DataFrame, skipped: Skipped) -> pd.DataFrame:
+    """The rows with at least one label."""
+    columns = [c for c in samples.columns if c == "emotion" or au_number(c)]
+    has_label = samples[columns].notna().any(axis=1)
+    for line in samples.index[~has_label]:
+        skipped.add(NO_LABEL, f"line {line}")
+    if not has_label.any():
+        raise FerError(f"{file.path}: no row has a label (columns {', '.join(columns)})")
+    return samples[has_label]
+
+
+def _resolved(place: str, table: Path, root: Path | None) -> str | None:
+    """The absolute path of a file, or None where it would lie outside a given root."""
+    base = os.path.abspath(root or table.parent)
+    path = os.path.normpath(os.path.join(base, place))
+    return path if root is None or os.path.commonpath([base, path]) == base else None
+
+
+def _existing(file: TableFile, places: pd.Series[str], root: Path | None, skipped: Skipped) -> pd.Series[str]:
+    """Absolute paths; missing where there is no such file or it may not be read."""
+    paths = places.map(lambda place: _resolved(place, file.path, root))
+    exists = paths.map(os.path.isfile, na_action="ignore").eq(True)
+    for line in places.index[~exists]:
+        skipped.add(OUTSIDE_ROOT if pd.isna(paths[line]) else NOT_FOUND, places[line])
+    if not exists.any():
+        first = paths.iloc[0]
+        why = f"{places.iloc[0]} leads out of data.root" if pd.isna(first) else f"{first} does not exist"
+        raise FerError(
+            f"{file.path}: none of its {len(places)} images can be had: {why}; set data.root to where the paths start"
+        )
+    return paths.where(exists)
+
+
+def _no_image_twice(file: TableFile, paths: pd.Series[str]) -> None:
+    again = paths[paths.duplicated()]
+    if len(again):
+        first = paths.index[paths == again.iloc[0]][0]
+        raise FerError(f"{file.path}, line {again.index[0]}: the image of line {first} again: {again.iloc[0]}")
+
+
+def _landmarks(places: pd.Series[str], table: Path, root: Path | None, skipped: Skipped) -> pd.Series[str]:
+    paths = places.map(lambda place: _resolved(place, table, root), na_action="ignore")
+    exists = paths.map(os.path.isfile, na_action="ignore").eq(True)
+    for line in places.index[places.notna() & ~exists]:
+        skipped.add(NO_LANDMARKS, places[line])
+    return paths.where(exists)

@@ -1,0 +1,205 @@
+"""Batches for Lightning, exact from the start: the same pictures in the same order for any number of workers, and after any resume.
+
+A batch is a dictionary: `image` [N, 3, H, W] float in [0, 1] (on the device; uint8 [N, C, S, S] until then), `au` [N, A] int64 and
+`emotion` [N] int64 with -1 for a missing label, `index` [N] the row of the split's table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from fer.config import AugmentConfig, DataConfig
+from fer.data.augment import augmented_view, centre_view, changes_anything, epoch_draws, epoch_order
+from fer.data.cache import Pixels, Progress
+from fer.data.prepare import Prepared, chosen_aus, prepare, present_emotions
+from fer.labels import MISSING_TARGET
+
+Batch = dict[str, Tensor]
+EpochIndex = tuple[int, int]
+
+
+class EpochBatches(Sampler[list[EpochIndex]]):
+    """Batches of (epoch, index), equal in size to within one picture; the order of an epoch is a function of (seed, epoch) alone.
+
+    Args:
+        seed: of the shuffled order; None keeps the order of the table.
+    """
+
+    def __init__(self, n_images: int, batch_size: int, seed: int | None) -> None:
+        self.n_images, self.seed = n_images, seed
+        self.n_batches = -(-n_images // batch_size)
+        self.epoch, self.first_batch = 0, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.n_batches
+
+    def __iter__(self) -> Iterator[list[EpochIndex]]:
+        order = np.arange(self.n_images) if self.seed is None else epoch_order(self.seed, self.epoch, self.n_images)
+        first, self.first_batch = self.first_batch, 0
+        for batch in np.array_split(order, self.n_batches)[first:]:
+            yield [(self.epoch, int(index)) for index in batch]
+
+
+class Faces(Dataset[Batch]):
+    """The pictures of one split, fetched a batch at a time from the cached pixels.
+
+    Args:
+        table: rows of `fer.data.prepare.Prepared.table`.
+        seed: of the augmentation; None fetches no draws, for the plain view.
+    """
+
+    def __init__(
+        self, table: pd.DataFrame, pixels: Pixels, aus: list[int], emotions: tuple[str, ...], seed: int | None
+    ) -> None:
+        self.pixels, self.seed = pixels, seed
+        self.rows = table["pixel"].to_numpy(copy=True)
+        self.au = au_targets(table, aus)
+        self.emotion = emotion_targets(table, emotions)
+        self._draws: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, places: list[EpochIndex]) -> Batch:
+        epoch, index = places[0][0], np.array([index for _, index in places])
+        stored = np.asarray(self.pixels.array[self.rows[index]])  # [N, S, S, C]
+        batch = {
+            "image": torch.from_numpy(stored).permute(0, 3, 1, 2),
+            "au": self.au[index],
+            "emotion": self.emotion[index],
+            "index": torch.from_numpy(index),
+        }
+        return batch if self.seed is None else {**batch, "draws": self._draws_of(epoch, index)}
+
+    def _draws_of(self, epoch: int, index: np.ndarray) -> Tensor:
+        if self._draws is None or self._draws[0] != epoch:
+            assert self.seed is not None
+            self._draws = epoch, epoch_draws(self.seed, epoch, len(self))
+        return torch.from_numpy(self._draws[1][index])
+
+
+def au_targets(table: pd.DataFrame, aus: list[int]) -> Tensor:
+    """[N, A] int64: 1 present, 0 absent, -1 missing (a unit that the table lacks is missing everywhere)."""
+    units = table.reindex(columns=[f"AU{au}" for au in aus])
+    return torch.from_numpy(
+        units.to_numpy(dtype=np.float64, na_value=MISSING_TARGET).astype(np.int64).reshape(len(table), len(aus))
+    )
+
+
+def emotion_targets(table: pd.DataFrame, emotions: tuple[str, ...]) -> Tensor:
+    """[N] int64: the place of the emotion in `emotions`, -1 missing."""
+    return torch.from_numpy(pd.Categorical(table["emotion"], categories=list(emotions)).codes.astype(np.int64))
+
+
+class ResumableLoader(DataLoader[Batch]):
+    """A loader that starts, once, where an interrupted epoch stopped: Lightning saves and restores its state."""
+
+    batches_done: Callable[[], int] = staticmethod(lambda: 0)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"batches_done": self.batches_done()}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        assert isinstance(self.batch_sampler, EpochBatches)
+        self.batch_sampler.first_batch = state["batches_done"]
+
+
+class FaceData(lightning.LightningDataModule):
+    """Reads, splits by person, caches, augments. Call `setup` before the model is built: the heads depend on the labels.
+
+    Attributes (after `setup`):
+        prepared: the tables and pixels.
+        aus, emotions: what the heads say, in tensor order.
+        predicted: the splits that `predict_dataloader` gives, in order.
+    """
+
+    prepared: Prepared
+    aus: list[int]
+    emotions: tuple[str, ...]
+    predicted: list[str]
+
+    def __init__(
+        self, cfg: DataConfig, augment: AugmentConfig, seed: int, cache_dir: Path, progress: Progress | None = None
+    ) -> None:
+        super().__init__()
+        self.cfg, self.augment, self.seed, self.cache_dir, self.progress = cfg, augment, seed, cache_dir, progress
+
+    def setup(self, stage: str | None = None) -> None:
+        """Idempotent, as Lightning calls it again for each of its stages.
+
+        Raises:
+            FerError: see `fer.data.prepare.prepare`.
+        """
+        if hasattr(self, "prepared"):
+            return
+        self.prepared = prepare(self.cfg, self.cache_dir, progress=self.progress)
+        train = self.prepared.part("train")
+        self.aus = chosen_aus(train, self.cfg.aus, self.cfg.min_au_count)
+        self.emotions = present_emotions(train, self.cfg.emotions)
+
+    def label_counts(self) -> tuple[Tensor, Tensor]:
+        """Of the training split: [A, 2] absent and present labels per unit, [E] pictures per emotion."""
+        train = self.prepared.part("train")
+        au, emotion = au_targets(train, self.aus), emotion_targets(train, self.emotions)
+        n_emotion = torch.bincount(emotion[emotion != MISSING_TARGET], minlength=len(self.emotions))
+        return torch.stack(((au == 0).sum(0), (au == 1).sum(0)), 1).float(), n_emotion.float()
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        loader = self.loader("train", shuffled=True)
+        assert isinstance(loader, ResumableLoader) and isinstance(loader.batch_sampler, EpochBatches)
+        if self.trainer is not None:
+            fit = self.trainer.fit_loop
+            # On resume Lightning (2.5.3 to 2.6, #21938) sets the epoch only after workers have prefetched with the old one
+            loader.batch_sampler.set_epoch(fit.epoch_progress.current.processed)
+            loader.batches_done = lambda: _batches_done(fit.epoch_loop.batch_progress)
+        return loader
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self.loader("val")
+
+    def predict_dataloader(self) -> list[DataLoader[Batch]]:
+        return [self.loader(part) for part in self.predicted]
+
+    def loader(self, part: str, *, shuffled: bool = False) -> DataLoader[Batch]:
+        """A split's batches: every picture once, in the order of the table; `shuffled` and augmented for training."""
+        seed = self.seed if shuffled else None
+        draws = seed if changes_anything(self.augment) else None
+        faces = Faces(self.prepared.part(part), self.prepared.pixels, self.aus, self.emotions, draws)
+        return ResumableLoader(
+            faces,
+            batch_sampler=EpochBatches(len(faces), self.cfg.batch_size, seed),
+            num_workers=self.cfg.workers,
+            collate_fn=_as_it_is,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.cfg.workers > 0,
+            generator=torch.Generator(),  # so that a loader takes nothing from the stream that dropout draws from
+        )
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Stored pixels to the network's input, on the device."""
+        draws = batch.pop("draws", None)
+        images, size = batch["image"], self.cfg.image_size
+        view = centre_view(images, size) if draws is None else augmented_view(images, draws, self.augment, size)
+        return {**batch, "image": view}
+
+
+def _batches_done(progress: Any) -> int:
+    """Batches of the current epoch that are behind us; 0 once it is complete and the next one starts from its beginning."""
+    return 0 if progress.is_last_batch else int(progress.current.processed)
+
+
+def _as_it_is(batch: Batch) -> Batch:
+    return batch

@@ -1,0 +1,164 @@
+"""From settings to a data set that is ready to train on or to judge: read, split by person, decoded, its labels chosen."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from fer.config import DataConfig
+from fer.data import splits
+from fer.data.cache import Pixels, Progress, build_pixels
+from fer.data.readers import read_samples
+from fer.data.samples import BROKEN, Skipped, au_columns, fingerprint
+from fer.errors import FerError
+from fer.labels import EMOTION_SETS, au_number, emotion_in_set
+
+log = logging.getLogger(__name__)
+
+UNLABELLED = "image without a label for either head"
+OTHER_CLASS = "emotion without a place in data.emotions"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A data set with everything decided.
+
+    Attributes:
+        table: a sample table; `emotion` holds classes of `data.emotions`; beside the reader's columns `split` (if split) and `pixel`,
+            the row of the picture in `pixels`.
+        split: subject, split; None if the data was not split.
+        pixels: the cached pixels.
+        skipped: what was left out, and why.
+        n_read: pictures that the reader found, left-out ones among them.
+        fingerprint: of the labels and file names, before anything was left out here.
+    """
+
+    table: pd.DataFrame
+    split: pd.DataFrame | None
+    pixels: Pixels
+    skipped: Skipped
+    n_read: int
+    fingerprint: str
+
+    def part(self, name: str) -> pd.DataFrame:
+        """The rows of `train`, `val` or `test`, or of `all`."""
+        return self.table if name == "all" else self.table[self.table["split"] == name].reset_index(drop=True)
+
+    def crops(self) -> dict[str, int]:
+        """How the faces were found: `landmarks`, `box`, `detector`, `whole` -> number of pictures."""
+        return dict(Counter(self.pixels.how[self.table["pixel"]].tolist()).most_common())
+
+
+def prepare(cfg: DataConfig, cache_dir: Path, *, split: bool = True, progress: Progress | None = None) -> Prepared:
+    """Reads, splits, decodes. Everything that can be wrong with the data is found here, the cheap things first.
+
+    Args:
+        split: whether to split by person; foreign data is judged as a whole.
+        progress: called with (pictures done, pictures) while they are decoded for the first time.
+
+    Raises:
+        FerError: the data can't be read, has no usable label, too few people or too many broken pictures.
+    """
+    samples = read_samples(cfg, cache_dir)
+    table, skipped = samples.table, samples.skipped
+    n_read = len(table) + skipped.n_images
+    chosen = _with_classes(table, cfg.emotions, skipped)
+    if not _labelled(chosen).any():
+        raise FerError(
+            f"no picture has an AU label or an emotion of data.emotions={cfg.emotions}: there is nothing to learn or to judge"
+        )
+    people = _split(table, cfg) if split else None
+    pixels = build_pixels(
+        table, image_size=cfg.image_size, crop=cfg.crop, color=cfg.color, cache_dir=cache_dir, progress=progress
+    )
+    kept = chosen.assign(pixel=np.arange(len(chosen)))
+    kept = _without_broken(kept, pixels, skipped)
+    _check_skipped(skipped, n_read, cfg.max_skipped)
+    kept = _without_unlabelled(kept, skipped)
+    if people is not None:
+        kept = kept.merge(people, on="subject")
+        splits.assert_disjoint(kept)
+    skipped.report()
+    return Prepared(kept.reset_index(drop=True), people, pixels, skipped, n_read, fingerprint(table))
+
+
+def _with_classes(table: pd.DataFrame, emotions: str, skipped: Skipped) -> pd.DataFrame:
+    """The table with `emotion` as classes of the emotion head; what has no place there becomes missing, and is counted."""
+    classes = (
+        table["emotion"].map(lambda e: pd.NA if pd.isna(e) else emotion_in_set(e, emotions) or pd.NA).astype("string")
+    )
+    for path, emotion in table.loc[table["emotion"].notna() & classes.isna(), ["path", "emotion"]].itertuples(
+        index=False
+    ):
+        skipped.add(OTHER_CLASS, f"{emotion}: {path}")
+    return table.assign(emotion=classes)
+
+
+def _labelled(table: pd.DataFrame) -> pd.Series:
+    return table[[*au_columns(table), "emotion"]].notna().any(axis="columns")
+
+
+def _split(table: pd.DataFrame, cfg: DataConfig) -> pd.DataFrame:
+    if cfg.folds:
+        return splits.split_folds(table, cfg.folds, cfg.fold, cfg.val_fraction, cfg.split_seed)
+    return splits.split_subjects(table, cfg.val_fraction, cfg.test_fraction, cfg.split_seed)
+
+
+def _without_broken(table: pd.DataFrame, pixels: Pixels, skipped: Skipped) -> pd.DataFrame:
+    for reason in pixels.problems.values():
+        skipped.add(BROKEN, reason)
+    return table[~table["pixel"].isin(list(pixels.problems))]
+
+
+def _check_skipped(skipped: Skipped, n_read: int, most: float) -> None:
+    if skipped.n_images > most * n_read:
+        worst = max(skipped.image_items(), key=lambda pair: len(pair[1]))
+        raise FerError(
+            f"{skipped.n_images} of {n_read} pictures can't be used, more than data.max_skipped={most:g} allows; "
+            f"{len(worst[1])} x {worst[0]}, e.g. {worst[1][0]}"
+        )
+
+
+def _without_unlabelled(table: pd.DataFrame, skipped: Skipped) -> pd.DataFrame:
+    labelled = _labelled(table)
+    for path in table.loc[~labelled, "path"]:
+        skipped.add(UNLABELLED, path)
+    return table[labelled]
+
+
+def chosen_aus(train: pd.DataFrame, aus: str | list[int], least: int) -> list[int]:
+    """The units of the AU head, ascending: those asked for, or all with at least `least` positives in the training split.
+
+    Raises:
+        FerError: a unit that was asked for is not coded in the data, or never occurs in the training split.
+    """
+    counts = {au_number(c) or 0: int((train[c] == 1).sum()) for c in au_columns(train)}
+    if isinstance(aus, str):
+        return sorted(au for au, n in counts.items() if n >= least)
+    absent = [f"AU{au}" for au in aus if not counts.get(au)]
+    if absent:
+        coded = ", ".join(f"AU{au} ({n})" for au, n in sorted(counts.items())) or "none"
+        raise FerError(
+            f"data.aus: {', '.join(absent)} never occurs in the training split; coded there (positives): {coded}"
+        )
+    return sorted(aus)
+
+
+def present_emotions(train: pd.DataFrame, emotions: str) -> tuple[str, ...]:
+    """The classes of the emotion head: all of `data.emotions`, or none if the training split has no emotion label."""
+    if train["emotion"].isna().all():
+        return ()
+    classes = EMOTION_SETS[emotions]
+    absent = sorted(set(classes) - set(train["emotion"].dropna()))
+    if absent:
+        log.warning(
+            "data.emotions=%s: the training split has no picture of %s; it can't be learned",
+            emotions,
+            ", ".join(absent),
+        )
+    return classes

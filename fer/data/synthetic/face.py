@@ -1,0 +1,215 @@
+"""The average head: a grid of material points, wrapped round a head in millimetres.
+
+In: a level of detail. Out: a `Grid`: where every point sits on the mean head (`base`), its material coordinates
+(`x`, `y`: frontal millimetres that expressions, features and textures are written in), and the two cuts (eyes, lips).
+
+Axes: x to the right of the picture, y up, z towards the camera; the origin lies at eye height on the axis of the head.
+Sizes follow adult averages (Farkas, Anthropometry of the Head and Face, 1994).
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import PchipInterpolator
+
+Array = NDArray[np.float32]
+
+EYE_X, EYE_INNER, EYE_OUTER, EYE_Y = 31.5, 17.0, 46.0, -4.0
+LIP_Y, LIP_CORNER = -73.0, 25.5
+DETAILS = {"full": (240, 200), "small": (124, 104)}
+"""Level of detail -> grid rows and columns: about 1 mm and 2 mm between points on the face."""
+
+# Sections of the head: material y, real y, half width, depth of the midline, depth of the widest place.
+_SECTIONS = np.array(
+    [
+        (118, 114, 4, 6, 0),
+        (114, 112, 30, 36, 0),
+        (108, 108, 45, 53, 0),
+        (96, 97, 58, 70, 0),
+        (78, 78, 67.5, 84, 0),
+        (58, 58, 72.5, 92, 0),
+        (38, 38, 74.5, 96, 0),
+        (20, 20, 74.5, 97.5, 2),
+        (0, 0, 73, 94, 5),
+        (-20, -20, 71, 93, 8),
+        (-40, -40, 68, 91, 10),
+        (-58, -58, 63.5, 90, 13),
+        (-73, -73, 59, 89, 16),
+        (-88, -88, 53, 87, 22),
+        (-100, -100, 46, 86, 30),
+        (-110, -110, 37, 84, 42),
+        (-118, -118, 26, 77, 52),
+        (-125, -121.5, 24, 60, 46),
+        (-134, -122, 30, 42, 30),
+        (-142, -119, 34, 28, 18),
+    ],
+    dtype=np.float64,
+)
+_SPACING = ((118, 3.4), (60, 2.4), (34, 1.4), (12, 0.95), (-14, 0.95), (-30, 1.3), (-42, 1.0), (-86, 1.0), (-100, 1.5), (-142, 2.5))
+_THETA_MAX = np.deg2rad(108.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Material points of the mean head, [rows, columns]; row 0 is the crown, column 0 the left of the picture."""
+
+    x: Array
+    """Material x in mm, [R, C]."""
+    y: Array
+    """Material y in mm, [R, C]."""
+    theta: Array
+    """Angle round the head in radians, [R, C]: 0 in front, positive to the right of the picture."""
+    base: Array
+    """Mean head in mm, [R, C, 3]."""
+    eye_row: int
+    """Last row above the cut between the lids; the row after it lies on the same line, below the cut."""
+    lip_row: int
+    """The same for the cut between the lips."""
+    row_y: Array
+    """Material y per row, [R]."""
+
+    def locate(self, x: float, y: float, below_cut: bool = False) -> tuple[float, float]:
+        """Material coordinates -> fractional (row, column); on a cut, the row above it unless `below_cut`."""
+        cuts = [row for row in (self.eye_row, self.lip_row) if abs(float(self.row_y[row]) - y) < 1e-3]
+        row = float(cuts[0] + below_cut) if cuts else float(np.interp(-y, -self.row_y, np.arange(len(self.row_y))))
+        line = self.x[round(row)]
+        return row, float(np.interp(x, line, np.arange(len(line))))
+
+    @property
+    def lower_lip(self) -> NDArray[np.bool_]:
+        """Rows below the cut between the lips, [R, 1]."""
+        return (np.arange(len(self.row_y)) > self.lip_row)[:, None]
+
+    @property
+    def lower_lid(self) -> NDArray[np.bool_]:
+        """Rows below the cut between the lids, [R, 1]."""
+        return (np.arange(len(self.row_y)) > self.eye_row)[:, None]
+
+
+def bump(grid: Grid, x: float, y: float, sx: float, sy: float) -> Array:
+    """A Gaussian hill at (x, y) and at its mirror place, 1 at the top, [R, C]."""
+    fall_y = np.exp(-0.5 * ((grid.y - y) / sy) ** 2)
+    hill = np.exp(-0.5 * ((np.abs(grid.x) - x) / sx) ** 2) if x else np.exp(-0.5 * (grid.x / sx) ** 2)
+    return (hill * fall_y).astype(np.float32)
+
+
+def ramp(value: NDArray[np.floating], low: float, high: float) -> Array:
+    """Smooth step: 0 at `low`, 1 at `high` (which may be the smaller one)."""
+    t = np.clip((value - low) / (high - low), 0.0, 1.0)
+    return (t * t * (3.0 - 2.0 * t)).astype(np.float32)
+
+
+def arch(t: NDArray[np.floating], power: float) -> Array:
+    """0 at t = 0 and 1, 1 half-way; a smaller power is flatter on top."""
+    return (np.clip(np.sin(np.pi * np.clip(t, 0.0, 1.0)), 0.0, 1.0) ** power).astype(np.float32)
+
+
+def upper_border(x: NDArray[np.floating]) -> Array:
+    """Height of the red of the upper lip above the lip line at |x| (mm)."""
+    t = np.clip(np.abs(x) / LIP_CORNER, 0.0, 1.0)
+    bow = 1.0 - 0.2 * np.exp(-0.5 * (x / 2.6) ** 2) + 0.06 * np.exp(-0.5 * ((np.abs(x) - 6.0) / 3.0) ** 2)
+    return (6.8 * (1.0 - t**1.5) * bow).astype(np.float32)
+
+
+def lower_border(x: NDArray[np.floating]) -> Array:
+    """Depth of the red of the lower lip below the lip line at |x| (mm)."""
+    t = np.clip(np.abs(x) / (LIP_CORNER - 1.5), 0.0, 1.0)
+    return (8.6 * (1.0 - t**2.3)).astype(np.float32)
+
+
+@cache
+def grid(detail: str) -> Grid:
+    """The mean head at a level of `DETAILS`; built once a process."""
+    n_rows, n_columns = DETAILS[detail]
+    rows, eye_row, lip_row = _rows(n_rows)
+    t = np.linspace(-1.0, 1.0, n_columns)
+    theta = np.broadcast_to(_THETA_MAX * (0.7 * t + 0.3 * t**3), (len(rows), n_columns))
+    real_y, width, front, middle = PchipInterpolator(_SECTIONS[::-1, 0], _SECTIONS[::-1, 1:])(rows).T[:, :, None]
+    side = np.maximum(np.abs(theta) - np.pi / 2, 0.0)
+    x = width * (np.sin(theta) * (side == 0) + np.sign(theta) * (1.0 + 0.9 * side) * (side > 0))
+    y = np.broadcast_to(rows[:, None], x.shape)
+    depth = np.where(side == 0, (1.0 - np.abs(np.sin(theta)) ** 2.35).clip(0) ** (1 / 2.35), np.cos(theta) * 1.05)
+    base = np.stack([width * np.sin(theta), real_y + 0 * theta, middle + (front - middle) * depth], -1)
+    as_array = [np.ascontiguousarray(a, dtype=np.float32) for a in (x, y, theta, base, rows)]
+    bare = Grid(*as_array[:4], eye_row, lip_row, as_array[4])
+    bare.base[...] += _features(bare)
+    return bare
+
+
+def _rows(n_rows: int) -> tuple[NDArray[np.float64], int, int]:
+    """Material y of the rows, denser where the face is finer, with both cuts as doubled rows; and the rows of the cuts."""
+    y_knots, spacing = np.array(_SPACING, dtype=np.float64).T
+    fine = np.linspace(118.0, -142.0, 4000)
+    density = 1.0 / np.interp(-fine, -y_knots, spacing)
+    count = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    count *= (n_rows - 3) / count[-1]
+    at_eye, at_lip = np.interp([-EYE_Y, -LIP_Y], -fine, count)
+    edges = [0, round(at_eye), round(at_lip), n_rows - 3]
+    places = [0.0, at_eye, at_lip, count[-1]]
+    parts = [np.linspace(places[i], places[i + 1], edges[i + 1] - edges[i] + 1) for i in range(3)]
+    rows = np.interp(np.concatenate(parts), count, fine)
+    eye_row, lip_row = edges[1], edges[2] + 1
+    rows[eye_row : eye_row + 2], rows[lip_row : lip_row + 2] = EYE_Y, LIP_Y
+    return rows, eye_row, lip_row
+
+
+def _features(g: Grid) -> Array:
+    """What makes an egg a face: sockets, brow ridge, nose, cheeks, lips, chin, ears; displacement in mm, [R, C, 3]."""
+    move = np.zeros((*g.x.shape, 3), dtype=np.float32)
+    z = (
+        -9.5 * bump(g, 31, -2, 14, 10)  # sockets
+        - 4.0 * bump(g, 19, -2, 5, 8)
+        + 4.5 * bump(g, 26, 16, 17, 6)  # brow ridge
+        + 2.5 * bump(g, 0, 15, 9, 7)
+        - 3.0 * bump(g, 0, 1, 9, 6)
+        + 5.0 * bump(g, 46, -26, 13, 10)  # cheekbones
+        + 4.0 * bump(g, 33, -37, 12, 10)
+        - 2.5 * bump(g, 47, -62, 10, 14)
+        - 1.6 * bump(g, 27, -17, 9, 3.5)
+        - 3.0 * bump(g, 68, 20, 9, 16)
+        + 5.5 * bump(g, 0, -70, 24, 17)  # dental arch
+        - 4.5 * bump(g, 0, -89, 17, 5)
+        + 7.0 * bump(g, 0, -107, 14, 9)  # chin
+        - 1.6 * bump(g, 26, -62, 4.5, 10)
+    )
+    z += _nose(g) + _lips(g)
+    move[..., 2] = z * ramp(np.cos(g.theta), 0.05, 0.45)
+    move[..., 1] += -2.5 * bump(g, 0, -46, 8, 5) + 1.5 * bump(g, 13, -48, 6, 4)
+    ear = _ear(g)
+    move[..., 0] += np.sign(g.x) * 13.0 * ear
+    move[..., 2] += -9.0 * ear
+    return move
+
+
+def _nose(g: Grid) -> Array:
+    along = ramp(g.y, 6, -42)
+    under = ramp(g.y, -54.5, -46.5)
+    half = 5.0 + 4.0 * along
+    ridge = (3.0 + 19.0 * along**1.15) * np.exp(-np.abs(g.x / half) ** 2.4 * 0.55) * ramp(g.y, 10, -2) * under
+    wings = 9.5 * bump(g, 13.0, -47, 4.2, 4.6) * ramp(g.y, -54.5, -49)
+    side = 4.5 * bump(g, 9, -30, 7, 13) * under
+    nostril = -3.5 * bump(g, 6.8, -51.5, 2.6, 1.8)
+    philtrum = 0.9 * bump(g, 4.8, -61, 1.8, 6) - 1.2 * bump(g, 0, -60, 2.2, 6)
+    crease = -1.8 * bump(g, 18.5, -47, 1.8, 6)
+    total: Array = ridge + wings + side + nostril + philtrum + crease + 2.5 * bump(g, 0, -43, 6, 5) * under
+    return total
+
+
+def _lips(g: Grid) -> Array:
+    across = np.clip(1.0 - (g.x / 28.0) ** 2, 0.0, 1.0) ** 0.8
+    up, down = np.maximum(upper_border(g.x), 1.0), np.maximum(lower_border(g.x), 1.0)
+    t = np.where(g.lower_lip, (LIP_Y - g.y) / down, (g.y - LIP_Y) / up)
+    roll = np.where(t < 1.0, np.sqrt(np.clip(1.0 - (t - 0.72) ** 2 / 0.6, 0, 1)), np.exp(-((t - 1.0) * 1.7)) * 0.93)
+    total: Array = (across * roll * np.where(g.lower_lip, 4.6, 4.0) - 1.6 * bump(g, 26.5, -73.5, 3.0, 3.0)).astype(np.float32)
+    return total
+
+
+def _ear(g: Grid) -> Array:
+    """1 on the rim of the ear, less in its bowl, 0 off the ear."""
+    angle = np.abs(g.theta) - np.deg2rad(93.0)
+    radius = np.sqrt(((g.y + 17.0 + 40 * angle) / 29.0) ** 2 + (angle / np.deg2rad(11.0)) ** 2)
+    whole = ramp(radius, 1.0, 0.8)
+    total: Array = whole * (1.0 - 0.35 * ramp(radius, 0.75, 0.35))
+    return total

@@ -1,0 +1,146 @@
+"""Everything round the face: background, neck and shirt, long hair behind the head, lashes and glasses.
+
+In: a linear picture [H, W, n] to paint into, a person, a `View`. Out: the picture, changed in place.
+"""
+
+from functools import cache
+
+import cv2
+import numpy as np
+
+from fer.data.synthetic.face import EYE_INNER, EYE_OUTER, EYE_Y, LIP_CORNER, LIP_Y, Array, ramp
+from fer.data.synthetic.head import Head, cut_edges
+from fer.data.synthetic.identity import Identity
+from fer.data.synthetic.raster import splat
+from fer.data.synthetic.shading import light_up
+from fer.data.synthetic.texture import GREY, noise
+from fer.data.synthetic.view import View
+
+_NECK_SHARE = 0.35
+"""How much of the turn of the head the neck follows."""
+
+
+def tint(color: Array, channels: int) -> Array:
+    """RGB on the last axis as `channels` values: itself, or its grey."""
+    return color if channels == 3 else (color @ GREY)[..., None]
+
+
+def backdrop(view: View, channels: int) -> Array:
+    """A blurred wall with a gradient and blotches, [H, W, n]."""
+    rng = np.random.default_rng(view.seed)
+    level, slope, blotch = view.background
+    small = level + slope * np.linspace(-0.5, 0.5, 8)[None, :] * level + blotch * level * rng.standard_normal((6, 8))
+    wall = cv2.resize(np.clip(small, 0.01, 1).astype(np.float32), view.size[::-1], interpolation=cv2.INTER_CUBIC)
+    hue = np.random.default_rng(int(level * 1e6)).uniform(0.85, 1.1, 3).astype(np.float32) if channels == 3 else np.ones(1, np.float32)
+    return np.ascontiguousarray(wall[..., None] * hue)
+
+
+@cache
+def _body() -> tuple[Array, Array, Array]:
+    """Neck, shoulders and chest: points [R, C, 3], material y and angle [R, C]."""
+    knots = np.array([(-70, 46, 40), (-120, 50, 46), (-150, 54, 50), (-168, 68, 56), (-182, 110, 62), (-198, 170, 70), (-230, 205, 85), (-420, 215, 100)])
+    y = np.concatenate([np.linspace(-70, -235, 56), np.linspace(-250, -420, 12)])
+    width, depth = (np.interp(-y, -knots[:, 0], knots[:, k])[:, None] for k in (1, 2))
+    theta = np.linspace(-1.75, 1.75, 72)[None]
+    points = np.stack([width * np.sin(theta), y[:, None] + 0 * theta, -22 + depth * np.cos(theta)], -1)
+    smooth = cv2.GaussianBlur(points.astype(np.float32), (0, 0), 1.6)
+    return smooth, np.broadcast_to(y[:, None], smooth.shape[:2]).astype(np.float32), np.broadcast_to(theta, smooth.shape[:2]).astype(np.float32)
+
+
+def paint_body(canvas: Array, person: Identity, view: View) -> None:
+    """Neck and shirt."""
+    points, y, theta = _body()
+    collar = -150 - 22 * np.cos(theta) * (0.4 + person.oil)
+    cloth = ramp(y - collar, 1.5, -1.5)[..., None]
+    folds = 1 + 0.12 * noise(np.random.default_rng(person.texture_seed + 1), (y.shape[0], y.shape[1]), (12, 6))
+    skin = np.asarray(person.skin, dtype=np.float32) * 0.92
+    color = skin * (1 - cloth) + np.asarray(person.shirt, dtype=np.float32) * folds[..., None] * cloth
+    under_chin = 0.42 + 0.58 * ramp(y, -128, -165)
+    _draw(canvas, points, color, view, under_chin, _NECK_SHARE)
+
+
+@cache
+def _mane() -> tuple[Array, Array]:
+    """A half cylinder of hair behind the head, to be scaled: points [R, C, 3] with y from 0 (top) to -1, and angle."""
+    theta = np.linspace(-1.9, 1.9, 90, dtype=np.float32)
+    y = np.linspace(0, -1, 60, dtype=np.float32)
+    t, s = np.meshgrid(theta, y)
+    half = np.sqrt(np.clip(1 - (1 - np.clip(-s * 4.0, 0, 1)) ** 2, 0.05, 1))
+    return np.stack([half * np.sin(t), s, half * np.cos(t)], -1), t
+
+
+def paint_mane(canvas: Array, head: Head, view: View) -> None:
+    """Hair that hangs behind the head, for the long styles."""
+    person = head.identity
+    drop = {"bob": 95.0 + 6 * person.hair_volume, "long": 300.0}.get(person.hair)
+    if drop is None:
+        return
+    shape, theta = _mane()
+    rng = np.random.default_rng(person.texture_seed + 2)
+    size = (theta.shape[0], theta.shape[1])
+    wide = 76.0 + 1.3 * person.hair_volume + 4.5 * person.shape[0]
+    points = shape * np.array([wide, drop + 95, 34.0], dtype=np.float32) + np.array([0, 95, -30], dtype=np.float32)
+    points[..., 0] *= 1 + 0.02 * noise(rng, size, (15, 10))
+    points[-1, :, 1] += 5 * rng.standard_normal(size[1], dtype=np.float32)
+    strands = np.clip(1 + 0.3 * noise(rng, size, (40, 1.0)) + 0.2 * noise(rng, size, (40, 4)), 0.3, 2)
+    color = np.asarray(person.hair_color, dtype=np.float32) * strands[..., None]
+    _draw(canvas, points, color, view, np.full(size, 0.7, dtype=np.float32), 0.8)
+
+
+def _draw(canvas: Array, points: Array, color: Array, view: View, open_sky: Array, share: float) -> None:
+    """Draws a plain grid, lit, into the picture."""
+    hits = splat(view.project(points, share), view.size)
+    if hits is None:
+        return
+    posed = view.rotate(points, share)
+    normal = np.cross(np.gradient(posed, axis=0), np.gradient(posed, axis=1)).astype(np.float32)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-6
+    light = light_up(normal, view, open_sky)[..., :1]
+    seen = hits.look_up(np.ascontiguousarray(tint(color * light, canvas.shape[2])), points.shape[:2])
+    canvas[hits.window][hits.mask] = seen.reshape(*hits.mask.shape, -1)[hits.mask]
+
+
+def paint_lines(canvas: Array, head: Head, points: Array, view: View) -> None:
+    """Lashes, and the dark line between closed lips."""
+    mask = np.zeros(view.size, dtype=np.uint8)
+    for side in (-1, 1):
+        corner = (-EYE_OUTER, -EYE_INNER) if side < 0 else (EYE_INNER, EYE_OUTER)
+        upper = view.project(cut_edges(points, head.detail, corner, EYE_Y)[0])[:, :2]
+        _stroke(mask, upper, 1.1 * view.scale, 170)
+    lips = view.project(cut_edges(points, head.detail, (-LIP_CORNER, LIP_CORNER), LIP_Y)[0])[:, :2]
+    _stroke(mask, lips, 0.9 * view.scale, 110)
+    canvas *= 1 - mask[..., None].astype(np.float32) / 255
+
+
+def paint_glasses(canvas: Array, head: Head, points: Array, view: View) -> None:
+    """Frames in front of the eyes, a bridge and the sides; the lenses mirror a little light."""
+    if head.identity.glasses is None:
+        return
+    half_w, half_h, dark = head.identity.glasses
+    turn = np.linspace(0, 2 * np.pi, 40)
+    squircle = np.stack([np.sign(np.cos(turn)) * np.abs(np.cos(turn)) ** 0.7, np.sign(np.sin(turn)) * np.abs(np.sin(turn)) ** 0.7], 1)
+    mask, lens = np.zeros(view.size, dtype=np.uint8), np.zeros(view.size, dtype=np.uint8)
+    front = float(points[..., 2][np.abs(points[..., 1] - 8) < 4].max()) + 3.0
+    for eye, side in zip(head.eyes, (-1, 1), strict=True):
+        ring = np.concatenate([eye[:2] + np.array([side * 1.5, -2]) + squircle * [half_w, half_h], np.full((40, 1), front)], 1)
+        ring[:, 2] -= 0.0035 * (ring[:, 0] - 0.3 * eye[0]) ** 2
+        at = view.project(ring.astype(np.float32))[:, :2]
+        cv2.fillPoly(lens, np.round(at * 16).astype(np.int32)[None], 255, cv2.LINE_AA, 4)
+        _stroke(mask, at, 2.4 * view.scale, 255)
+        ear = np.array([[eye[0] + side * (half_w + 1), 4, front - 12], [side * 78, 4, 8]], dtype=np.float32)
+        _stroke(mask, view.project(ear)[:, :2], 2.2 * view.scale, 255)
+    inner = [eye[0] + side * (1.5 - half_w) for eye, side in zip(head.eyes, (-1, 1), strict=True)]
+    bridge = np.array([[inner[0], 2, front - 1], [0, 5, front + 1], [inner[1], 2, front - 1]], dtype=np.float32)
+    _stroke(mask, view.project(bridge)[:, :2], 2.2 * view.scale, 255)
+    glare = lens[..., None].astype(np.float32) / 255 * 0.02
+    cover = mask[..., None].astype(np.float32) / 255 * dark
+    canvas[...] = (canvas + glare) * (1 - cover) + cover * 0.03
+
+
+def _stroke(mask: Array, line: Array, width: float, strength: int) -> None:
+    """An antialiased line; one thinner than a pixel is drawn fainter instead."""
+    thick = max(round(width), 1)
+    value = round(strength * min(width / thick, 1.0))
+    layer = np.zeros_like(mask)
+    cv2.polylines(layer, np.round(line * 16).astype(np.int32)[None], False, value, thick, cv2.LINE_AA, 4)
+    np.maximum(mask, layer, out=mask)

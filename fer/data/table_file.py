@@ -1,0 +1,92 @@
+"""A csv or tsv file as text cells with line numbers, and the checks that turn its columns into values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from fer.errors import FerError
+
+MISSING_WORDS = ("", "na", "n/a", "nan", "none", "null", "<na>")
+
+
+@dataclass
+class TableFile:
+    """The cells of a file as stripped text (empty = `""`), indexed by line number, under the names of its header."""
+
+    path: Path
+    cells: pd.DataFrame
+
+    @classmethod
+    def read(cls, path: Path) -> TableFile:
+        """Reads a UTF-8 file (byte order mark or not) with a header line, which tells `,`, `;` and tab apart.
+
+        Raises:
+            FerError: no such file, not text, lines of unequal length, a column name twice, no rows.
+        """
+        try:
+            with path.open(encoding="utf-8-sig") as file:
+                header = file.readline()
+            separator = max(",", ";", "\t", key=header.count)
+            raw = pd.read_csv(
+                path,
+                sep=separator,
+                header=None,
+                dtype=str,
+                keep_default_na=False,
+                skip_blank_lines=False,
+                encoding="utf-8-sig",
+            )
+        except OSError as error:
+            raise FerError(f"data.table: {path} can't be read: {error.strerror}") from error
+        except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+            raise FerError(f"data.table: {path} is not a csv file in UTF-8: {' '.join(str(error).split())}") from error
+        return cls(path, _with_header(path, raw.fillna("").apply(lambda column: column.str.strip())))
+
+    def find(self, *names: str) -> str | None:
+        """The column that bears the first of `names` that is there, whatever its case."""
+        columns = {column.lower(): column for column in self.cells.columns}
+        return next((columns[name.lower()] for name in names if name.lower() in columns), None)
+
+    def text(self, column: str) -> pd.Series[str]:
+        """The column as text, empty cells missing."""
+        return self.cells[column].where(self.cells[column] != "")
+
+    def filled(self, column: str) -> pd.Series[str]:
+        """The column as text; an empty cell is an error."""
+        self.refuse(column, self.cells[column] == "", "any text")
+        return self.cells[column]
+
+    def labels(self, column: str) -> pd.Series[str]:
+        """The column as text, missing where it is empty or says so in words."""
+        return self.cells[column].where(~self.cells[column].str.lower().isin(MISSING_WORDS))
+
+    def numbers(self, column: str, allowed: str) -> pd.Series[float]:
+        """The column as `Float64`, missing as in `labels`; other text is an error that says what is `allowed`."""
+        texts = self.labels(column)
+        numbers = pd.to_numeric(texts, errors="coerce").astype("Float64")
+        self.refuse(column, texts.notna() & numbers.isna(), allowed)
+        return numbers
+
+    def refuse(self, column: str, wrong: pd.Series[bool], allowed: str) -> None:
+        """Raises a FerError for the first line that is `wrong` (a missing value is not)."""
+        lines = wrong.index[wrong.fillna(False).astype(bool)]
+        if len(lines):
+            value = self.cells.at[lines[0], column]
+            more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+            raise FerError(f"{self.path}, line {lines[0]}{more}: column {column} is {value!r}; allowed: {allowed}")
+
+
+def _with_header(path: Path, raw: pd.DataFrame) -> pd.DataFrame:
+    names = raw.iloc[0].tolist()
+    lowered = [name.lower() for name in names if name]
+    twice = next((name for name in lowered if lowered.count(name) > 1), None)
+    if twice:
+        raise FerError(f"data.table: {path} has two columns named {twice}")
+    cells = raw.iloc[1:].set_axis(raw.index[1:] + 1, axis="index").set_axis(names, axis="columns")
+    cells = cells.loc[(cells != "").any(axis=1), [name for name in names if name]]
+    if cells.empty:
+        raise FerError(f"data.table: {path} has no rows below its header")
+    return cells

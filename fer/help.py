@@ -1,0 +1,56 @@
+"""The text of `--help`: what a command does and every key with its value, meaning and limits."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from fer.config import SCHEMAS, conf_dir
+
+
+def print_help(name: str) -> None:
+    """Prints the help of `python -m fer.<name>` with the values that the command would use."""
+    ConfigStore.instance().store(f"{name}_schema", node=SCHEMAS[name])
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        values = compose(name)
+    print(
+        f"{_purpose(name)}\n\nusage: python -m fer.{name} [key=value ...]      several values, a run each: -m key=a,b\n"
+    )
+    for group in sorted(p for p in conf_dir().iterdir() if p.is_dir() and p.name in values):
+        print(f"  {group.name}={'|'.join(sorted(f.stem for f in group.glob('*.yaml')))}")
+    if name == "train":
+        experiments = sorted(f.stem for f in (conf_dir() / "experiment").glob("*.yaml"))
+        print(f"  experiment={'|'.join(experiments)}")
+    print()
+    _print_keys(SCHEMAS[name], values, "")
+
+
+def _purpose(name: str) -> str:
+    """The module's docstring, read without importing it: help must not wait for torch."""
+    spec = importlib.util.find_spec(f"fer.{name}")
+    assert spec is not None and spec.origin is not None
+    with open(spec.origin, encoding="utf-8") as source:
+        return source.read().split('"""')[1].strip()
+
+
+def _print_keys(schema: type, values: Any, prefix: str) -> None:
+    for f in dataclasses.fields(schema):
+        key = f"{prefix}{f.name}"
+        if isinstance(f.default_factory, type) and dataclasses.is_dataclass(f.default_factory):
+            print()
+            _print_keys(f.default_factory, values, f"{key}.")
+            continue
+        value = OmegaConf.select(values, key)
+        print(f"  {key}={'null' if value is None else value}{_limits(f.metadata)}\n      {f.metadata['help']}")
+
+
+def _limits(limits: Any) -> str:
+    if isinstance(limits["choices"], tuple) and limits["choices"]:
+        return f"  ({'|'.join(limits['choices'])})"
+    words = [f"{word} {limits[word]:g}" for word in ("least", "above", "most", "below") if limits[word] is not None]
+    return f"  ({', '.join(words)})" if words else ""

@@ -1,0 +1,195 @@
+"""What happens around the epochs: checkpoints, a line per epoch, a progress bar with the time left, and a stop that can be resumed."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from fer.config import TrainerConfig
+
+log = logging.getLogger(__name__)
+
+EPOCH_LINE = {
+    "train/loss": "train loss",
+    "val/loss": "val loss",
+    "val/au_f1": "AU F1",
+    "val/au_ap": "AP",
+    "val/emotion_accuracy": "emotion acc",
+    "val/emotion_f1": "F1",
+    "val/score": "score",
+}
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM was answered: `last.ckpt` is written and the run can be resumed."""
+
+
+def make_callbacks(cfg: TrainerConfig, run_dir: Path, show_progress: bool) -> list[Callback]:
+    """The callbacks of a training run."""
+    mode = "min" if cfg.monitor == "val/loss" else "max"
+    folder = run_dir / "checkpoints"
+    callbacks: list[Callback] = [
+        EarlyStopping(cfg.monitor, mode=mode, patience=cfg.patience, check_finite=True),
+        LearningRateMonitor("epoch"),
+        EpochLog(run_dir / "curves.csv"),
+        StopSafely(folder / "last.ckpt"),
+        ModelCheckpoint(folder, "best", monitor=cfg.monitor, mode=mode, enable_version_counter=False),
+        # one of its own, as save_last follows the best: it is refreshed only when that is (Lightning 2.6)
+        ModelCheckpoint(folder, "last", monitor=None, enable_version_counter=False, save_on_train_epoch_end=True),
+    ]
+    return [*callbacks, ProgressBar()] if show_progress else callbacks
+
+
+class EpochLog(Callback):
+    """One line per epoch to the log and one row to `curves.csv`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Drops rows of epochs that a resumed run will repeat."""
+        self.rows = [row for row in _read_rows(self.path) if int(row["epoch"]) < trainer.current_epoch]
+        self.started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        values = {
+            k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith(("val/au_f1_each", "lr-"))
+        }
+        values |= {
+            f"lr/{group['name']}": group["lr"]
+            for group in trainer.optimizers[0].param_groups
+            if "no_decay" not in group["name"]
+        }
+        self.rows.append({"epoch": trainer.current_epoch, **{k: f"{v:.6g}" for k, v in sorted(values.items())}})
+        _write_rows(self.path, self.rows)
+        log.info(
+            "epoch %d of %s: %s (%.0f s)",
+            trainer.current_epoch + 1,
+            trainer.max_epochs,
+            epoch_line(values),
+            time.monotonic() - self.started,
+        )
+
+
+def epoch_line(values: Mapping[str, float]) -> str:
+    """`train loss 0.612  val loss 0.702  AU F1 0.443 ...` of the values that there are."""
+    return "  ".join(f"{short} {values[name]:.3f}" for name, short in EPOCH_LINE.items() if name in values)
+
+
+def _read_rows(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+class StopSafely(Callback):
+    """Ctrl-C and SIGTERM end training after the current step, with everything saved; a second one ends it at once.
+
+    Stopping in the middle of a step, as an exception would, could save weights of which only half have been updated.
+    """
+
+    def __init__(self, last: Path) -> None:
+        self.last, self.asked = last, False
+        self.handlers: dict[signal.Signals, Any] = {}
+
+    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self.handlers[number] = signal.signal(number, self._ask)
+            except ValueError:  # not in the main thread: then nobody sends signals here
+                return
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+        log.warning("stopping after this step (again: at once, back to the end of the last epoch)")
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if self.asked:  # last.ckpt was written at the end of the epoch
+            raise Interrupted
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.asked and not trainer.is_last_batch:
+            trainer.save_checkpoint(self.last)
+            raise Interrupted
+
+    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+        self.handlers.clear()
+
+
+class ProgressBar(Callback):
+    """One bar for the whole run: epochs done, time left if no early stop comes, and the last validation scores."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        assert trainer.max_epochs is not None
+        n_batches = int(trainer.num_training_batches)
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn(), TextColumn("at most"),
+            TimeRemainingColumn(), TextColumn("left  {task.fields[scores]}"),
+        )  # fmt: skip
+        done = trainer.current_epoch * n_batches
+        self.task = self.bar.add_task("training", total=trainer.max_epochs * n_batches, completed=done, scores="")
+        self.bar.start()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self.bar.update(self.task, advance=1, description=f"epoch {trainer.current_epoch + 1}")
+
+    def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            shown = {
+                k: float(v)
+                for k, v in trainer.callback_metrics.items()
+                if k in ("val/loss", "val/au_f1", "val/emotion_accuracy")
+            }
+            self.bar.update(self.task, scores=epoch_line(shown))
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.bar.stop()
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        if hasattr(self, "bar"):
+            self.bar.stop()
+
+
+def best_precision(accelerator: str) -> str:
+    """Lightning's name for the precision of `trainer.precision=auto`: bf16 where the processor multiplies it natively, else 32.
+
+    On two cores with AVX512_BF16 a training step of resnet50 (224 pixels, channels last) then takes half the time; AMX gains more.
+    """
+    if accelerator in ("auto", "gpu") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    native = torch.cpu.get_capabilities()
+    return (
+        "bf16-mixed"
+        if accelerator in ("auto", "cpu") and (native.get("amx_bf16") or native.get("avx512_bf16"))
+        else "32-true"
+    )

@@ -1,0 +1,84 @@
+"""Checkpoints that survive a kill and a full disk, and that hold nothing but tensors and plain values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+
+from fer.errors import FerError
+
+CARD = "fer"
+"""The checkpoint's key for what a user of the model needs: names, preprocessing, thresholds, the split it was trained on."""
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target, syncs, then renames: the file of the old checkpoint is whole until the new one is.
+
+    Lightning's own writes to the system's temporary folder, from where a rename is not atomic.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        write_atomically(checkpoint, Path(path))
+
+
+def write_atomically(checkpoint: Mapping[str, Any], path: Path) -> None:
+    """Saves a checkpoint so that `path` holds either what it held before or all of the new one.
+
+    Raises:
+        FerError: the disk is full or the folder can't be written; the old file is as it was.
+    """
+    unfinished = path.with_suffix(f".tmp{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(unfinished, "wb") as file:
+            torch.save(dict(checkpoint), file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        unfinished.unlink(missing_ok=True)
+        kept = f"; the last good one is kept: {path}" if path.exists() else ""
+        raise FerError(f"{path}: the checkpoint can't be written ({str(error).splitlines()[0]}){kept}") from error
+
+
+def find_checkpoint(where: str, which: str = "best") -> Path:
+    """The checkpoint file that a run folder or a path means.
+
+    Raises:
+        FerError: there is none.
+    """
+    path = Path(where).expanduser().absolute()
+    if path.is_dir():
+        inside = path / "checkpoints" / f"{which}.ckpt"
+        if not inside.is_file():
+            raise FerError(
+                f"checkpoint={where}: {inside} is missing: not a run folder, or its run has not saved a checkpoint yet"
+            )
+        return inside
+    if not path.is_file():
+        raise FerError(f"checkpoint={where}: there is no such run folder or file")
+    return path
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint of this program, opened without running any code from it.
+
+    Raises:
+        FerError: it is damaged, holds something else than plain values, or is not one of ours.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever an arbitrary file makes the unpickler say
+        raise FerError(
+            f"{path} can't be loaded as a checkpoint ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
+        ) from error
+    if not isinstance(checkpoint, dict) or CARD not in checkpoint or "hyper_parameters" not in checkpoint:
+        raise FerError(f"{path} is not a checkpoint of fer: it lacks the model's names and preprocessing")
+    return checkpoint

@@ -1,0 +1,268 @@
+"""The LightningModule: network, losses and curves, optimizer and schedule, and the rule of when the backbone is frozen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, ReduceLROnPlateau, SequentialLR, StepLR
+
+from fer.config import LossConfig, ModelConfig, OptimizerConfig, SchedulerConfig
+from fer.errors import FerError
+from fer.model.checkpoints import CARD
+from fer.model.losses import TaskBalance, au_loss, balanced_weights, emotion_loss
+from fer.model.metrics import AuScores, EmotionScores
+from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Logits, TwoHeadNetwork
+
+FINITE_CHECK_STEPS = 20
+"""Steps between looks at the loss: each look waits for the device. NaN stays NaN, so none is missed."""
+
+
+class FaceModule(lightning.LightningModule):
+    """A `TwoHeadNetwork` in training.
+
+    Every argument is of plain dictionaries, lists and numbers: a checkpoint holds them and is loaded without unpickling objects.
+
+    Args:
+        labels: `aus`, the units of the AU head, and `emotions`, the classes of the emotion head, in tensor order; either may be empty.
+        preprocessing: `image_size`, `crop`, `color`, `pixels_version`, and `mean` and `std` of the weights.
+        model, loss, optimizer, scheduler: the settings of these groups (`fer.config`).
+        class_weights: `au` [A][2] for absent and present, `emotion` [E]; empty for none.
+        max_epochs: length of the schedule.
+        seed: with the step, fixes dropout.
+    """
+
+    def __init__(
+        self,
+        labels: dict[str, Any],
+        preprocessing: dict[str, Any],
+        model: dict[str, Any],
+        loss: dict[str, Any],
+        optimizer: dict[str, Any],
+        scheduler: dict[str, Any],
+        class_weights: dict[str, Any],
+        max_epochs: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters(logger=False)
+        self.aus, self.emotions = list(labels["aus"]), list(labels["emotions"])
+        self.model, self.loss = ModelConfig(**model), LossConfig(**loss)
+        self.optimizer, self.scheduler = OptimizerConfig(**optimizer), SchedulerConfig(**scheduler)
+        self.max_epochs, self.seed = max_epochs, seed
+        self.network = TwoHeadNetwork(
+            self.model.backbone,
+            preprocessing["image_size"],
+            self.model.dense,
+            self.model.dropout,
+            len(self.aus),
+            len(self.emotions),
+            tuple(preprocessing.get("mean", IMAGENET_MEAN)),
+            tuple(preprocessing.get("std", IMAGENET_STD)),
+        ).to(memory_format=torch.channels_last)
+        self.balance = TaskBalance(self.loss.balance, self.loss.au_weight, self.loss.emotion_weight)
+        for head in ("au", "emotion"):
+            weights = class_weights.get(head) or None
+            self.register_buffer(
+                f"{head}_weights", None if weights is None else torch.tensor(weights), persistent=False
+            )
+        self.card: dict[str, Any] = {}
+        self.frozen = False
+        self.scores = nn.ModuleDict({f"{stage}_scores": self._scores() for stage in ("train", "val")})
+
+    def _scores(self) -> nn.ModuleDict:
+        heads: dict[str, nn.Module] = {}
+        if self.aus:
+            heads["au"] = AuScores(self.aus)
+        if self.emotions:
+            heads["emotion"] = EmotionScores()
+        return nn.ModuleDict(heads)
+
+    def forward(self, images: Tensor) -> Logits:
+        """[N, 3, H, W] in [0, 1] to logits."""
+        return self.network(images.contiguous(memory_format=torch.channels_last))
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the card: what a user of the model needs beside the weights (`checkpoints.CARD`)."""
+        checkpoint[CARD] = self.card
+
+    # --- losses and curves
+
+    def losses(self, logits: Logits, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The loss of each head that the network has, keyed `au` and `emotion`."""
+        found = {}
+        if logits.au is not None:
+            found["au"] = au_loss(logits.au, batch["au"], self.au_weights)
+        if logits.emotion is not None:
+            found["emotion"] = emotion_loss(
+                logits.emotion, batch["emotion"], self.emotion_weights, self.loss.label_smoothing
+            )
+        return found
+
+    def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        logits = self(batch["image"])
+        losses = self.losses(logits, batch)
+        total = self.balance(losses)
+        self._refuse_nan(total, batch_idx)
+        self._log_batch("train", total, losses, logits, batch)
+        return total
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        logits = self(batch["image"])
+        losses = self.losses(logits, batch)
+        # with learned task weights the sum of training falls as they move; the plain sum is comparable between epochs
+        total = self.balance(losses) if self.loss.balance == "fixed" else torch.stack(list(losses.values())).sum()
+        self._log_batch("val", total, losses, logits, batch)
+
+    def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
+        """Probabilities of a batch, on the CPU: `index` [N], `au` [N, A], `emotion` [N, E]."""
+        found = {name: p.float().cpu() for name, p in probabilities(self(batch["image"])).items()}
+        return {"index": batch["index"].cpu(), **found}
+
+    def _log_batch(
+        self, stage: str, total: Tensor, losses: dict[str, Tensor], logits: Logits, batch: dict[str, Tensor]
+    ) -> None:
+        values = {f"{stage}/loss": total, **{f"{stage}/{head}_loss": loss for head, loss in losses.items()}}
+        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
+        for head, probability in probabilities(logits).items():
+            self.scores[f"{stage}_scores"][head].update(probability, batch[head])  # type: ignore[index,operator]
+
+    def on_train_epoch_end(self) -> None:
+        self._log_scores("train", names=("au_accuracy", "au_f1", "emotion_accuracy", "emotion_f1"))
+
+    def on_validation_epoch_end(self) -> None:
+        scores = self._log_scores("val")
+        parts = [scores[name] for name in ("au_ap", "emotion_f1") if name in scores]
+        if parts:
+            self.log("val/score", torch.stack(parts).mean())
+        loss = self.trainer.callback_metrics.get("val/loss")
+        if loss is not None and not torch.isfinite(loss) and not self.trainer.sanity_checking:
+            raise FerError(_nan_message(self.current_epoch))
+
+    def _log_scores(self, stage: str, names: tuple[str, ...] = ()) -> dict[str, Tensor]:
+        scores: dict[str, Tensor] = {}
+        for metric in self.scores[f"{stage}_scores"].children():
+            if metric.update_called:
+                scores |= metric.compute()
+                metric.reset()
+        self.log_dict({f"{stage}/{name}": value for name, value in scores.items() if not names or name in names})
+        return scores
+
+    def _refuse_nan(self, loss: Tensor, batch_idx: int) -> None:
+        if (batch_idx % FINITE_CHECK_STEPS == 0 or self.trainer.is_last_batch) and not math.isfinite(loss.item()):
+            raise FerError(_nan_message(self.current_epoch))
+
+    # --- what is trained, and how fast
+
+    def train(self, mode: bool = True) -> FaceModule:
+        """As ever, but a frozen backbone stays in eval mode: its BatchNorm statistics must not drift."""
+        super().train(mode)
+        if self.frozen:
+            self.network.backbone.eval()
+        return self
+
+    def _freeze_for(self, epoch: int) -> None:
+        self.frozen = self.model.finetune == "frozen" or (
+            self.model.finetune == "gradual" and epoch < self.model.freeze_epochs
+        )
+        self.network.backbone.requires_grad_(not self.frozen)
+        self.train()
+
+    def on_train_start(self) -> None:
+        # a run resumed in the middle of an epoch gets no on_train_epoch_start for it
+        self._freeze_for(self.current_epoch)
+
+    def on_train_epoch_start(self) -> None:
+        self._freeze_for(self.current_epoch)
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        # dropout becomes a function of (seed, step), whatever was drawn before
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        optimizer = make_optimizer(self.optimizer, list(self._parameter_groups()))
+        schedule = make_schedule(self.scheduler, optimizer, self.max_epochs)
+        if schedule is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": schedule, "interval": "epoch", "monitor": "val/loss"},
+        }
+
+    def _parameter_groups(self) -> Iterator[dict[str, Any]]:
+        """Backbone and the rest, each with and without weight decay: there from the start, frozen or not, so that a resume fits."""
+        backbone_lr = self.optimizer.backbone_lr if self.optimizer.backbone_lr is not None else self.optimizer.lr
+        for part, lr in (("backbone", backbone_lr), ("heads", self.optimizer.lr)):
+            named = [
+                (n, p) for n, p in self.named_parameters() if n.startswith("network.backbone.") == (part == "backbone")
+            ]
+            yield {"name": part, "lr": lr, "params": [p for _, p in named if p.ndim > 1]}
+            # biases and norms: decay would only pull them from where they belong
+            yield {
+                "name": f"{part}_no_decay",
+                "lr": lr,
+                "weight_decay": 0.0,
+                "params": [p for _, p in named if p.ndim <= 1],
+            }
+
+
+def probabilities(logits: Logits) -> dict[str, Tensor]:
+    """Sigmoid and softmax in full precision: `au` [N, A], `emotion` [N, E], for the heads that there are."""
+    found = {}
+    if logits.au is not None:
+        found["au"] = logits.au.float().sigmoid()
+    if logits.emotion is not None:
+        found["emotion"] = logits.emotion.float().softmax(1)
+    return found
+
+
+def class_weights(cfg: LossConfig, au_counts: Tensor, emotion_counts: Tensor) -> dict[str, Any]:
+    """The weights per class as plain lists, from the label counts of the training split; empty if `loss.class_weights=none`."""
+    if cfg.class_weights == "none":
+        return {}
+    return {
+        "au": balanced_weights(au_counts, cfg.max_weight).tolist(),
+        "emotion": balanced_weights(emotion_counts, cfg.max_weight).tolist(),
+    }
+
+
+def make_optimizer(cfg: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
+    """The chosen optimizer over parameter groups that bring their own rates."""
+    match cfg.name:
+        case "sgd":
+            return SGD(groups, lr=cfg.lr, momentum=cfg.momentum, weight_decay=cfg.weight_decay)
+        case "rmsprop":
+            return RMSprop(groups, lr=cfg.lr, momentum=cfg.momentum, weight_decay=cfg.weight_decay)
+        case "adam":
+            return Adam(groups, lr=cfg.lr, weight_decay=cfg.weight_decay)
+        case _:
+            return AdamW(groups, lr=cfg.lr, weight_decay=cfg.weight_decay)
+
+
+def make_schedule(
+    cfg: SchedulerConfig, optimizer: Optimizer, max_epochs: int
+) -> LRScheduler | ReduceLROnPlateau | None:
+    """The chosen schedule, in epochs; None for constant rates."""
+    match cfg.name:
+        case "none":
+            return None
+        case "plateau":
+            return ReduceLROnPlateau(optimizer, factor=cfg.factor, patience=cfg.patience)
+        case "step":
+            return StepLR(optimizer, cfg.step_epochs, cfg.factor)
+    warmup = min(cfg.warmup_epochs, max_epochs - 1)
+    cosine = CosineAnnealingLR(optimizer, max(1, max_epochs - warmup))
+    if not warmup:
+        return cosine
+    rise = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
+    return SequentialLR(optimizer, [rise, cosine], [warmup])
+
+
+def _nan_message(epoch: int) -> str:
+    return f"the loss is not a number in epoch {epoch}: try a smaller optimizer.lr, or trainer.precision=32"

@@ -1,0 +1,120 @@
+"""The network alone: a torchvision backbone, a dense layer, an AU head and an emotion head. No Lightning, no settings object.
+
+Letters in shapes: N batch, A action units, E emotions, D dense units, F backbone features, H W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import difflib
+
+import torch
+import torchvision
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.models import get_model, list_models
+
+from fer.errors import FerError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Logits(NamedTuple):
+    """What the network says of a batch, before sigmoid and softmax; None for a head that it does not have."""
+
+    au: Float[Tensor, "N A"] | None
+    emotion: Float[Tensor, "N E"] | None
+
+
+class TwoHeadNetwork(nn.Module):
+    """Face pictures to AU and emotion logits.
+
+    Pictures come in as [N, 3, H, W] in [0, 1]: the statistics of the weights are part of the network and applied here,
+    so that no caller can forget them or apply them twice.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        backbone: str,
+        image_size: int,
+        dense: int,
+        dropout: float,
+        n_aus: int,
+        n_emotions: int,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+    ) -> None:
+        super().__init__()
+        self.backbone, n_features = make_backbone(backbone, image_size)
+        self.dense = nn.Sequential(nn.Dropout(dropout), nn.Linear(n_features, dense), nn.ReLU(), nn.Dropout(dropout))
+        self.au_head = nn.Linear(dense, n_aus) if n_aus else None
+        self.emotion_head = nn.Linear(dense, n_emotions) if n_emotions else None
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+
+    def forward(self, images: Float[Tensor, "N 3 H W"]) -> Logits:
+        return self.heads(self.features(images))
+
+    def features(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N F"]:
+        return self.backbone((images - self.mean) / self.std)
+
+    def heads(self, features: Float[Tensor, "N F"]) -> Logits:
+        hidden = self.dense(features)  # [N, D]
+        return Logits(
+            au=self.au_head(hidden) if self.au_head is not None else None,
+            emotion=self.emotion_head(hidden) if self.emotion_head is not None else None,
+        )
+
+
+def make_backbone(name: str, image_size: int) -> tuple[nn.Module, int]:
+    """A torchvision classifier with random weights and without its classifier: pictures to pooled features.
+
+    Returns:
+        The module, [N, 3, H, W] -> [N, F], and F.
+
+    Raises:
+        FerError: torchvision has no classifier of that name, or it does not take pictures of `image_size` pixels.
+    """
+    names = list_models(module=torchvision.models)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0) or names[:3]
+        raise FerError(f"model.backbone={name}: torchvision has no such classifier; near it are {', '.join(near)}")
+    # GoogLeNet and Inception come with auxiliary classifiers, and warn of their slow initialisation unless told not to
+    extra = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    model = get_model(name, weights=None, **extra)
+    if hasattr(model, "transform_input"):
+        model.transform_input = False  # a second normalisation; weights.py sets the statistics that the weights want
+    if isinstance(getattr(model, "avgpool", None), nn.AdaptiveAvgPool2d):
+        model.avgpool = nn.AdaptiveAvgPool2d(
+            1
+        )  # VGG and AlexNet pool to 7x7 and 6x6: 25,088 features for a few hundred faces
+    _behead(model)
+    return model, _n_features(model, name, image_size)
+
+
+def _behead(model: nn.Module) -> None:
+    """Takes the classifier off, in place: the last child, from its first linear layer on."""
+    head_name, head = list(model.named_children())[-1]
+    layers = list(head.children()) if isinstance(head, nn.Sequential) else [head]
+    first = next((k for k, layer in enumerate(layers) if isinstance(layer, nn.Linear)), None)
+    if first is None:  # SqueezeNet classifies by convolution
+        kept: list[nn.Module] = [nn.AdaptiveAvgPool2d(1)]
+    else:
+        kept = [layer for layer in layers[:first] if not isinstance(layer, nn.Dropout)]
+    setattr(model, head_name, nn.Sequential(*kept))
+
+
+def _n_features(model: nn.Module, name: str, image_size: int) -> int:
+    model.eval()
+    try:
+        with torch.no_grad():
+            n_features = model(torch.zeros(1, 3, image_size, image_size)).shape[1]
+    except (RuntimeError, AssertionError) as error:
+        raise FerError(f"model.backbone={name} does not take data.image_size={image_size}: {error}") from error
+    model.train()
+    return int(n_features)

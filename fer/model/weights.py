@@ -1,0 +1,173 @@
+"""Where a backbone's weights come from: a torchvision name, a file, or nowhere; and the pixel statistics that they want."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torchvision.models import WeightsEnum, get_model_weights
+
+from fer.errors import FerError
+from fer.model.network import IMAGENET_MEAN, IMAGENET_STD
+
+log = logging.getLogger(__name__)
+
+DOWNLOAD_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A backbone's weights before training.
+
+    Attributes:
+        source: what `run.json` and the report say: `IMAGENET1K_V2`, a file, or `random`.
+        state: tensors by torchvision's names (a classifier's own are allowed and left out), None for random weights.
+        sha256: of the tensors, None for random weights.
+        mean, std: per channel, of pictures in [0, 1], as the weights were trained with.
+    """
+
+    source: str
+    state: dict[str, Tensor] | None = None
+    sha256: str | None = None
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+    @property
+    def pretrained(self) -> bool:
+        return self.state is not None
+
+    def load_into(self, backbone: nn.Module) -> None:
+        """Copies the weights into a backbone of `network.make_backbone`.
+
+        Raises:
+            FerError: tensors that the backbone needs are missing or of another shape.
+        """
+        if self.state is None:
+            return
+        own = backbone.state_dict()
+        state = {name: tensor for name, tensor in self.state.items() if name in own}
+        missing = sorted(set(own) - set(state) - {n for n in own if n.endswith("num_batches_tracked")})
+        wrong = [n for n, tensor in state.items() if tensor.shape != own[n].shape]
+        if missing or wrong:
+            raise FerError(
+                f"model.weights={self.source} does not fit model.backbone: "
+                f"{len(missing)} tensors missing, {len(wrong)} of another shape (e.g. {(missing + wrong)[0]})"
+            )
+        backbone.load_state_dict(state, strict=False)
+
+
+def find_weights(backbone: str, wanted: str) -> Weights:
+    """The weights that `model.weights=<wanted>` means for `backbone`.
+
+    Args:
+        wanted: `none` (random), `auto` (ImageNet's if they are cached or can be downloaded, else random, said loudly), the name of
+            torchvision weights (`DEFAULT`, `IMAGENET1K_V2`), or a file: `.safetensors`, or `.pth` loaded without unpickling code.
+
+    Raises:
+        FerError: the weights can't be had; the message says how to get them.
+    """
+    if wanted == "none":
+        return Weights("random")
+    if wanted == "auto":
+        try:
+            return _named(backbone, "DEFAULT")
+        except FerError as error:
+            log.warning("RANDOM WEIGHTS: ImageNet weights can't be had here, training starts from nothing (%s)", error)
+            return Weights("random")
+    if Path(wanted).suffix or "/" in wanted:
+        return _from_file(Path(wanted).expanduser(), backbone)
+    return _named(backbone, wanted)
+
+
+def _named(backbone: str, name: str) -> Weights:
+    available: list[WeightsEnum] = list(get_model_weights(backbone))
+    chosen = (
+        get_model_weights(backbone).DEFAULT
+        if name == "DEFAULT"
+        else next((w for w in available if w.name == name), None)
+    )
+    if chosen is None:
+        raise FerError(
+            f"model.weights={name}: {backbone} has {', '.join(w.name for w in available)}; or name a .safetensors or .pth file, or none"
+        )
+    try:
+        with _timeout(DOWNLOAD_TIMEOUT_S):
+            state = chosen.get_state_dict(progress=False, check_hash=True)
+    except (URLError, OSError, RuntimeError) as error:
+        raise FerError(
+            f"model.weights={chosen.name} can't be downloaded ({error}): fetch {chosen.url} on a machine with a network "
+            f"and put it into {torch.hub.get_dir()}/checkpoints, or give a file with model.weights=FILE, or train with model.weights=none"
+        ) from error
+    preset = chosen.transforms()
+    return Weights(
+        f"{backbone} {chosen.name}", dict(state), _sha256(state), *_statistics(backbone, preset.mean, preset.std)
+    )
+
+
+def _statistics(
+    backbone: str, mean: Sequence[float], std: Sequence[float]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Pixel mean and standard deviation for torchvision's weights of this backbone."""
+    if backbone in ("inception_v3", "googlenet"):
+        # trained on pictures in [-1, 1], whatever their preset says: torchvision's networks undo it inside (transform_input), ours don't
+        return (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    return tuple(mean), tuple(std)
+
+
+@contextmanager
+def _timeout(seconds: float) -> Iterator[None]:
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _from_file(path: Path, backbone: str) -> Weights:
+    if not path.is_file():
+        raise FerError(f"model.weights={path}: there is no such file")
+    try:
+        state, meta = _safetensors(path) if path.suffix == ".safetensors" else (_pickled(path), {})
+    except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
+        raise FerError(f"model.weights={path} can't be read as weights: {str(error).splitlines()[0]}") from error
+    state = {name.removeprefix("module.").removeprefix("backbone."): tensor for name, tensor in state.items()}
+    mean, std = _statistics(backbone, IMAGENET_MEAN, IMAGENET_STD)
+    if "mean" in meta and "std" in meta:
+        mean, std = tuple(map(float, meta["mean"].split(","))), tuple(map(float, meta["std"].split(",")))
+    return Weights(str(path), state, _sha256(state), mean, std)
+
+
+def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no iterator)
+
+
+def _pickled(path: Path) -> dict[str, Tensor]:
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever an arbitrary file makes the unpickler say
+        raise ValueError(f"not a file of plain tensors ({type(error).__name__})") from error
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+        raise ValueError("not a dictionary of tensors")
+    return content
+
+
+def _sha256(state: Any) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(name.encode())
+        digest.update(state[name].contiguous().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

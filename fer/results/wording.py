@@ -1,0 +1,63 @@
+"""Scores in words: in, one split's part of `metrics.json`; out, the sentences of the terminal table and the report."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fer.labels import AU_NAMES, au_number
+
+NO_SKILL_AUC = 0.5
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the numbers of one head allow to be said."""
+
+    head: str
+    """`Action units` or `Emotion`."""
+    good: bool | None
+    """Better than guessing; None where it cannot be told."""
+    text: str
+    """One sentence with the number, its interval and what it was held against."""
+
+
+def au_label(name: str) -> str:
+    """`inner brow raiser` for `AU1`."""
+    found = au_number(name)
+    return AU_NAMES[found] if found is not None else ""
+
+
+def dead_line(scores: Mapping[str, Any]) -> str | None:
+    """The line that must not be missed, or None where both heads answer."""
+    heads = (("action units", scores.get("au")), ("emotion", scores.get("emotion")))
+    reasons = [f"{name}: {section['dead_reason']}" for name, section in heads if section and section["dead"]]
+    if not reasons:
+        return None
+    return f"DEAD MODEL: gives the same answer for every picture ({'; '.join(reasons)})"
+
+
+def verdicts(scores: Mapping[str, Any]) -> list[Verdict]:
+    """One verdict per head. Better than guessing needs the whole 95 % interval above what guessing reaches."""
+    found = []
+    if au := scores.get("au"):
+        value, ci = au["macro"]["auc"], au["macro_auc_ci"]
+        found.append(_verdict("Action units", au["dead"], "macro AUC", value, ci, "guessing", NO_SKILL_AUC))
+    if emotion := scores.get("emotion"):
+        majority = emotion["baselines"]["majority"]
+        always = f"always answering {majority['answer']}"
+        value, ci = emotion["accuracy"], emotion["accuracy_ci"]
+        found.append(_verdict("Emotion", emotion["dead"], "accuracy", value, ci, always, majority["accuracy"]))
+    return found
+
+
+def _verdict(
+    head: str, dead: bool, measure: str, value: float | None, ci: list[float] | None, rival: str, floor: float
+) -> Verdict:
+    if value is None or ci is None:
+        return Verdict(head, False if dead else None, f"too few people or labels to say ({measure} has no interval)")
+    numbers = f"{measure} {value:.3f}, 95% interval {ci[0]:.3f} to {ci[1]:.3f}; {rival} gives {floor:.3f}"
+    if dead:
+        return Verdict(head, False, f"dead, not to be used ({numbers})")
+    if ci[0] > floor:
+        return Verdict(head, True, f"better than guessing ({numbers})")
+    return Verdict(head, False, f"not shown to be better than guessing ({numbers})")

@@ -1,0 +1,163 @@
+"""The run folder: where a command leaves what it did, and what `run.json` says of how it was done. Never imports torch."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import subprocess
+import sys
+import time
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from fer.errors import FerError
+
+log = logging.getLogger(__name__)
+
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "lightning",
+    "torchmetrics",
+    "numpy",
+    "pandas",
+    "scikit-learn",
+    "pillow",
+    "opencv-python-headless",
+)
+
+
+def default_run_dir(command: str, name: str) -> Path:
+    """`outputs/<command>/<name>/<date_time>` under the current folder; a run started in the same second gets a number."""
+    base = Path("outputs") / command / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder, number = base, 2
+    while folder.exists():
+        folder, number = base.with_name(f"{base.name}_{number}"), number + 1
+    return folder.absolute()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file so that a kill leaves the old one or the new one, never half of one."""
+    unfinished = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    with open(unfinished, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(unfinished, path)
+
+
+class RunFolder:
+    """A folder with `config.yaml`, `run.json`, `train.log`, and what the command adds.
+
+    `about` is the content of `run.json`: plain values, written by `save`.
+    """
+
+    def __init__(self, path: Path, about: dict[str, Any]) -> None:
+        self.path, self.about = path, about
+        self.started = time.monotonic()
+
+    @classmethod
+    def create(cls, path: Path, config: dict[str, Any], line: str) -> RunFolder:
+        """Makes the folder.
+
+        Raises:
+            FerError: it already holds a run, or can't be made.
+        """
+        if (path / "run.json").exists():
+            raise FerError(
+                f"run_dir={path} already holds a run: choose another folder, or go on with it by resume={path}"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            write_text(path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+        except OSError as error:
+            raise FerError(f"run_dir={path} can't be written: {error.strerror}") from error
+        run = cls(
+            path,
+            {"command": line, "name": config["name"], "seed": config.get("seed"), "finished": False, **_surroundings()},
+        )
+        run.save()
+        return run
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """An existing run folder.
+
+        Raises:
+            FerError: there is none, or its `run.json` is damaged.
+        """
+        try:
+            return cls(path, json.loads((path / "run.json").read_text(encoding="utf-8")))
+        except (OSError, ValueError) as error:
+            raise FerError(f"{path} is not a run folder: its run.json can't be read ({error})") from error
+
+    def config(self) -> dict[str, Any]:
+        """The settings that the run was started with."""
+        try:
+            return OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))  # type: ignore[return-value]
+        except OSError as error:
+            raise FerError(f"{self.path} is not a run folder: {error}") from error
+
+    def save(self) -> None:
+        """Writes `run.json`."""
+        write_text(self.path / "run.json", json.dumps(self.about, indent=2) + "\n")
+
+    def note(self, **values: Any) -> None:
+        """Adds to `run.json` and writes it."""
+        self.about.update(values)
+        self.save()
+
+    def write_json(self, name: str, content: Any) -> None:
+        """Writes `content` to the file `name` in the folder; nan is a bug and refused."""
+        write_text(self.path / name, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+    def log_to_file(self) -> None:
+        """From now on what is logged stands in `train.log` too, with the time."""
+        handler = logging.FileHandler(self.path / "train.log", encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger = logging.getLogger("fer")
+        for old in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:  # of an earlier job of a sweep
+            logger.removeHandler(old)
+            old.close()
+        logger.addHandler(handler)
+
+    def seconds(self) -> float:
+        """Since this process took up the run."""
+        return round(time.monotonic() - self.started, 1)
+
+
+def _surroundings() -> dict[str, Any]:
+    from fer import __version__
+
+    versions = {"fer": __version__, "python": platform.python_version()}
+    versions |= {name: metadata.version(name) for name in PACKAGES}
+    return {
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "versions": versions,
+        "git": _git(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "argv": sys.argv[1:],
+    }
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit and state of the checkout that this code runs from; None for an installed package."""
+    here = Path(__file__).resolve().parent
+
+    def ask(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=5
+        ).stdout.strip()
+
+    try:
+        if Path(ask("rev-parse", "--show-toplevel")) != here.parent:
+            return None
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain", "--untracked-files=no"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

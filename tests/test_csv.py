@@ -1,0 +1,268 @@
+"""The table reader: which columns it takes, what it refuses with which line, and what it leaves out."""
+
+import logging
+import os
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from fer.data import csv
+from fer.data.samples import NOT_FOUND, au_columns
+from fer.errors import FerError
+
+PLAIN = "path,subject,emotion\na.png,010,happy\nb.png,011,sadness\n"
+
+
+def table_of(
+    folder: Path, text: str, images: str = "a.png b.png c.png", name: str = "labels.csv", encoding: str = "utf-8"
+) -> Path:
+    """Writes the table and, beside it, an empty file for each of `images`: the reader opens none."""
+    for image in images.split():
+        (folder / image).parent.mkdir(parents=True, exist_ok=True)
+        (folder / image).touch()
+    path = folder / name
+    path.write_text(text, encoding=encoding)
+    return path
+
+
+def refusal(table: Path, root: Path | None = None, subject: str = "subject") -> str:
+    """The one line of the error that the table ends in."""
+    with pytest.raises(FerError) as caught:
+        csv.read(table, root, subject)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_ids_keep_their_zeros_and_paths_start_at_the_table(tmp_path: Path) -> None:
+    samples = csv.read(table_of(tmp_path, PLAIN), None, "subject")
+    assert samples.table["subject"].tolist() == ["010", "011"]
+    assert samples.table["path"].tolist() == [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+    assert samples.table["emotion"].tolist() == ["happy", "sadness"]
+    assert samples.skipped.counts() == {}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_separator_and_byte_order_mark_are_recognised(tmp_path: Path, separator: str, encoding: str) -> None:
+    table = table_of(tmp_path, PLAIN.replace(",", separator), encoding=encoding)
+    assert len(csv.read(table, None, "subject").table) == 2
+
+
+def test_windows_line_ends_and_blank_lines_do_not_matter(tmp_path: Path) -> None:
+    text = "path,subject,emotion\r\n\r\na.png, 010 ,happy\r\nb.png,011,smug\r\n\r\n"
+    message = refusal(table_of(tmp_path, text))
+    assert "line 4" in message and "'smug'" in message
+
+
+@pytest.mark.parametrize("name", [*csv.PATH_COLUMNS, "FilePath"])
+def test_the_path_column_may_have_any_usual_name(tmp_path: Path, name: str) -> None:
+    table = table_of(tmp_path, PLAIN.replace("path,", f"{name},"))
+    assert csv.read(table, None, "subject").table["path"].iloc[0] == str(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("column", ["emotion", "high_level_emotion", "Expression", "label"])
+def test_emotions_are_normalised_and_empty_ones_stay_missing(tmp_path: Path, column: str) -> None:
+    text = f"path,subject,{column},AU1\na.png,1,Happiness,1\nb.png,2,,0\nc.png,3,nan,1\n"
+    emotions = csv.read(table_of(tmp_path, text), None, "subject").table["emotion"]
+    assert emotions[0] == "happy" and emotions[1:].isna().all()
+
+
+def test_au_columns_are_recognised_and_empty_cells_are_missing_not_0(tmp_path: Path) -> None:
+    text = "path,subject,AU12,au01,AU04_intensity,AU4,AU99,AUthor\na.png,1,1,0.0,3,1,1,x\nb.png,2,,1,0,0,1,y\n"
+    samples = csv.read(table_of(tmp_path, text), None, "subject")
+    table = samples.table
+    assert au_columns(table) == ["AU1", "AU4", "AU12"]
+    assert table["AU1"].tolist() == [0, 1] and table["AU12"][0] == 1 and pd.isna(table["AU12"][1])
+    assert table["AU4_intensity"][0] == 3 and pd.isna(table["AU4_intensity"][1])
+    assert samples.skipped.items == {csv.UNKNOWN_AU: ["AU99"]}
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "expected"),
+    [
+        ("emotion", "smug", ["line 3", "emotion", "'smug'", "anger", "neutral"]),
+        ("AU12", "7", ["line 3", "AU12", "'7'", "0, 1 or empty"]),
+        ("AU12", "-1", ["line 3", "AU12", "'-1'"]),
+        ("AU12", "0.5", ["line 3", "AU12", "'0.5'"]),
+        ("AU12", "yes", ["line 3", "AU12", "'yes'"]),
+        ("AU12", "3", ["line 3", "AU12", "'3'", "look like intensities", "AU<n>_intensity"]),
+        ("AU1,AU1_intensity", "1,6", ["line 3", "AU1_intensity", "'6'", "0 to 5"]),
+        ("AU1,AU1_intensity", "1,2.5", ["line 3", "AU1_intensity", "'2.5'"]),
+        ("AU1,frame", "1,2.5", ["line 3", "frame", "'2.5'"]),
+        ("AU1,x,y,w,h", "1,3,4,5,", ["line 3", "x, y, w, h"]),
+        ("AU1,x,y,w,h", "1,3,4,0,5", ["line 3", "column w"]),
+        ("AU1,x,y,w,h", "1,3,4,wide,5", ["line 3", "column w", "'wide'"]),
+    ],
+)
+def test_a_value_out_of_range_names_file_line_column_and_what_is_allowed(
+    tmp_path: Path, header: str, row: str, expected: list[str]
+) -> None:
+    empty = "," * header.count(",")
+    table = table_of(tmp_path, f"path,subject,{header}\na.png,1,{empty}\nb.png,2,{row}\n")
+    message = refusal(table)
+    assert str(table) in message
+    assert [part for part in expected if part not in message] == []
+
+
+def test_sequence_frame_box_and_landmarks_are_kept(tmp_path: Path) -> None:
+    text = "path,subject,sequence,frame,x,y,w,h,landmarks,AU1\na.png,1,007,11,1,2,30.5,40,a.txt,1\nb.png,1,007,,,,,,gone.txt,1\n"
+    samples = csv.read(table_of(tmp_path, text, "a.png b.png a.txt"), None, "subject")
+    first, second = samples.table.iloc[0], samples.table.iloc[1]
+    assert (first["sequence"], first["frame"], first["w"]) == ("007", 11, 30.5)
+    assert first["landmarks"] == str(tmp_path / "a.txt")
+    assert second[["frame", "x", "y", "w", "h", "landmarks"]].isna().all()
+    assert samples.skipped.items == {csv.NO_LANDMARKS: ["gone.txt"]}
+
+
+def test_the_21_column_table_of_the_classic_coursework_is_read_as_it_is(tmp_path: Path) -> None:
+    units = "AU17,AU1,AU2,AU25,AU27,AU4,AU7,AU23,AU24,AU6,AU12,AU15,AU14,AU11,AU26"
+    image = "cohn-kanade-images/S005/001/S005_001_00000011.png"
+    values = ",".join("1" if unit in ("AU17", "AU4") else "0" for unit in units.split(","))
+    text = (
+        f"subject,sequence,image_index,filepath,file_prefix,{units},high_level_emotion\n"
+        f"S005,1,11,./{image},S005_001_00000011,{values},negative\n"
+    )
+    (tmp_path / "tables").mkdir()
+    (tmp_path / image).parent.mkdir(parents=True)
+    (tmp_path / image).touch()
+    samples = csv.read(table_of(tmp_path / "tables", text, ""), tmp_path, "subject")
+    row = samples.table.iloc[0]
+    assert row[["path", "subject", "sequence", "frame", "emotion"]].tolist() == [
+        str(tmp_path / image),
+        "S005",
+        "1",
+        11,
+        "negative",
+    ]
+    assert len(au_columns(samples.table)) == 15
+    assert [c for c in au_columns(samples.table) if row[c] == 1] == ["AU4", "AU17"]
+
+
+@pytest.mark.parametrize("column", csv.SUBJECT_COLUMNS[1:])
+def test_the_default_subject_is_found_under_a_well_known_name(tmp_path: Path, column: str) -> None:
+    table = table_of(tmp_path, PLAIN.replace("subject", column))
+    assert csv.read(table, None, "subject").table["subject"].tolist() == ["010", "011"]
+
+
+def test_a_chosen_subject_column_is_taken_and_no_other_stands_in_for_it(tmp_path: Path) -> None:
+    table = table_of(tmp_path, "path,actor,person,emotion\na.png,x,1,happy\nb.png,y,1,happy\n")
+    assert csv.read(table, None, "Actor").table["subject"].tolist() == ["x", "y"]
+    assert "data.subject=COLUMN" in refusal(table, subject="who")
+
+
+@pytest.mark.parametrize("header", ["path,emotion", "path,person,identity,emotion"])
+def test_without_one_clear_subject_the_reader_says_why_it_stops(tmp_path: Path, header: str) -> None:
+    row = ",".join(["a.png", *["1"] * (header.count(",") - 1), "happy"])
+    message = refusal(table_of(tmp_path, f"{header}\n{row}\n"))
+    assert [p for p in ("training and test", "data.subject=COLUMN", "data.subject=path") if p not in message] == []
+
+
+def test_every_image_its_own_person_only_by_declaration_and_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    table = table_of(tmp_path, "path,emotion\na.png,happy\nb.png,fear\n")
+    with caplog.at_level(logging.WARNING):
+        samples = csv.read(table, None, "path")
+    assert samples.table["subject"].nunique() == 2
+    assert "person of its own" in caplog.text
+
+
+def test_an_empty_subject_or_path_is_refused_with_its_line(tmp_path: Path) -> None:
+    assert "line 3" in refusal(table_of(tmp_path, "path,subject,emotion\na.png,1,happy\nb.png,,happy\n"))
+    assert "line 2" in refusal(table_of(tmp_path, "path,subject,emotion\n,1,happy\nb.png,2,happy\n"))
+
+
+def test_a_subject_may_be_called_na(tmp_path: Path) -> None:
+    assert csv.read(table_of(tmp_path, PLAIN.replace("010", "NA")), None, "subject").table["subject"][0] == "NA"
+
+
+def test_missing_files_are_counted_and_all_missing_is_an_error(tmp_path: Path) -> None:
+    table = table_of(tmp_path, PLAIN, "b.png")
+    samples = csv.read(table, None, "subject")
+    assert samples.table["subject"].tolist() == ["011"]
+    assert samples.skipped.items == {NOT_FOUND: ["a.png"]} and samples.skipped.n_images == 1
+    (tmp_path / "b.png").unlink()
+    assert "data.root" in refusal(table)
+
+
+def test_no_path_leaves_a_given_root(tmp_path: Path) -> None:
+    outside = tmp_path / "root-of-another" / "secret.png"
+    outside.parent.mkdir()
+    outside.touch()
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root/a.png").touch()
+    climbing = ["../root-of-another/secret.png", "sub/../../root-of-another/secret.png", str(outside)]
+    rows = "".join(f"{path},{i},happy\n" for i, path in enumerate(["a.png", *climbing]))
+    table = table_of(tmp_path, f"path,subject,emotion\n{rows}", "")
+    samples = csv.read(table, tmp_path / "root", "subject")
+    assert samples.table["path"].tolist() == [str(tmp_path / "root/a.png")]
+    assert samples.skipped.items == {csv.OUTSIDE_ROOT: climbing}
+
+
+def test_rows_without_any_label_are_left_out_and_counted(tmp_path: Path) -> None:
+    text = "path,subject,emotion,AU1\na.png,1,,\nb.png,2,,0\nc.png,3,fear,\n"
+    samples = csv.read(table_of(tmp_path, text), None, "subject")
+    assert samples.table["subject"].tolist() == ["2", "3"]
+    assert samples.skipped.items == {csv.NO_LABEL: ["line 2"]}
+    assert "no row has a label" in refusal(table_of(tmp_path, "path,subject,emotion\na.png,1,\n"))
+
+
+def test_an_image_in_two_rows_is_refused_however_it_is_written(tmp_path: Path) -> None:
+    message = refusal(table_of(tmp_path, "path,subject,emotion\na.png,1,happy\nb.png,1,happy\n./a.png,2,fear\n"))
+    assert "line 4" in message and "line 2" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "not a csv file"),
+        ("path,subject,emotion\n", "no rows"),
+        ("path,subject,emotion\na.png,1,happy,9\n", "not a csv file"),
+        ("path,subject,Path,emotion\na.png,1,b.png,happy\n", "two columns named path"),
+        ("path,subject,AU1,AU01\na.png,1,1,0\n", "two columns for AU1"),
+        ("path,subject,AU1_intensity\na.png,1,1\n", "needs the column AU1"),
+        ("path,subject,mood\na.png,1,happy\n", "no label column"),
+        ("place,subject,emotion\na.png,1,happy\n", "no column with the path"),
+    ],
+)
+def test_a_table_that_is_none_is_refused_in_one_line(tmp_path: Path, text: str, part: str) -> None:
+    table = table_of(tmp_path, text)
+    message = refusal(table)
+    assert part in message and str(table) in message
+
+
+def test_a_table_or_root_that_is_not_there_is_named(tmp_path: Path) -> None:
+    table = table_of(tmp_path, PLAIN)
+    assert "data.table" in refusal(tmp_path / "gone.csv")
+    assert "data.table" in refusal(tmp_path)
+    assert "does not exist" in refusal(table, root=tmp_path / "gone")
+    assert "not a folder" in refusal(table, root=table)
+    (tmp_path / "labels.csv").write_bytes(b"\x89PNG\xff\xfe\x00")
+    assert "UTF-8" in refusal(table)
+
+
+def test_a_choice_of_frames_is_announced_as_without_effect(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        csv.read(table_of(tmp_path, PLAIN), None, "subject", frames="peak3")
+    assert "data.frames=peak3" in caplog.text
+
+
+@pytest.mark.skipif(
+    "FER_EXTRA_DATA" not in os.environ, reason="needs the folder of the extra data sets in FER_EXTRA_DATA"
+)
+def test_the_photographs_have_the_counts_of_their_readme() -> None:
+    table = csv.read(Path(os.environ["FER_EXTRA_DATA"]) / "real-faces" / "labels.csv", None, "subject").table
+    assert (len(table), table["subject"].nunique()) == (1274, 813)
+    expected = {
+        "neutral": 400,
+        "happy": 400,
+        "surprise": 201,
+        "sadness": 121,
+        "anger": 113,
+        "disgust": 32,
+        "fear": 4,
+        "contempt": 3,
+    }
+    assert table["emotion"].value_counts().to_dict() == expected

@@ -1,0 +1,333 @@
+"""Scores, intervals, baselines and the terminal table: in, made predictions; out, numbers held against scikit-learn."""
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+from sklearn import metrics as sk
+
+from fer.errors import FerError
+from fer.results.baselines import au_base_rates, emotion_base_rates
+from fer.results.bootstrap import resample_subjects
+from fer.results.measures import ranking
+from fer.results.scores import Scores, judge
+from fer.results.tables import print_scores
+
+CLASSES = ["negative", "positive", "surprise"]
+AUS = ["AU1", "AU2", "AU12", "AU25"]
+HALF = dict.fromkeys(AUS, 0.5)
+
+# The label file of 560 CK+ peak frames that the first model of this field was judged on.
+SEED_AUS = {17: 202, 1: 177, 2: 117, 25: 292, 27: 81, 4: 194, 7: 121, 23: 60, 24: 58, 6: 123, 12: 131, 15: 94, 14: 37}
+SEED_AUS |= {11: 35, 26: 41}
+SEED_EMOTIONS = {"negative": 328, "positive": 121, "surprise": 111}
+
+
+def make_predictions(n: int = 200, n_subjects: int = 40, seed: int = 0, skill: float = 1.5) -> pd.DataFrame:
+    """Both heads, rounded probabilities (ties), missing labels."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame({"path": [f"{i}.png" for i in range(n)]})
+    table["subject"] = [f"S{i % n_subjects:03d}" for i in range(n)]
+    table["split"] = "test"
+    for name in AUS:
+        truth = rng.random(n) < 0.3
+        table[name] = pd.array(truth.astype(int), dtype="Int64")
+        table.loc[rng.random(n) < 0.1, name] = pd.NA
+        table[f"{name}_prob"] = np.round(1 / (1 + np.exp(-(rng.normal(size=n) + skill * truth - 0.8))), 2)
+        table[f"{name}_pred"] = (table[f"{name}_prob"] >= 0.5).astype(int)
+    codes = rng.integers(0, 3, n)
+    logits = rng.normal(size=(n, 3)) + skill * np.eye(3)[codes]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    table["emotion"] = pd.Series(np.array(CLASSES)[codes], dtype="str").mask(rng.random(n) < 0.2)
+    table["emotion_pred"] = np.array(CLASSES)[probabilities.argmax(axis=1)]
+    for k, name in enumerate(CLASSES):
+        table[f"emotion_prob_{name}"] = probabilities[:, k]
+    return table
+
+
+def seed_labels() -> pd.DataFrame:
+    """560 rows with the label counts of the seed's file."""
+    table = pd.DataFrame({"path": [f"{i}.png" for i in range(560)], "subject": [f"S{i % 123}" for i in range(560)]})
+    rng = np.random.default_rng(0)
+    for number, count in SEED_AUS.items():
+        table[f"AU{number}"] = rng.permutation(np.arange(560) < count).astype(int)
+    table["emotion"] = np.repeat(list(SEED_EMOTIONS), list(SEED_EMOTIONS.values()))
+    return table
+
+
+def with_answers(table: pd.DataFrame, au: dict[str, float], emotion: dict[str, float], noise: float) -> pd.DataFrame:
+    """The same answer for every row, but for noise of the probabilities."""
+    rng, answered = np.random.default_rng(1), table.copy()
+    for name, probability in au.items():
+        answered[f"{name}_prob"] = probability + noise * rng.normal(size=len(table))
+    answered["emotion_pred"] = max(emotion, key=lambda name: emotion[name])
+    for name, probability in emotion.items():
+        answered[f"emotion_prob_{name}"] = probability
+    return answered
+
+
+@pytest.fixture(scope="module")
+def predictions() -> pd.DataFrame:
+    return make_predictions()
+
+
+@pytest.fixture(scope="module")
+def scores(predictions: pd.DataFrame) -> Scores:
+    return judge(predictions, HALF, n_boot=200)
+
+
+def test_per_au_scores_equal_scikit_learn(predictions: pd.DataFrame, scores: Scores) -> None:
+    for name in AUS:
+        rows = predictions[predictions[name].notna()]
+        truth, probability = rows[name].astype(int), rows[f"{name}_prob"]
+        answer, found = probability >= 0.5, scores["au"]["per_au"][name]
+        assert found["n"] == len(rows)
+        assert found["n_positive"] == truth.sum()
+        assert found["precision"] == pytest.approx(sk.precision_score(truth, answer))
+        assert found["recall"] == pytest.approx(sk.recall_score(truth, answer))
+        assert found["f1"] == pytest.approx(sk.f1_score(truth, answer))
+        assert found["auc"] == pytest.approx(sk.roc_auc_score(truth, probability))
+        assert found["ap"] == pytest.approx(sk.average_precision_score(truth, probability))
+        assert found["f1_constant"] == pytest.approx(sk.f1_score(truth, np.ones(len(rows))))
+
+
+def test_au_averages_and_loss_equal_scikit_learn(predictions: pd.DataFrame, scores: Scores) -> None:
+    au = scores["au"]
+    truth = np.concatenate([predictions[name].dropna().to_numpy(dtype=int) for name in AUS])
+    cells = [predictions.loc[predictions[name].notna(), f"{name}_prob"].to_numpy() for name in AUS]
+    probability = np.concatenate(cells)
+    answer = probability >= 0.5
+    assert au["micro"]["f1"] == pytest.approx(sk.f1_score(truth, answer))
+    assert au["micro"]["precision"] == pytest.approx(sk.precision_score(truth, answer))
+    assert au["micro"]["auc"] == pytest.approx(sk.roc_auc_score(truth, probability))
+    assert au["micro"]["ap"] == pytest.approx(sk.average_precision_score(truth, probability))
+    assert au["binary_accuracy"] == pytest.approx(sk.accuracy_score(truth, answer))
+    assert au["loss"] == pytest.approx(sk.log_loss(truth, probability))
+    for name in ("precision", "recall", "f1", "auc", "ap"):
+        assert au["macro"][name] == pytest.approx(np.mean([row[name] for row in au["per_au"].values()]))
+
+
+def test_emotion_scores_equal_scikit_learn(predictions: pd.DataFrame, scores: Scores) -> None:
+    rows, emotion = predictions[predictions["emotion"].notna()], scores["emotion"]
+    probability = rows[[f"emotion_prob_{name}" for name in CLASSES]].to_numpy()
+    one_hot = np.array([[label == name for name in CLASSES] for label in rows["emotion"]])
+    truth, answer = rows["emotion"].to_numpy(dtype=object), rows["emotion_pred"].to_numpy(dtype=object)
+    assert emotion["n_images"] == len(rows)
+    assert emotion["accuracy"] == pytest.approx(sk.accuracy_score(truth, answer))
+    assert emotion["micro"]["precision"] == emotion["micro"]["recall"] == emotion["accuracy"]
+    assert emotion["macro"]["f1"] == pytest.approx(sk.f1_score(truth, answer, average="macro"))
+    assert emotion["macro"]["auc"] == pytest.approx(sk.roc_auc_score(one_hot, probability, average="macro"))
+    assert emotion["macro"]["ap"] == pytest.approx(sk.average_precision_score(one_hot, probability, average="macro"))
+    assert emotion["micro"]["auc"] == pytest.approx(sk.roc_auc_score(one_hot, probability, average="micro"))
+    assert emotion["loss"] == pytest.approx(sk.log_loss(truth, probability, labels=CLASSES))
+    assert emotion["confusion"]["labels"] == CLASSES
+    assert emotion["confusion"]["matrix"] == sk.confusion_matrix(truth, answer, labels=CLASSES).tolist()
+
+
+def test_score_is_the_mean_of_both_heads(scores: Scores, predictions: pd.DataFrame) -> None:
+    au_only = judge(predictions.loc[:, :"AU25_pred"], HALF, n_boot=10)
+    assert "emotion" not in au_only
+    assert au_only["score"] == pytest.approx(scores["au"]["macro"]["ap"])
+    assert scores["score"] == pytest.approx((scores["au"]["macro"]["ap"] + scores["emotion"]["macro"]["f1"]) / 2)
+    emotion_only = judge(predictions.drop(columns=[c for c in predictions if c.startswith("AU")]), {}, n_boot=10)
+    assert "au" not in emotion_only
+    assert emotion_only["score"] == pytest.approx(scores["emotion"]["macro"]["f1"])
+
+
+def test_hand_computed_table() -> None:
+    table = pd.DataFrame({"path": list("abcd"), "subject": ["p", "p", "q", "q"], "split": "test"})
+    table["AU12"], table["AU12_prob"] = [1, 0, 1, None], [0.9, 0.8, 0.3, 0.99]
+    au = judge(table, {"AU12": 0.5}, n_boot=10)["au"]
+    row = au["per_au"]["AU12"]
+    assert (row["n"], row["n_positive"], au["n_images"]) == (3, 2, 3)
+    assert (row["precision"], row["recall"], row["f1"], row["auc"]) == (0.5, 0.5, 0.5, 0.5)
+    assert row["ap"] == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    assert au["binary_accuracy"] == pytest.approx(1 / 3)
+    assert au["loss"] == pytest.approx(-(np.log(0.9) + np.log(0.2) + np.log(0.3)) / 3)
+
+
+def test_an_au_without_positives_is_null_and_left_out(predictions: pd.DataFrame) -> None:
+    table = predictions.copy()
+    table["AU2"], table["AU12"] = 0, 1
+    au = judge(table, HALF, n_boot=20)["au"]
+    assert all(au["per_au"]["AU2"][key] is None for key in ("precision", "recall", "f1", "auc", "ap", "f1_ci", "auc_ci"))
+    assert au["per_au"]["AU2"]["n_positive"] == 0
+    assert au["per_au"]["AU12"]["auc"] is None
+    assert au["per_au"]["AU12"]["f1"] is not None
+    kept = [au["per_au"][name]["f1"] for name in ("AU1", "AU12", "AU25")]
+    assert au["macro"]["f1"] == pytest.approx(np.mean(kept))
+    assert au["macro"]["auc"] == pytest.approx(np.mean([au["per_au"][name]["auc"] for name in ("AU1", "AU25")]))
+
+
+def test_nothing_predicted_positive_counts_as_zero(predictions: pd.DataFrame) -> None:
+    row = judge(predictions, HALF | {"AU1": 0.999}, n_boot=10)["au"]["per_au"]["AU1"]
+    assert (row["precision"], row["recall"], row["f1"]) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("labelled", [("AU1",), (), ("emotion",)])
+def test_json_has_no_nan(predictions: pd.DataFrame, labelled: tuple[str, ...]) -> None:
+    table = predictions.head(30).copy()
+    for column in (*AUS, "emotion"):
+        if column not in labelled:
+            table[column] = pd.Series(np.nan, index=table.index, dtype="str" if column == "emotion" else "float64")
+    found = judge(table, HALF, n_boot=20)
+    json.dumps(found, allow_nan=False)
+    assert ("au" in found, "emotion" in found) == ("AU1" in labelled, "emotion" in labelled)
+    print_scores({"test": found}, Console(file=io.StringIO()))
+
+
+def test_weighted_ranking_of_every_draw_equals_scikit_learn() -> None:
+    rng = np.random.default_rng(3)
+    truth, probability = (rng.random(80) < 0.3).astype(float), np.round(rng.random(80), 1)
+    weights = rng.integers(0, 4, (80, 5)).astype(float)
+    auc, ap = ranking(truth, probability, weights)
+    for draw in range(5):
+        weight = weights[:, draw]
+        assert auc[draw] == pytest.approx(sk.roc_auc_score(truth, probability, sample_weight=weight))
+        assert ap[draw] == pytest.approx(sk.average_precision_score(truth, probability, sample_weight=weight))
+
+
+def test_intervals_equal_a_plain_loop_over_draws(predictions: pd.DataFrame) -> None:
+    rows = predictions[predictions["AU1"].notna()].reset_index(drop=True)
+    found = judge(rows, HALF, n_boot=30, seed=5)["au"]["per_au"]["AU1"]
+    resampling = resample_subjects(rows["subject"], 30, 5)
+    f1, auc = [], []
+    for weight in resampling.counts[resampling.codes].T:
+        sample = rows.loc[np.repeat(rows.index, weight.astype(int))]
+        f1.append(sk.f1_score(sample["AU1"].astype(int), sample["AU1_prob"] >= 0.5))
+        auc.append(sk.roc_auc_score(sample["AU1"].astype(int), sample["AU1_prob"]))
+    assert found["f1_ci"] == pytest.approx(np.percentile(f1, [2.5, 97.5]).tolist())
+    assert found["auc_ci"] == pytest.approx(np.percentile(auc, [2.5, 97.5]).tolist())
+
+
+def test_intervals_hold_the_value_and_shrink_with_people(scores: Scores) -> None:
+    for head, keys in (("au", ("f1", "auc", "ap")), ("emotion", ("f1", "auc"))):
+        for key in keys:
+            low, high = scores[head][f"macro_{key}_ci"]
+            assert low <= scores[head]["macro"][key] <= high
+    many = judge(make_predictions(n=2000, n_subjects=400), HALF, n_boot=200)
+    for key in ("macro_f1_ci", "macro_auc_ci", "loss_ci"):
+        assert np.ptp(many["au"][key]) < 0.6 * np.ptp(scores["au"][key])
+
+
+def test_copies_of_a_person_are_no_evidence() -> None:
+    alone = make_predictions(n=40, n_subjects=40)
+    copies = pd.concat([alone] * 10, ignore_index=True)
+    grouped = judge(copies, HALF, n_boot=300)["au"]
+    as_strangers = judge(copies.assign(subject=[str(i) for i in range(400)]), HALF, n_boot=300)["au"]
+    assert np.ptp(grouped["macro_auc_ci"]) > 2 * np.ptp(as_strangers["macro_auc_ci"])
+    assert grouped["macro_auc_ci"] == pytest.approx(judge(alone, HALF, n_boot=300)["au"]["macro_auc_ci"])
+
+
+def test_same_seed_same_intervals_whatever_the_row_order(predictions: pd.DataFrame, scores: Scores) -> None:
+    shuffled = judge(predictions.sample(frac=1, random_state=1), HALF, n_boot=200)
+    assert shuffled["score_ci"] == pytest.approx(scores["score_ci"])
+    assert judge(predictions, HALF, n_boot=200, seed=1)["score_ci"] != scores["score_ci"]
+
+
+def test_one_person_has_no_interval(predictions: pd.DataFrame) -> None:
+    found = judge(predictions.assign(subject="S1"), HALF, n_boot=20)
+    assert found["score_ci"] is None
+    assert found["au"]["macro_auc_ci"] is None
+    assert found["au"]["per_au"]["AU1"]["f1_ci"] is None
+
+
+def test_the_baselines_of_the_seed_labels() -> None:
+    table = seed_labels()
+    aus = [f"AU{number}" for number in SEED_AUS]
+    rates, shares = au_base_rates(table, aus), emotion_base_rates(table, CLASSES)
+    blind = with_answers(table, rates, shares, noise=0)
+    found = judge(blind, dict.fromkeys(aus, 0.5), base_rates=rates, emotion_rates=shares, n_boot=2)
+    constant, base_rate = found["au"]["baselines"]["constant"], found["au"]["baselines"]["base_rate"]
+    majority = found["emotion"]["baselines"]["majority"]
+    assert set(constant["answer"]) == {"AU25", "AU17", "AU4", "AU1", "AU12"}
+    assert constant["micro"]["f1"] == pytest.approx(0.437, abs=5e-4)
+    assert constant["macro"]["f1"] == pytest.approx(0.330, abs=5e-4)
+    assert constant["macro"]["auc"] == constant["micro"]["auc"] == base_rate["macro"]["auc"] == 0.5
+    assert base_rate["micro"]["auc"] == pytest.approx(0.708, abs=1e-3)
+    assert base_rate["micro"]["f1"] == pytest.approx(0.251, abs=1e-3)
+    assert base_rate["macro"]["ap"] == pytest.approx(np.mean(list(rates.values())))
+    assert base_rate["binary_accuracy"] == pytest.approx(0.793, abs=1e-3)
+    assert majority["answer"] == "negative"
+    assert majority["accuracy"] == pytest.approx(0.586, abs=5e-4)
+    assert majority["macro"]["f1"] == pytest.approx(0.246, abs=5e-4)
+    assert majority["micro"]["auc"] == pytest.approx(0.694, abs=1e-3)
+    entropy = -sum(share * np.log(share) for share in shares.values())
+    assert majority["loss"] == pytest.approx(entropy)
+    assert found["au"]["loss"] == pytest.approx(base_rate["loss"])
+
+
+def test_baselines_come_from_training_rates_and_say_so(predictions: pd.DataFrame, scores: Scores) -> None:
+    assert scores["au"]["baselines"]["base_rate"]["rates_from"] == "this split"
+    train = {"negative": 0.1, "positive": 0.1, "surprise": 0.8}
+    found = judge(predictions, HALF, base_rates=dict.fromkeys(AUS, 0.9), emotion_rates=train, n_boot=2)
+    assert found["au"]["baselines"]["constant"]["rates_from"] == "train"
+    assert found["au"]["baselines"]["constant"]["answer"] == AUS
+    surprise = (predictions["emotion"].dropna() == "surprise").mean()
+    assert found["emotion"]["baselines"]["majority"]["accuracy"] == pytest.approx(surprise)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.001])
+def test_the_seed_failure_is_called_dead(noise: float) -> None:
+    table = seed_labels().sample(64, random_state=0)
+    au = {f"AU{number}": count / 560 for number, count in SEED_AUS.items()}
+    emotion = {"negative": 0.6, "positive": 0.2, "surprise": 0.2}
+    thresholds = {name: 0.5 if noise == 0 else rate for name, rate in au.items()}  # noise moves it over its threshold
+    found = judge(with_answers(table, au, emotion, noise), thresholds, n_boot=50)
+    for head in ("au", "emotion"):
+        assert found[head]["dead"]
+        assert found[head]["dead_reason"]
+    text = printed({"test": found})
+    assert "DEAD MODEL: gives the same answer for every picture" in text
+    assert "better than guessing" not in text.replace("not shown to be better than guessing", "")
+
+
+def test_a_working_model_is_not_dead(scores: Scores, predictions: pd.DataFrame) -> None:
+    assert not scores["au"]["dead"]
+    assert scores["emotion"]["dead_reason"] is None
+    all_the_same = predictions.assign(**dict.fromkeys(AUS, 0), emotion="positive", emotion_pred="positive")
+    found = judge(all_the_same, dict.fromkeys(AUS, 0.995), n_boot=5)
+    assert not found["au"]["dead"], "labels that never vary cannot show that a model is dead"
+    assert not found["emotion"]["dead"]
+
+
+def test_bad_predictions_are_refused(predictions: pd.DataFrame) -> None:
+    with pytest.raises(FerError, match="no images"):
+        judge(predictions.head(0), HALF)
+    with pytest.raises(FerError, match=r"AU2_prob.*diverged"):
+        judge(predictions.assign(AU2_prob=np.nan), HALF)
+    with pytest.raises(FerError, match="'joy'"):
+        judge(predictions.assign(emotion="joy"), HALF)
+
+
+def printed(metrics: dict[str, Scores], **options: object) -> str:
+    stream = io.StringIO()
+    print_scores(metrics, Console(file=stream, **options))  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def test_table_fits_and_is_plain(scores: Scores) -> None:
+    text = printed({"val": scores, "test": scores})
+    assert "\x1b" not in text
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert f"{scores['au']['macro']['auc']:.3f}"[1:] in text
+    assert "lip corner puller" in text
+    assert "majority" in text
+    assert text.count("Emotion: better than guessing") == 2
+
+
+def test_table_keeps_its_numbers_on_a_narrow_terminal(scores: Scores) -> None:
+    text = printed({"test": scores}, width=80, force_terminal=True, color_system=None)
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_verdict_needs_the_whole_interval() -> None:
+    blind = judge(make_predictions(n=60, skill=0), HALF, n_boot=200)
+    text = printed({"test": blind})
+    assert "Action units: not shown to be better than guessing" in text
+    assert "Emotion: not shown to be better than guessing" in text

@@ -1,0 +1,75 @@
+"""Thresholds: in, made validation rows; out, the thresholds that maximise F1, shrunk where there is little evidence."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from fer.results.thresholds import choose_thresholds
+
+
+def rows(**columns: tuple[list[float | None], list[float]]) -> pd.DataFrame:
+    table = pd.DataFrame()
+    for name, (targets, scores) in columns.items():
+        table[name], table[f"{name}_prob"] = targets, scores
+    return table
+
+
+def noisy(n: int, rate: float, shift: float, seed: int = 0) -> tuple[list[float | None], list[float]]:
+    rng = np.random.default_rng(seed)
+    truth = rng.random(n) < rate
+    scores = 1 / (1 + np.exp(-(rng.normal(size=n) + 2 * truth + shift)))
+    return truth.astype(float).tolist(), scores.tolist()
+
+
+def test_middle_of_the_gap_between_perfectly_separated_answers() -> None:
+    table = rows(AU1=([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9]))
+    assert choose_thresholds(table, ["AU1"])["AU1"] == pytest.approx(0.4)
+
+
+def test_equal_gaps_are_one_plateau_and_missing_labels_do_not_count() -> None:
+    # .5 has no label, so nothing happens between .2 and .8.
+    table = rows(AU1=([0, None, 1, 1], [0.2, 0.5, 0.8, 0.9]))
+    assert choose_thresholds(table, ["AU1"])["AU1"] == pytest.approx(0.5)
+
+
+def test_the_widest_of_several_best_gaps_wins() -> None:
+    # F1 is .8 at the gap (.1, .3) and at the gap (.4, .9), lower between.
+    table = rows(AU1=([0, 1, 0, 1, 0, 1], [0.1, 0.3, 0.32, 0.35, 0.4, 0.9]))
+    found = choose_thresholds(table, ["AU1"], min_positives=1)["AU1"]
+    values = {t: f1_score(table["AU1"], table["AU1_prob"] >= t) for t in (0.2, 0.31, 0.33, 0.38, 0.65)}
+    assert values[0.2] == max(values.values())
+    assert f1_score(table["AU1"], table["AU1_prob"] >= found) == max(values.values())
+
+
+def test_own_threshold_is_f1_best_with_much_evidence() -> None:
+    table = rows(AU1=noisy(3000, 0.3, -3.0, 1), AU2=noisy(3000, 0.3, 1.0, 2))
+    found = choose_thresholds(table, ["AU1", "AU2"], min_positives=1)
+    for name in ("AU1", "AU2"):
+        best = max(f1_score(table[name], table[f"{name}_prob"] >= t) for t in np.linspace(0.02, 0.98, 200))
+        assert f1_score(table[name], table[f"{name}_prob"] >= found[name]) > best - 0.005
+    assert found["AU1"] < 0.3 < 0.7 < found["AU2"]
+
+
+def test_few_positives_are_shrunk_towards_the_common_threshold() -> None:
+    table = rows(AU1=noisy(400, 0.5, 0.0, 1), AU2=noisy(400, 0.5, 0.0, 2), AU9=noisy(400, 0.01, -3.0, 3))
+    names = ["AU1", "AU2", "AU9"]
+    own, shrunk, common = (choose_thresholds(table, names, min_positives=k)["AU9"] for k in (0, 10, 10**9))
+    assert min(own, common) < shrunk < max(own, common)
+    n_positive = table["AU9"].sum()
+    weight = n_positive / (n_positive + 10)
+    logits = [np.log(t / (1 - t)) for t in (own, shrunk, common)]
+    assert logits[1] == pytest.approx(weight * logits[0] + (1 - weight) * logits[2])
+
+
+def test_an_au_without_positives_gets_the_common_threshold() -> None:
+    table = rows(AU1=([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9]), AU2=([0, 0, 0, None], [0.1, 0.9, 0.5, 0.5]))
+    found = choose_thresholds(table, ["AU1", "AU2"])
+    assert found["AU2"] == found["AU1"] == pytest.approx(0.4)
+    assert choose_thresholds(table, ["AU2"]) == {"AU2": 0.5}
+
+
+@pytest.mark.parametrize("scores", [[0.0, 0.0, 0.001, 0.0], [1.0, 1.0, 1.0, 0.999], [0.0, 1.0, 1.0, 0.0]])
+def test_thresholds_stay_inside(scores: list[float]) -> None:
+    found = choose_thresholds(rows(AU1=([1, 0, 1, 0], scores)), ["AU1"])
+    assert 0.02 <= found["AU1"] <= 0.98
