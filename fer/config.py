@@ -15,7 +15,6 @@ from typing import Any
 from fer.errors import FerError
 from fer.labels import AU_NAMES, EMOTION_SETS
 
-
 _LIMITS = {
     "least": ("at least", operator.ge),
     "above": ("above", operator.gt),
@@ -172,8 +171,12 @@ class TrainConfig:
 @dataclass
 class EvaluateConfig:
     checkpoint: str | None = setting(None, "run folder or checkpoint file (required)")
-    split: str = setting("test", "which people; all: every row of other data", choices=("train", "val", "test", "all"))
-    name: str = setting("run", "name of the evaluation: its folder")
+    split: str | None = setting(
+        None,
+        "which people; all: every picture that the model never saw; null: test, for other data all",
+        choices=("train", "val", "test", "all"),
+    )
+    name: str | None = setting(None, "name of the evaluation: its folder; null: the name of the run")
     run_dir: str | None = setting(None, "where to write; null: outputs/evaluate/<name>/<date_time>")
     cache_dir: str | None = setting(None, "pixels and drawn faces; null: the user's cache folder. Safe to delete")
     data: DataConfig = field(default_factory=DataConfig)
@@ -251,11 +254,7 @@ def _bad_aus(value: Any, key: str) -> Iterator[str]:
 
 
 def _bad_combinations(cfg: TrainConfig) -> list[str]:
-    data, found = cfg.data, []
-    if data.name == "ckplus" and data.root is None:
-        found.append("data.root is missing: data.root=FOLDER of the CK+ tree")
-    if data.name == "csv" and data.table is None:
-        found.append("data.table is missing: data.table=FILE, a table with a row per picture")
+    data, found = cfg.data, bad_source(cfg.data)
     if data.folds == 1:
         found.append("data.folds must be 0 (no folds) or at least 2, got 1")
     if data.folds > 1 and data.fold >= data.folds:
@@ -282,12 +281,25 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
 def resolve(cfg: TrainConfig) -> TrainConfig:
     """Fills in what depends on other settings and makes folders absolute, so that the saved settings mean the same anywhere."""
     weights = cfg.model.weights or ("auto" if cfg.data.name == "synthetic" else "DEFAULT")
-    data = dataclasses.replace(cfg.data, root=_absolute(cfg.data.root), table=_absolute(cfg.data.table))
-    return dataclasses.replace(cfg, data=data, model=dataclasses.replace(cfg.model, weights=weights))
+    return dataclasses.replace(cfg, data=absolute(cfg.data), model=dataclasses.replace(cfg.model, weights=weights))
 
 
-def _absolute(path: str | None) -> str | None:
-    return None if path is None else str(Path(path).expanduser().absolute())
+def absolute(data: DataConfig) -> DataConfig:
+    """The same settings with folders that do not depend on where the command was typed."""
+
+    def full(path: str | None) -> str | None:
+        return None if path is None else str(Path(path).expanduser().absolute())
+
+    return dataclasses.replace(data, root=full(data.root), table=full(data.table))
+
+
+def bad_source(data: DataConfig) -> list[str]:
+    """What the chosen reader lacks."""
+    if data.name == "ckplus" and data.root is None:
+        return ["data.root is missing: data.root=FOLDER of the CK+ tree"]
+    if data.name == "csv" and data.table is None:
+        return ["data.table is missing: data.table=FILE, a table with a row per picture"]
+    return []
 
 
 def as_dict(cfg: Any) -> dict[str, Any]:

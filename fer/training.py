@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import warnings
-from pathlib import Path
 from typing import Any
 
 import lightning
@@ -12,24 +11,19 @@ import pandas as pd
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
-from rich.progress import Progress
 
-from fer import __version__
+from fer import __version__, judging
 from fer.config import TrainConfig, as_dict
-from fer.data.cache import default_cache_dir
 from fer.data.datamodule import FaceData
 from fer.data.faces import PIXELS_VERSION
 from fer.data.splits import split_hash
 from fer.errors import FerError
 from fer.model.callbacks import Interrupted, best_precision, make_callbacks
-from fer.model.checkpoints import CARD, AtomicCheckpointIO, load_checkpoint
+from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
 from fer.model.curves import log_final_score, start_curves
-from fer.model.judging import keep_thresholds, load_module, predict, scores_by_split, silence_lightning, with_decisions
 from fer.model.module import FaceModule, class_weights
 from fer.model.weights import Weights, find_weights
 from fer.results.baselines import au_base_rates, emotion_base_rates
-from fer.results.report import write_report
-from fer.results.tables import print_scores
 from fer.runs import RunFolder
 
 __all__ = [
@@ -47,18 +41,13 @@ log = logging.getLogger(__name__)
 
 
 def read_data(cfg: TrainConfig) -> FaceData:
-    """The data, read, split and cached, with a progress bar for what takes long.
+    """The data, read, split and cached.
 
     Raises:
         FerError: see `fer.data.prepare.prepare`; or no label is left for either head.
     """
-    cache_dir = Path(cfg.cache_dir).expanduser() if cfg.cache_dir else default_cache_dir()
-    with Progress(console=Console(stderr=True), transient=True, disable=not cfg.trainer.progress) as bar:
-        task = bar.add_task("reading pictures", total=None)
-        data = FaceData(
-            cfg.data, cfg.augment, cfg.seed, cache_dir, lambda n, total: bar.update(task, completed=n, total=total)
-        )
-        data.setup()
+    data = FaceData(cfg.data, cfg.augment, cfg.seed, judging.cache_folder(cfg.cache_dir))
+    judging.progress_data(data, cfg.trainer.progress)
     prepared = data.prepared
     if not data.aus and not data.emotions:
         raise FerError(
@@ -128,7 +117,7 @@ def rebuild_module(folder: RunFolder, data: FaceData) -> FaceModule:
     path = folder.path / "checkpoints" / "last.ckpt"
     if not path.is_file():
         raise FerError(f"{folder.path} stopped before its first checkpoint: start it anew")
-    module, card = load_module(path)
+    module, card = judging.load_module(path)
     now, then = data.prepared.fingerprint, card["data_fingerprint"]
     split = pd.read_csv(folder.path / "split.csv", dtype=str)
     if now != then or split_hash(split) != split_hash(_split(data)):
@@ -141,12 +130,15 @@ def rebuild_module(folder: RunFolder, data: FaceData) -> FaceModule:
 
 def _card(cfg: TrainConfig, data: FaceData, weights: Weights) -> dict[str, Any]:
     train = data.prepared.part("train")
+    seen = data.prepared.table[data.prepared.table["split"] != "test"]
     return {
         "fer_version": __version__,
         "data": as_dict(cfg.data),
         "data_fingerprint": data.prepared.fingerprint,
         "split": dict(_split(data).itertuples(index=False)),
         "weights": weights.source,
+        "name": cfg.name,
+        "seen": torch.from_numpy(judging.picture_hashes(data.prepared, seen).copy()),
         "thresholds": {f"AU{au}": 0.5 for au in data.aus},
         "au_rates": au_base_rates(train, [f"AU{au}" for au in data.aus]),
         "emotion_rates": emotion_base_rates(train, list(data.emotions)) if data.emotions else {},
@@ -163,16 +155,7 @@ def describe(folder: RunFolder, cfg: TrainConfig, data: FaceData, weights: Weigh
     prepared = data.prepared
     _split(data).to_csv(folder.path / "split.csv", index=False)
     folder.note(
-        data={
-            "name": cfg.data.name,
-            "root": cfg.data.root or cfg.data.table,
-            "fingerprint": prepared.fingerprint,
-            "split_hash": split_hash(_split(data)),
-            "n_images": len(prepared.table),
-            "n_subjects": int(prepared.table["subject"].nunique()),
-            "skipped": prepared.skipped.counts(),
-            "crops": prepared.crops(),
-        },
+        data={**judging.about_data(cfg.data, prepared), "split_hash": split_hash(_split(data))},
         weights={"source": weights.source, "sha256": weights.sha256},
         precision=_precision(cfg),
         threads=torch.get_num_threads(),
@@ -191,7 +174,7 @@ def fit(cfg: TrainConfig, folder: RunFolder, module: FaceModule, data: FaceData)
         Interrupted: Ctrl-C or SIGTERM; everything is saved.
         FerError: the loss became nan, or a checkpoint can't be written.
     """
-    silence_lightning()
+    judging.silence_lightning()
     console = Console(stderr=True)
     logger = TensorBoardLogger(folder.path, name=None, version="tensorboard", default_hp_metric=False)
     start_curves(logger, cfg, module)
@@ -224,27 +207,19 @@ def fit(cfg: TrainConfig, folder: RunFolder, module: FaceModule, data: FaceData)
 
 
 def judge_best(cfg: TrainConfig, folder: RunFolder, data: FaceData, *, test: bool) -> float | None:
-    """Chooses thresholds on validation, judges the best checkpoint, writes scores, predictions and report.
-
-    The test people are looked at here, once, and only if `test`.
+    """Chooses thresholds on validation, then judges the best checkpoint. The test people are looked at here, once, and only if `test`.
 
     Returns:
         The validation score.
     """
     path = folder.path / "checkpoints" / "best.ckpt"
-    module, card = load_module(path)
+    module, card = judging.load_module(path)
     parts = ["val", "test"] if test and len(data.prepared.part("test")) else ["val"]
-    predictions = predict(module, data, parts, cfg.trainer.accelerator)
-    card["thresholds"] = keep_thresholds(path, predictions)
-    predictions = with_decisions(predictions, card["thresholds"])
-    metrics = scores_by_split(predictions, card)
-    predictions.to_csv(folder.path / "predictions.csv", index=False)
-    folder.write_json("metrics.json", metrics)
+    predictions = judging.predict(module, data, parts, cfg.trainer.accelerator)
+    card["thresholds"] = judging.keep_thresholds(path, predictions)
+    folder.note(best_epoch=int(load_checkpoint(path)["epoch"]))
+    metrics = judging.judge_and_write(folder, predictions, card)
     score: float | None = metrics["val"]["score"]
     log_final_score(folder.path / "tensorboard", cfg, score)
-    folder.about["timings"]["total_s"] = folder.seconds()
-    folder.note(finished=True, best_epoch=int(load_checkpoint(path)["epoch"]))
-    report = write_report(folder.path)
-    print_scores(metrics, Console())
-    log.info("report: %s\ncurves: tensorboard --logdir %s", report, folder.path.parent)
+    log.info("curves: tensorboard --logdir %s", folder.path.parent)
     return score

@@ -70,8 +70,8 @@ def test_an_au_not_listed_is_0_and_a_sequence_without_facs_file_has_none(tmp_pat
     add_sequence(tmp_path, sequence="003", facs=None)
     table = ckplus.read(tmp_path, "peak").table.set_index("sequence")
     assert au_columns(table) == ["AU4", "AU12"]
-    assert table.loc["001", ["AU4", "AU12"]].tolist() == [1, 0]
-    assert table.loc["002", ["AU4", "AU12"]].tolist() == [0, 1]
+    assert list(table.loc["001", ["AU4", "AU12"]]) == [1, 0]
+    assert list(table.loc["002", ["AU4", "AU12"]]) == [0, 1]
     assert table.loc["003", ["AU4", "AU12"]].isna().all()
 
 
@@ -79,7 +79,7 @@ def test_an_empty_facs_file_is_a_coding_without_any_au(tmp_path: Path) -> None:
     add_sequence(tmp_path, sequence="001")
     add_sequence(tmp_path, sequence="002", facs="\n  \n", emotion=None)
     table = ckplus.read(tmp_path, "peak").table.set_index("sequence")
-    assert table.loc["002", ["AU1", "AU12"]].tolist() == [0, 0]
+    assert list(table.loc["002", ["AU1", "AU12"]]) == [0, 0]
 
 
 def test_every_emotion_code_has_its_name_and_no_file_means_no_label(tmp_path: Path) -> None:

@@ -107,7 +107,8 @@ def test_a_value_out_of_range_names_file_line_column_and_what_is_allowed(
 
 
 def test_sequence_frame_box_and_landmarks_are_kept(tmp_path: Path) -> None:
-    text = "path,subject,sequence,frame,x,y,w,h,landmarks,AU1\na.png,1,007,11,1,2,30.5,40,a.txt,1\nb.png,1,007,,,,,,gone.txt,1\n"
+    header = "path,subject,sequence,frame,x,y,w,h,landmarks,AU1"
+    text = f"{header}\na.png,1,007,11,1,2,30.5,40,a.txt,1\nb.png,1,007,,,,,,gone.txt,1\n"
     samples = csv.read(table_of(tmp_path, text, "a.png b.png a.txt"), None, "subject")
     first, second = samples.table.iloc[0], samples.table.iloc[1]
     assert (first["sequence"], first["frame"], first["w"]) == ("007", 11, 30.5)

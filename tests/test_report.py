@@ -40,7 +40,10 @@ def fill_run(run_dir: Path) -> dict[str, Scores]:
     curves = {"epoch": [0, 1, 2], "train/loss": [3.0, 2.0, 1.0], "val/loss": [3.0, None, 2.0], "val/score": [None] * 3}
     pd.DataFrame(curves).to_csv(run_dir / "curves.csv", index=False)
     run: dict[str, Any] = {"name": "<b>mine</b>", "command": "python -m fer.train model.dense=64", "best_epoch": 1}
-    run |= {"data": {"name": "ckplus", "n_images": 160, "skipped": {"broken picture": 7}}, "versions": {"torch": "9.8.7"}}
+    run |= {
+        "data": {"name": "ckplus", "n_images": 160, "skipped": {"broken picture": 7}},
+        "versions": {"torch": "9.8.7"},
+    }
     (run_dir / "run.json").write_text(json.dumps(run))
     (run_dir / "config.yaml").write_text("model:\n  backbone: resnet18\n  dense: 64\n")
     return metrics

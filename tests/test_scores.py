@@ -1,4 +1,4 @@
-"""Scores, intervals, baselines and the terminal table: in, made predictions; out, numbers held against scikit-learn."""
+"""Scores and intervals: in, made predictions; out, numbers held against scikit-learn."""
 
 import io
 import json
@@ -6,67 +6,15 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from made_predictions import AUS, CLASSES, HALF, make_predictions
 from rich.console import Console
 from sklearn import metrics as sk
 
 from fer.errors import FerError
-from fer.results.baselines import au_base_rates, emotion_base_rates
 from fer.results.bootstrap import resample_subjects
 from fer.results.measures import ranking
 from fer.results.scores import Scores, judge
 from fer.results.tables import print_scores
-
-CLASSES = ["negative", "positive", "surprise"]
-AUS = ["AU1", "AU2", "AU12", "AU25"]
-HALF = dict.fromkeys(AUS, 0.5)
-
-# The label file of 560 CK+ peak frames that the first model of this field was judged on.
-SEED_AUS = {17: 202, 1: 177, 2: 117, 25: 292, 27: 81, 4: 194, 7: 121, 23: 60, 24: 58, 6: 123, 12: 131, 15: 94, 14: 37}
-SEED_AUS |= {11: 35, 26: 41}
-SEED_EMOTIONS = {"negative": 328, "positive": 121, "surprise": 111}
-
-
-def make_predictions(n: int = 200, n_subjects: int = 40, seed: int = 0, skill: float = 1.5) -> pd.DataFrame:
-    """Both heads, rounded probabilities (ties), missing labels."""
-    rng = np.random.default_rng(seed)
-    table = pd.DataFrame({"path": [f"{i}.png" for i in range(n)]})
-    table["subject"] = [f"S{i % n_subjects:03d}" for i in range(n)]
-    table["split"] = "test"
-    for name in AUS:
-        truth = rng.random(n) < 0.3
-        table[name] = pd.array(truth.astype(int), dtype="Int64")
-        table.loc[rng.random(n) < 0.1, name] = pd.NA
-        table[f"{name}_prob"] = np.round(1 / (1 + np.exp(-(rng.normal(size=n) + skill * truth - 0.8))), 2)
-        table[f"{name}_pred"] = (table[f"{name}_prob"] >= 0.5).astype(int)
-    codes = rng.integers(0, 3, n)
-    logits = rng.normal(size=(n, 3)) + skill * np.eye(3)[codes]
-    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    table["emotion"] = pd.Series(np.array(CLASSES)[codes], dtype="str").mask(rng.random(n) < 0.2)
-    table["emotion_pred"] = np.array(CLASSES)[probabilities.argmax(axis=1)]
-    for k, name in enumerate(CLASSES):
-        table[f"emotion_prob_{name}"] = probabilities[:, k]
-    return table
-
-
-def seed_labels() -> pd.DataFrame:
-    """560 rows with the label counts of the seed's file."""
-    table = pd.DataFrame({"path": [f"{i}.png" for i in range(560)], "subject": [f"S{i % 123}" for i in range(560)]})
-    rng = np.random.default_rng(0)
-    for number, count in SEED_AUS.items():
-        table[f"AU{number}"] = rng.permutation(np.arange(560) < count).astype(int)
-    table["emotion"] = np.repeat(list(SEED_EMOTIONS), list(SEED_EMOTIONS.values()))
-    return table
-
-
-def with_answers(table: pd.DataFrame, au: dict[str, float], emotion: dict[str, float], noise: float) -> pd.DataFrame:
-    """The same answer for every row, but for noise of the probabilities."""
-    rng, answered = np.random.default_rng(1), table.copy()
-    for name, probability in au.items():
-        answered[f"{name}_prob"] = probability + noise * rng.normal(size=len(table))
-    answered["emotion_pred"] = max(emotion, key=lambda name: emotion[name])
-    for name, probability in emotion.items():
-        answered[f"emotion_prob_{name}"] = probability
-    return answered
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +80,7 @@ def test_score_is_the_mean_of_both_heads(scores: Scores, predictions: pd.DataFra
     assert "emotion" not in au_only
     assert au_only["score"] == pytest.approx(scores["au"]["macro"]["ap"])
     assert scores["score"] == pytest.approx((scores["au"]["macro"]["ap"] + scores["emotion"]["macro"]["f1"]) / 2)
-    emotion_only = judge(predictions.drop(columns=[c for c in predictions if c.startswith("AU")]), {}, n_boot=10)
+    emotion_only = judge(predictions.drop(columns=predictions.filter(like="AU").columns), {}, n_boot=10)
     assert "au" not in emotion_only
     assert emotion_only["score"] == pytest.approx(scores["emotion"]["macro"]["f1"])
 
@@ -153,7 +101,9 @@ def test_an_au_without_positives_is_null_and_left_out(predictions: pd.DataFrame)
     table = predictions.copy()
     table["AU2"], table["AU12"] = 0, 1
     au = judge(table, HALF, n_boot=20)["au"]
-    assert all(au["per_au"]["AU2"][key] is None for key in ("precision", "recall", "f1", "auc", "ap", "f1_ci", "auc_ci"))
+    assert all(
+        au["per_au"]["AU2"][key] is None for key in ("precision", "recall", "f1", "auc", "ap", "f1_ci", "auc_ci")
+    )
     assert au["per_au"]["AU2"]["n_positive"] == 0
     assert au["per_au"]["AU12"]["auc"] is None
     assert au["per_au"]["AU12"]["f1"] is not None
@@ -235,65 +185,6 @@ def test_one_person_has_no_interval(predictions: pd.DataFrame) -> None:
     assert found["au"]["per_au"]["AU1"]["f1_ci"] is None
 
 
-def test_the_baselines_of_the_seed_labels() -> None:
-    table = seed_labels()
-    aus = [f"AU{number}" for number in SEED_AUS]
-    rates, shares = au_base_rates(table, aus), emotion_base_rates(table, CLASSES)
-    blind = with_answers(table, rates, shares, noise=0)
-    found = judge(blind, dict.fromkeys(aus, 0.5), base_rates=rates, emotion_rates=shares, n_boot=2)
-    constant, base_rate = found["au"]["baselines"]["constant"], found["au"]["baselines"]["base_rate"]
-    majority = found["emotion"]["baselines"]["majority"]
-    assert set(constant["answer"]) == {"AU25", "AU17", "AU4", "AU1", "AU12"}
-    assert constant["micro"]["f1"] == pytest.approx(0.437, abs=5e-4)
-    assert constant["macro"]["f1"] == pytest.approx(0.330, abs=5e-4)
-    assert constant["macro"]["auc"] == constant["micro"]["auc"] == base_rate["macro"]["auc"] == 0.5
-    assert base_rate["micro"]["auc"] == pytest.approx(0.708, abs=1e-3)
-    assert base_rate["micro"]["f1"] == pytest.approx(0.251, abs=1e-3)
-    assert base_rate["macro"]["ap"] == pytest.approx(np.mean(list(rates.values())))
-    assert base_rate["binary_accuracy"] == pytest.approx(0.793, abs=1e-3)
-    assert majority["answer"] == "negative"
-    assert majority["accuracy"] == pytest.approx(0.586, abs=5e-4)
-    assert majority["macro"]["f1"] == pytest.approx(0.246, abs=5e-4)
-    assert majority["micro"]["auc"] == pytest.approx(0.694, abs=1e-3)
-    entropy = -sum(share * np.log(share) for share in shares.values())
-    assert majority["loss"] == pytest.approx(entropy)
-    assert found["au"]["loss"] == pytest.approx(base_rate["loss"])
-
-
-def test_baselines_come_from_training_rates_and_say_so(predictions: pd.DataFrame, scores: Scores) -> None:
-    assert scores["au"]["baselines"]["base_rate"]["rates_from"] == "this split"
-    train = {"negative": 0.1, "positive": 0.1, "surprise": 0.8}
-    found = judge(predictions, HALF, base_rates=dict.fromkeys(AUS, 0.9), emotion_rates=train, n_boot=2)
-    assert found["au"]["baselines"]["constant"]["rates_from"] == "train"
-    assert found["au"]["baselines"]["constant"]["answer"] == AUS
-    surprise = (predictions["emotion"].dropna() == "surprise").mean()
-    assert found["emotion"]["baselines"]["majority"]["accuracy"] == pytest.approx(surprise)
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.001])
-def test_the_seed_failure_is_called_dead(noise: float) -> None:
-    table = seed_labels().sample(64, random_state=0)
-    au = {f"AU{number}": count / 560 for number, count in SEED_AUS.items()}
-    emotion = {"negative": 0.6, "positive": 0.2, "surprise": 0.2}
-    thresholds = {name: 0.5 if noise == 0 else rate for name, rate in au.items()}  # noise moves it over its threshold
-    found = judge(with_answers(table, au, emotion, noise), thresholds, n_boot=50)
-    for head in ("au", "emotion"):
-        assert found[head]["dead"]
-        assert found[head]["dead_reason"]
-    text = printed({"test": found})
-    assert "DEAD MODEL: gives the same answer for every picture" in text
-    assert "better than guessing" not in text.replace("not shown to be better than guessing", "")
-
-
-def test_a_working_model_is_not_dead(scores: Scores, predictions: pd.DataFrame) -> None:
-    assert not scores["au"]["dead"]
-    assert scores["emotion"]["dead_reason"] is None
-    all_the_same = predictions.assign(**dict.fromkeys(AUS, 0), emotion="positive", emotion_pred="positive")
-    found = judge(all_the_same, dict.fromkeys(AUS, 0.995), n_boot=5)
-    assert not found["au"]["dead"], "labels that never vary cannot show that a model is dead"
-    assert not found["emotion"]["dead"]
-
-
 def test_bad_predictions_are_refused(predictions: pd.DataFrame) -> None:
     with pytest.raises(FerError, match="no images"):
         judge(predictions.head(0), HALF)
@@ -301,33 +192,3 @@ def test_bad_predictions_are_refused(predictions: pd.DataFrame) -> None:
         judge(predictions.assign(AU2_prob=np.nan), HALF)
     with pytest.raises(FerError, match="'joy'"):
         judge(predictions.assign(emotion="joy"), HALF)
-
-
-def printed(metrics: dict[str, Scores], **options: object) -> str:
-    stream = io.StringIO()
-    print_scores(metrics, Console(file=stream, **options))  # type: ignore[arg-type]
-    return stream.getvalue()
-
-
-def test_table_fits_and_is_plain(scores: Scores) -> None:
-    text = printed({"val": scores, "test": scores})
-    assert "\x1b" not in text
-    assert "…" not in text
-    assert max(map(len, text.splitlines())) <= 100
-    assert f"{scores['au']['macro']['auc']:.3f}"[1:] in text
-    assert "lip corner puller" in text
-    assert "majority" in text
-    assert text.count("Emotion: better than guessing") == 2
-
-
-def test_table_keeps_its_numbers_on_a_narrow_terminal(scores: Scores) -> None:
-    text = printed({"test": scores}, width=80, force_terminal=True, color_system=None)
-    assert "…" not in text
-    assert max(map(len, text.splitlines())) <= 80
-
-
-def test_verdict_needs_the_whole_interval() -> None:
-    blind = judge(make_predictions(n=60, skill=0), HALF, n_boot=200)
-    text = printed({"test": blind})
-    assert "Action units: not shown to be better than guessing" in text
-    assert "Emotion: not shown to be better than guessing" in text

@@ -195,7 +195,7 @@ def _report_without_images(tree: _Tree) -> None:
     images = tree.files["images"]
     if not any(images.values()):
         raise FerError(
-            f"{tree.base}: no image in {FOLDER_NAMES['images'][0]} (expected S005/001/S005_001_00000011.png and the like)"
+            f"{tree.base}: no image in {FOLDER_NAMES['images'][0]} (expected S005/001/S005_001_00000011.png and so on)"
         )
     for kind, sequences in tree.files.items():
         for sequence in sequences:

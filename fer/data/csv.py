@@ -93,7 +93,7 @@ def _subjects(file: TableFile, name: str, places: pd.Series[str]) -> pd.Series[s
         column = known[0]
     if column is None:
         raise FerError(
-            f"{file.path}: no column `{name}` that says who is on each image, so that one person could be in training and "
+            f"{file.path}: no column `{name}` that says who is on each image: one person could be in training and "
             f"test; set data.subject=COLUMN (there are {', '.join(file.cells.columns[:30])}), "
             "or data.subject=path if nobody is on two images"
         )

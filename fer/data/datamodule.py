@@ -120,7 +120,11 @@ class ResumableLoader(DataLoader[Batch]):
 class FaceData(lightning.LightningDataModule):
     """Reads, splits by person, caches, augments. Call `setup` before the model is built: the heads depend on the labels.
 
-    Attributes (after `setup`):
+    Args:
+        seed: of the order and the augmentation (the split has its own in `cfg`).
+        labels: the AUs and emotions of a finished model; the data is then not split and not searched for labels.
+
+    Attributes:
         prepared: the tables and pixels.
         aus, emotions: what the heads say, in tensor order.
         predicted: the splits that `predict_dataloader` gives, in order.
@@ -132,10 +136,16 @@ class FaceData(lightning.LightningDataModule):
     predicted: list[str]
 
     def __init__(
-        self, cfg: DataConfig, augment: AugmentConfig, seed: int, cache_dir: Path, progress: Progress | None = None
+        self,
+        cfg: DataConfig,
+        augment: AugmentConfig,
+        seed: int,
+        cache_dir: Path,
+        labels: tuple[list[int], tuple[str, ...]] | None = None,
     ) -> None:
         super().__init__()
-        self.cfg, self.augment, self.seed, self.cache_dir, self.progress = cfg, augment, seed, cache_dir, progress
+        self.cfg, self.augment, self.seed, self.cache_dir, self.labels = cfg, augment, seed, cache_dir, labels
+        self.progress: Progress | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Idempotent, as Lightning calls it again for each of its stages.
@@ -145,7 +155,10 @@ class FaceData(lightning.LightningDataModule):
         """
         if hasattr(self, "prepared"):
             return
-        self.prepared = prepare(self.cfg, self.cache_dir, progress=self.progress)
+        self.prepared = prepare(self.cfg, self.cache_dir, split=self.labels is None, progress=self.progress)
+        if self.labels is not None:
+            self.aus, self.emotions = self.labels
+            return
         train = self.prepared.part("train")
         self.aus = chosen_aus(train, self.cfg.aus, self.cfg.min_au_count)
         self.emotions = present_emotions(train, self.cfg.emotions)

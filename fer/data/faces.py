@@ -66,14 +66,11 @@ class Box(NamedTuple):
 
 
 def stored_size(image_size: int) -> int:
-    """Side in pixels of what is stored for a network input of `image_size`: 256 for 224."""
+    """Side in pixels of what is stored for a network input of `image_size`: 256 for 224.
+
+    The evaluation view is the centre of that, from pixel (S - image_size) // 2 on.
+    """
     return round(image_size * STORED_OVER_INPUT)
-
-
-def evaluation_view(stored: npt.NDArray[np.generic], image_size: int) -> npt.NDArray[np.generic]:
-    """The centre of stored pixels that evaluation sees: [..., S, S, C] -> [..., image_size, image_size, C], no copy."""
-    start = (stored.shape[-2] - image_size) // 2
-    return stored[..., start : start + image_size, start : start + image_size, :]
 
 
 def find_faces(image: Pixels8) -> list[Box]:
@@ -160,7 +157,7 @@ def face_pixels(
 ) -> tuple[Pixels8, Box, How]:
     """From a decoded picture to what is stored for it.
 
-    Outside of training a network sees `evaluation_view` of that.
+    Outside of training a network sees the evaluation view of that, its centre of `image_size` pixels.
 
     Args:
         image: [H, W, 3] uint8 RGB, upright.

@@ -1,8 +1,9 @@
 """The sample table: what every reader returns and every later room takes, a row per image, checked at the door.
 
-Columns, in this order: `path` (absolute), `subject`, `sequence`, `frame`, `emotion`, then one `AU<n>` per coded unit (0/1), then what a data
-set has beyond that: `AU<n>_intensity` (1-5; missing = present but not graded, or absent), `x y w h` (face box in pixels of the stored
-picture), `landmarks` (a file with one `x y` line per point). A missing label is `<NA>`, never 0.
+Columns, in this order: `path` (absolute), `subject`, `sequence`, `frame`, `emotion`, then one `AU<n>` per coded unit
+(0/1), then what a data set has beyond that: `AU<n>_intensity` (1-5; missing = present but not graded, or absent), `x y
+w h` (face box in pixels of the stored picture), `landmarks` (a file with one `x y` line per point). A missing label is
+`<NA>`, never 0.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ imbalance of an assignment is
     sum over quantities and parts of (held - wanted)^2 / wanted
     + 1e6 for each part that lacks a label which at least as many people have as there are parts
 
-with wanted = fraction of the part x total, and each quantity in units of its mean over the people who have it.
+with wanted = fraction of the part x total, each quantity in units of its mean over the people who have it, and the
+number of people counting fourfold.
 
 It stands in for iterative stratification (Sechidis, Tsoumakas & Vlahavas, "On the stratification of multi-label data",
 2011), which reaches the shares as well but does not see to it that a rare label is in every part.
@@ -104,7 +105,7 @@ def quantities(table: pd.DataFrame) -> pd.DataFrame:
         ],
         axis=1,
     )
-    return counted.astype("float64").groupby(table["subject"].astype("str").to_numpy()).sum().sort_index()
+    return counted.astype("float64").groupby(table["subject"].astype("str").to_numpy()).sum()
 
 
 def assert_disjoint(table: pd.DataFrame) -> None:
@@ -136,8 +137,8 @@ def _check_fractions(val_fraction: float, test_fraction: float) -> None:
 def _check_enough(n_subjects: int, n_needed: int, purpose: str) -> None:
     if n_subjects < n_needed:
         raise FerError(
-            f"the data has {n_subjects} {'subject' if n_subjects == 1 else 'subjects'}, but {purpose} without a shared person "
-            f"needs at least {n_needed}"
+            f"the data has {n_subjects} {'subject' if n_subjects == 1 else 'subjects'}, "
+            f"but {purpose} without a shared person needs at least {n_needed}"
         )
 
 

@@ -44,7 +44,7 @@ def obtain(
 
     Args:
         folder: `<cache_dir>/<kind>/<key>`, where `key` names all that the content depends on and has no dot.
-        load: Opens a whole folder; raises OSError, ValueError or KeyError if it is damaged.
+        load: Opens a whole folder; raises OSError, ValueError or EOFError if it is damaged.
         fill: Writes the content into a new, empty folder.
         n_bytes: About how much that will be.
         max_bytes: Bound of everything stored under `cache_dir`.
@@ -58,7 +58,7 @@ def obtain(
         with _locked(folder):
             try:
                 content = load(folder)
-            except (OSError, ValueError, KeyError):
+            except (OSError, ValueError, EOFError):
                 _make_room(folder.parent, n_bytes, max_bytes)
                 _fill(folder, fill, n_bytes)
                 content = load(folder)

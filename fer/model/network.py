@@ -5,9 +5,8 @@ Letters in shapes: N batch, A action units, E emotions, D dense units, F backbon
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import difflib
+from typing import NamedTuple
 
 import torch
 import torchvision

@@ -46,6 +46,7 @@ def au_baselines(answers: Answers, rates: Mapping[str, float], source: str) -> d
     `base_rate`: each AU's training rate as its probability for every picture, decided at .5.
 
     Args:
+        answers: of the AU head; only its labels and targets are used.
         rates: positive rate of each AU in the training split.
         source: where the rates come from, kept as `rates_from`.
     """

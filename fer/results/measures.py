@@ -37,6 +37,7 @@ def measure(answers: Answers, weights: FloatArray) -> Measures:
     half; AP is the step-wise area of the precision-recall curve (both as in scikit-learn).
 
     Args:
+        answers: of one head.
         weights: (images, draws), not negative.
     """
     per_label = _per_label_decisions(answers, weights) | _per_label_ranking(answers, weights)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from omegaconf import OmegaConf
 
@@ -39,9 +39,10 @@ def write_report(run_dir: Path) -> Path:
         FerError: `metrics.json` is missing.
     """
     path = run_dir / "report.html"
-    environment = Environment(loader=PackageLoader("fer.results", "."), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=PackageLoader("fer.results", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
     environment.filters |= {"fixed": _fixed, "span": _span}
-    environment.trim_blocks = environment.lstrip_blocks = True
     path.write_text(environment.get_template("report.html.j2").render(report_context(run_dir)), encoding="utf-8")
     return path
 

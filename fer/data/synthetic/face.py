@@ -24,26 +24,27 @@ DETAILS = {"full": (240, 200), "small": (124, 104)}
 # Sections of the head: material y, real y, half width, depth of the midline, depth of the widest place.
 _SECTIONS = np.array(
     [
-        (118, 114, 4, 6, 0),
-        (114, 112, 30, 36, 0),
-        (108, 108, 45, 53, 0),
-        (96, 97, 58, 70, 0),
-        (78, 78, 67.5, 84, 0),
-        (58, 58, 72.5, 92, 0),
-        (38, 38, 74.5, 96, 0),
-        (20, 20, 74.5, 97.5, 2),
-        (0, 0, 73, 94, 5),
-        (-20, -20, 71, 93, 8),
-        (-40, -40, 68, 91, 10),
-        (-58, -58, 63.5, 90, 13),
-        (-73, -73, 59, 89, 16),
-        (-88, -88, 53, 87, 22),
-        (-100, -100, 46, 86, 30),
-        (-110, -110, 37, 84, 42),
-        (-118, -118, 26, 77, 52),
-        (-125, -121.5, 24, 60, 46),
-        (-134, -122, 30, 42, 30),
-        (-142, -119, 34, 28, 18),
+        (118, 115, 3, 4, 0),
+        (115, 114, 17, 20, 0),
+        (110, 110.5, 30, 36, 0),
+        (100, 101, 47, 57, 0),
+        (86, 86, 60, 75, 0),
+        (70, 70, 68, 87, 0),
+        (52, 52, 72.5, 93.5, 0),
+        (36, 36, 74, 96.5, 0),
+        (18, 18, 73.5, 97, 2),
+        (0, 0, 72, 94.5, 5),
+        (-20, -20, 70, 93, 8),
+        (-40, -40, 67, 91, 10),
+        (-58, -58, 62.5, 90, 13),
+        (-73, -73, 58, 89, 16),
+        (-88, -88, 51.5, 87, 22),
+        (-100, -100, 43, 86, 31),
+        (-109, -109, 33, 84, 43),
+        (-116, -116, 22, 79, 52),
+        (-121, -120, 14, 70, 52),
+        (-130, -118, 13, 54, 42),
+        (-142, -112, 15, 36, 24),
     ],
     dtype=np.float64,
 )
@@ -95,6 +96,13 @@ def bump(grid: Grid, x: float, y: float, sx: float, sy: float) -> Array:
     return (hill * fall_y).astype(np.float32)
 
 
+def smile_fold(grid: Grid, width: float) -> Array:
+    """1 along the fold from the wing of the nose to beside the corner of the mouth, fading within `width` mm, [R, C]."""
+    line = 18.5 + 0.62 * (-46.0 - grid.y)
+    away = np.exp(-0.5 * ((np.abs(grid.x) - line) / width) ** 2)
+    return (away * ramp(grid.y, -42, -50) * ramp(grid.y, -80, -66)).astype(np.float32)
+
+
 def ramp(value: NDArray[np.floating], low: float, high: float) -> Array:
     """Smooth step: 0 at `low`, 1 at `high` (which may be the smaller one)."""
     t = np.clip((value - low) / (high - low), 0.0, 1.0)
@@ -110,13 +118,13 @@ def upper_border(x: NDArray[np.floating]) -> Array:
     """Height of the red of the upper lip above the lip line at |x| (mm)."""
     t = np.clip(np.abs(x) / LIP_CORNER, 0.0, 1.0)
     bow = 1.0 - 0.2 * np.exp(-0.5 * (x / 2.6) ** 2) + 0.06 * np.exp(-0.5 * ((np.abs(x) - 6.0) / 3.0) ** 2)
-    return (6.8 * (1.0 - t**1.5) * bow).astype(np.float32)
+    return (7.4 * (1.0 - t**1.6) * bow).astype(np.float32)
 
 
 def lower_border(x: NDArray[np.floating]) -> Array:
     """Depth of the red of the lower lip below the lip line at |x| (mm)."""
     t = np.clip(np.abs(x) / (LIP_CORNER - 1.5), 0.0, 1.0)
-    return (8.6 * (1.0 - t**2.3)).astype(np.float32)
+    return (9.2 * (1.0 - t**2.3)).astype(np.float32)
 
 
 @cache
@@ -159,57 +167,58 @@ def _features(g: Grid) -> Array:
     """What makes an egg a face: sockets, brow ridge, nose, cheeks, lips, chin, ears; displacement in mm, [R, C, 3]."""
     move = np.zeros((*g.x.shape, 3), dtype=np.float32)
     z = (
-        -9.5 * bump(g, 31, -2, 14, 10)  # sockets
-        - 4.0 * bump(g, 19, -2, 5, 8)
-        + 4.5 * bump(g, 26, 16, 17, 6)  # brow ridge
-        + 2.5 * bump(g, 0, 15, 9, 7)
-        - 3.0 * bump(g, 0, 1, 9, 6)
-        + 5.0 * bump(g, 46, -26, 13, 10)  # cheekbones
-        + 4.0 * bump(g, 33, -37, 12, 10)
-        - 2.5 * bump(g, 47, -62, 10, 14)
-        - 1.6 * bump(g, 27, -17, 9, 3.5)
+        -8.5 * bump(g, 31, -2, 13, 9)  # sockets
+        - 3.0 * bump(g, 19, -3, 5, 8)
+        + 3.5 * bump(g, 26, 16, 17, 6)  # brow ridge
+        + 1.5 * bump(g, 0, 14, 9, 7)
+        + 4.5 * bump(g, 48, -25, 14, 11)  # cheekbones
+        + 3.5 * bump(g, 33, -36, 14, 12)
+        - 1.5 * bump(g, 48, -62, 12, 16)
+        - 1.2 * bump(g, 27, -17, 9, 4)
         - 3.0 * bump(g, 68, 20, 9, 16)
-        + 5.5 * bump(g, 0, -70, 24, 17)  # dental arch
-        - 4.5 * bump(g, 0, -89, 17, 5)
-        + 7.0 * bump(g, 0, -107, 14, 9)  # chin
-        - 1.6 * bump(g, 26, -62, 4.5, 10)
+        + 6.0 * bump(g, 0, -72, 27, 18)  # dental arch
+        - 4.5 * bump(g, 0, -89, 16, 5)
+        + 6.5 * bump(g, 0, -106, 13, 9)  # chin
+        - 1.2 * smile_fold(g, 4.5)
     )
     z += _nose(g) + _lips(g)
     move[..., 2] = z * ramp(np.cos(g.theta), 0.05, 0.45)
     move[..., 1] += -2.5 * bump(g, 0, -46, 8, 5) + 1.5 * bump(g, 13, -48, 6, 4)
-    ear = _ear(g)
-    move[..., 0] += np.sign(g.x) * 13.0 * ear
-    move[..., 2] += -9.0 * ear
+    flap = ear(g)
+    move[..., 0] += np.sign(g.x) * 10.0 * flap
+    move[..., 2] += -7.0 * flap
     return move
 
 
 def _nose(g: Grid) -> Array:
-    along = ramp(g.y, 6, -42)
-    under = ramp(g.y, -54.5, -46.5)
-    half = 5.0 + 4.0 * along
-    ridge = (3.0 + 19.0 * along**1.15) * np.exp(-np.abs(g.x / half) ** 2.4 * 0.55) * ramp(g.y, 10, -2) * under
-    wings = 9.5 * bump(g, 13.0, -47, 4.2, 4.6) * ramp(g.y, -54.5, -49)
-    side = 4.5 * bump(g, 9, -30, 7, 13) * under
-    nostril = -3.5 * bump(g, 6.8, -51.5, 2.6, 1.8)
-    philtrum = 0.9 * bump(g, 4.8, -61, 1.8, 6) - 1.2 * bump(g, 0, -60, 2.2, 6)
-    crease = -1.8 * bump(g, 18.5, -47, 1.8, 6)
-    total: Array = ridge + wings + side + nostril + philtrum + crease + 2.5 * bump(g, 0, -43, 6, 5) * under
+    along = ramp(g.y, 8, -42)
+    under = ramp(g.y - 0.012 * np.minimum(g.x**2, 250), -55.5, -46.0)
+    half = 5.2 + 2.2 * along
+    top = ramp(g.y, 16, -4)
+    ridge = (4.5 + 14.5 * along**1.2) * np.exp(-0.5 * (g.x / half) ** 2) * top * under
+    flank = (1.5 + 6.0 * along) * np.exp(-0.5 * (g.x / 11.5) ** 2) * top * ramp(g.y, -57, -46)
+    tip = 4.0 * bump(g, 0, -43.5, 6.5, 5.5) * under
+    wings = 7.0 * bump(g, 13.2, -47.0, 3.8, 4.4) * ramp(g.y, -54.5, -48.5)
+    nostril = -3.0 * bump(g, 6.8, -51.5, 2.6, 1.8)
+    philtrum = 0.7 * bump(g, 4.8, -61, 1.8, 6) - 0.9 * bump(g, 0, -60, 2.2, 6)
+    crease = -1.3 * bump(g, 18.5, -47, 2.2, 5)
+    total: Array = ridge + flank + tip + wings + nostril + philtrum + crease
     return total
 
 
 def _lips(g: Grid) -> Array:
-    across = np.clip(1.0 - (g.x / 28.0) ** 2, 0.0, 1.0) ** 0.8
-    up, down = np.maximum(upper_border(g.x), 1.0), np.maximum(lower_border(g.x), 1.0)
+    across = np.clip(1.0 - (g.x / 28.5) ** 2, 0.0, 1.0) ** 1.3
+    up, down = np.maximum(upper_border(g.x), 3.5), np.maximum(lower_border(g.x), 3.5)
     t = np.where(g.lower_lip, (LIP_Y - g.y) / down, (g.y - LIP_Y) / up)
-    roll = np.where(t < 1.0, np.sqrt(np.clip(1.0 - (t - 0.72) ** 2 / 0.6, 0, 1)), np.exp(-((t - 1.0) * 1.7)) * 0.93)
+    roll = np.where(t < 1.0, np.sqrt(np.clip(1.0 - (t - 0.72) ** 2 / 0.6, 0, 1)), np.exp(-((t - 1.0) * 1.2)) * 0.93)
     total: Array = (across * roll * np.where(g.lower_lip, 4.6, 4.0) - 1.6 * bump(g, 26.5, -73.5, 3.0, 3.0)).astype(np.float32)
     return total
 
 
-def _ear(g: Grid) -> Array:
+def ear(g: Grid) -> Array:
     """1 on the rim of the ear, less in its bowl, 0 off the ear."""
     angle = np.abs(g.theta) - np.deg2rad(93.0)
-    radius = np.sqrt(((g.y + 17.0 + 40 * angle) / 29.0) ** 2 + (angle / np.deg2rad(11.0)) ** 2)
-    whole = ramp(radius, 1.0, 0.8)
-    total: Array = whole * (1.0 - 0.35 * ramp(radius, 0.75, 0.35))
+    radius = np.sqrt(((g.y + 17.0 + 40 * angle) / 29.0) ** 2 + (angle / np.deg2rad(10.0)) ** 2)
+    whole = ramp(radius, 1.0, 0.75)
+    total: Array = whole * (1.0 - 0.35 * ramp(radius, 0.7, 0.3))
     return total

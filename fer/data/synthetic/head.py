@@ -10,7 +10,20 @@ import cv2
 import numpy as np
 
 from fer.data.synthetic.expression import Drivers, displace, right_half
-from fer.data.synthetic.face import EYE_INNER, EYE_OUTER, EYE_Y, LIP_CORNER, LIP_Y, Array, Grid, arch, grid, lower_border, ramp, upper_border
+from fer.data.synthetic.face import (
+    EYE_INNER,
+    EYE_OUTER,
+    EYE_Y,
+    LIP_CORNER,
+    LIP_Y,
+    Array,
+    Grid,
+    arch,
+    grid,
+    lower_border,
+    ramp,
+    upper_border,
+)
 from fer.data.synthetic.identity import Identity, neutral_head
 from fer.data.synthetic.texture import Paint, paint
 

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from fer.data.synthetic.face import EYE_X, EYE_Y, LIP_Y, Array, Grid, bump, grid, lower_border, ramp, upper_border
+from fer.data.synthetic.face import EYE_X, EYE_Y, LIP_Y, Array, Grid, bump, grid, lower_border, ramp, smile_fold, upper_border
 
 HAIR_STYLES = ("bald", "receding", "crop", "short", "fringe", "bob", "long", "tied")
 _STYLE_ODDS = {"man": (0.08, 0.12, 0.36, 0.3, 0.08, 0.01, 0.04, 0.01), "woman": (0, 0, 0.02, 0.12, 0.14, 0.2, 0.28, 0.24)}
@@ -73,15 +73,15 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         crease=float(rng.uniform(1.5, 6.0)),
         age=age,
         skin=_rgb(skin * rng.uniform(0.92, 1.08, 3)),
-        lip_tint=float(rng.uniform(0.15, 0.6) + (0.0 if is_man else rng.uniform(0.0, 0.35))),
+        lip_tint=float(rng.uniform(0.25, 0.7) + (0.0 if is_man else rng.uniform(0.0, 0.35))),
         iris=float(rng.beta(1.0, 2.0) * min(1.0, tone * 1.3)),
         hair=str(rng.choice(HAIR_STYLES, p=_STYLE_ODDS[sex])),
         hair_color=_rgb(hair_color),
         hair_volume=float(rng.uniform(3.0, 13.0)),
         hairline=float(rng.normal(0, 4.5)),
         brow=(
-            float(rng.uniform(3.2, 5.6) if is_man else rng.uniform(2.0, 4.0)),
-            float(rng.uniform(0.5, 1.0)),
+            float(rng.uniform(4.0, 6.8) if is_man else rng.uniform(2.6, 5.0)),
+            float(rng.uniform(0.6, 1.0)),
             float(rng.uniform(1.0, 5.5)),
             float(rng.uniform(8.5, 13.5)),
         ),
@@ -119,7 +119,7 @@ def neutral_head(identity: Identity, detail: str) -> Array:
 def _age_field(detail: str) -> Array:
     """Sagging of the lower face, hollow tear trough."""
     g = grid(detail)
-    z = -1.5 * bump(g, 26, -17, 9, 3.5) + 1.5 * bump(g, 30, -13, 10, 3) - 1.6 * bump(g, 26, -63, 3, 9) + 1.5 * bump(g, 34, -66, 6, 10)
+    z = -1.5 * bump(g, 26, -17, 9, 3.5) + 1.5 * bump(g, 30, -13, 10, 3) - 1.3 * smile_fold(g, 3) + 1.4 * bump(g, 38, -60, 7, 10)
     x = 2.0 * bump(g, 48, -88, 10, 12) * np.sign(g.x)
     return np.stack([x, -1.0 * bump(g, 40, -70, 14, 16), z * ramp(np.cos(g.theta), 0.05, 0.45)], -1).astype(np.float32)
 
@@ -163,8 +163,8 @@ def _mode_specs(g: Grid) -> list[tuple[Array | float, Array | float, Array | flo
     lower = ramp(y, -48, -122)
     up, low = upper_border(x), lower_border(x)
     above, under = np.maximum(y - LIP_Y, 0) * ~g.lower_lip, np.maximum(LIP_Y - y, 0) * g.lower_lip
-    thick_up = np.minimum(above, up) / 6.8 * np.exp(-np.maximum(above - up, 0) / 9)
-    thick_low = np.minimum(under, low) / 8.6 * np.exp(-np.maximum(under - low, 0) / 9)
+    thick_up = np.minimum(above, up) / 7.4 * np.exp(-np.maximum(above - up, 0) / 9)
+    thick_low = np.minimum(under, low) / 9.2 * np.exp(-np.maximum(under - low, 0) / 9)
     lips = np.exp(-0.5 * ((y - LIP_Y) / 9) ** 2) * np.exp(-0.5 * (x / 20) ** 2)
     return [
         (0.045 * np.abs(g.base[..., 0]), 0.0, 0.0),  # 0 width of the head
@@ -194,12 +194,12 @@ def _mode_specs(g: Grid) -> list[tuple[Array | float, Array | float, Array | flo
         (4.0 * bump(g, 18, -112, 11, 12), 0.0, 0.0),  # 24 width of the chin
         (0.0, 0.0, -2.0 * bump(g, 0, -108, 3, 6)),
         (2.8 * bump(g, 52, -58, 16, 20), 0.0, 4.0 * bump(g, 43, -55, 14, 16)),  # 26 fullness
-        (0.0, 0.0, -3.0 * bump(g, 45, -60, 9, 15) + 1.5 * bump(g, 46, -26, 12, 9)),
+        (0.0, 0.0, -2.2 * bump(g, 45, -60, 10, 15) + 1.5 * bump(g, 46, -26, 12, 9)),
         (0.0, 2.2 * bump(g, 0, LIP_Y, 40, 14), 0.0),  # 28 height of the mouth
         (0.0, 0.0, -2.4 * eye),
         (0.0, (away - 28) / 14 * 1.6 * bump(g, 30, 18, 24, 8), 0.0),  # 30 slant of the brows
         (0.0, 0.0, 0.04 * g.base[..., 2]),
         (4.0 * bump(g, 76, -17, 8, 30), 0.0, 0.0),  # 32 ears
-        (0.0, 0.0, -1.2 * bump(g, 27, -62, 3.5, 11) + 1.2 * bump(g, 36, -58, 7, 11)),
+        (0.0, 0.0, -1.0 * smile_fold(g, 3.5) + 1.2 * bump(g, 37, -56, 8, 10)),
         (-3.0 * ramp(y, 30, 75) * ramp(away, 30, 70), 0.0, 0.0),  # 34 temples
     ]

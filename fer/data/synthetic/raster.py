@@ -87,18 +87,25 @@ def _window(corners: Array, size: tuple[int, int]) -> tuple[tuple[slice, slice],
 def _paint(corners: Array, height: int, width: int) -> NDArray[np.int32]:
     """Index of the nearest cell per pixel, -1 where none, [height, width]."""
     extent = np.abs(corners[:, [1, 2, 3, 3]] - corners[:, [0, 0, 1, 2]]).max((1, 2))
-    need = float(np.quantile(extent, 0.98)) * _SAMPLES_PER_PIXEL
-    k = int(np.clip(np.ceil(need), 1, _MAX_SAMPLES))
+    usual = float(np.quantile(extent, 0.95))
+    nearest = np.full(height * width + 1, -1, dtype=np.int32)
+    wide = np.flatnonzero(extent > usual)  # stretched cells get an undercoat, or they would show holes
+    for chosen, largest in ((wide, float(extent.max())), (np.arange(len(corners)), usual)):
+        samples = int(np.clip(np.ceil(largest * _SAMPLES_PER_PIXEL), 1, _MAX_SAMPLES))
+        _strew(nearest, corners[chosen], chosen.astype(np.int32), samples, height, width)
+    return nearest[:-1].reshape(height, width)
+
+
+def _strew(nearest: NDArray[np.int32], corners: Array, cells: NDArray[np.int32], k: int, height: int, width: int) -> None:
+    """Writes each cell's index to the pixels of k x k places in it; of several cells in a pixel the last one stays."""
     t = (np.arange(k, dtype=np.float32) + 0.5) / k
     fy, fx = (f.ravel() for f in np.meshgrid(t, t, indexing="ij"))
-    weights = np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy])  # [4, k * k]
+    weights = np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy])
     x = (corners[..., 0] @ weights + 0.5).astype(np.int32)
     y = (corners[..., 1] @ weights + 0.5).astype(np.int32)
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
     place = np.where(inside, y * width + x, height * width)
-    nearest = np.full(height * width + 1, -1, dtype=np.int32)
-    nearest[place.ravel()] = np.repeat(np.arange(len(corners), dtype=np.int32), k * k)
-    return nearest[:-1].reshape(height, width)
+    nearest[place.ravel()] = np.repeat(cells, k * k)
 
 
 def _places(nearest: NDArray[np.int32], cells: NDArray[np.int64], corners: Array, n_columns: int) -> tuple[Array, Array]:

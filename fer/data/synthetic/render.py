@@ -18,6 +18,7 @@ from fer.data.synthetic.inside import paint_eyes, paint_mouth
 from fer.data.synthetic.raster import splat
 from fer.data.synthetic.scenery import backdrop, paint_body, paint_glasses, paint_lines, paint_mane, tint
 from fer.data.synthetic.shading import shade_head
+from fer.data.synthetic.texture import GREY
 from fer.data.synthetic.view import View, sample_view
 from fer.data.synthetic.wrinkles import relief
 
@@ -68,15 +69,16 @@ def render(head: Head, moves: Drivers, view: View, color: bool = False) -> Drawi
     points = face_points(head, moves)
     projected = view.project(points)
     canvas = backdrop(view, 3 if color else 1)
-    paint_mane(canvas, head, view)
+    paint_mane(canvas, head, view, in_front=False)
     paint_body(canvas, head.identity, view)
     paint_eyes(canvas, head, points, view)
     paint_mouth(canvas, head, points, view, moves)
     _paint_head(canvas, head, points, projected, moves, view)
+    paint_mane(canvas, head, view, in_front=True)
     paint_lines(canvas, head, points, view)
     paint_glasses(canvas, head, points, view)
     marks = landmarks(projected[..., :2], head.detail, head.identity.brow)
-    return Drawing(_photograph(canvas, view), marks, _box(marks))
+    return Drawing(_photograph(canvas, view, head), marks, _box(marks))
 
 
 def _paint_head(canvas: Array, head: Head, points: Array, projected: Array, moves: Drivers, view: View) -> None:
@@ -91,10 +93,12 @@ def _paint_head(canvas: Array, head: Head, points: Array, projected: Array, move
     canvas[hits.window][hits.mask] = (paint * seen[..., :1] + seen[..., 1:])[hits.mask]
 
 
-def _photograph(canvas: Array, view: View) -> NDArray[np.uint8]:
+def _photograph(canvas: Array, view: View, head: Head) -> NDArray[np.uint8]:
     """Exposure, lens blur, tone curve, sensor noise, 8 bits."""
     rng = np.random.default_rng(view.seed)
-    tone = np.sqrt(np.clip(canvas * view.exposure, 0, 1))
+    # a camera opens up for dark skin, though never all the way
+    gain = view.exposure * (0.3 / float(GREY @ np.asarray(head.identity.skin))) ** 0.3
+    tone = np.sqrt(np.clip(canvas * gain, 0, 1))
     tone = cv2.GaussianBlur(tone, (0, 0), view.blur).reshape(canvas.shape)
     levels = tone * 255 + view.noise * rng.standard_normal(canvas.shape, dtype=np.float32)
     image: NDArray[np.uint8] = np.clip(levels + 0.5, 0, 255).astype(np.uint8)

@@ -60,31 +60,39 @@ def paint_body(canvas: Array, person: Identity, view: View) -> None:
 
 
 @cache
-def _mane() -> tuple[Array, Array]:
-    """A half cylinder of hair behind the head, to be scaled: points [R, C, 3] with y from 0 (top) to -1, and angle."""
-    theta = np.linspace(-1.9, 1.9, 90, dtype=np.float32)
-    y = np.linspace(0, -1, 60, dtype=np.float32)
-    t, s = np.meshgrid(theta, y)
-    half = np.sqrt(np.clip(1 - (1 - np.clip(-s * 4.0, 0, 1)) ** 2, 0.05, 1))
-    return np.stack([half * np.sin(t), s, half * np.cos(t)], -1), t
+def _strip(first: float, last: float) -> tuple[Array, Array]:
+    """A curtain round a unit cylinder, between two angles: points [R, C, 3] with y from 0 to -1, and angle [R, C]."""
+    angle, y = np.meshgrid(np.linspace(first, last, 90, dtype=np.float32), np.linspace(0, -1, 60, dtype=np.float32))
+    return np.stack([np.sin(angle), y, np.cos(angle)], -1), angle
 
 
-def paint_mane(canvas: Array, head: Head, view: View) -> None:
-    """Hair that hangs behind the head, for the long styles."""
+def paint_mane(canvas: Array, head: Head, view: View, in_front: bool) -> None:
+    """Hair that hangs down, for the long styles: behind the head, or the locks in front of its ears."""
     person = head.identity
-    drop = {"bob": 95.0 + 6 * person.hair_volume, "long": 300.0}.get(person.hair)
+    drop = {"bob": 40.0 + 5 * person.hair_volume, "long": 240.0}.get(person.hair)
     if drop is None:
         return
-    shape, theta = _mane()
-    rng = np.random.default_rng(person.texture_seed + 2)
-    size = (theta.shape[0], theta.shape[1])
-    wide = 76.0 + 1.3 * person.hair_volume + 4.5 * person.shape[0]
-    points = shape * np.array([wide, drop + 95, 34.0], dtype=np.float32) + np.array([0, 95, -30], dtype=np.float32)
-    points[..., 0] *= 1 + 0.02 * noise(rng, size, (15, 10))
-    points[-1, :, 1] += 5 * rng.standard_normal(size[1], dtype=np.float32)
-    strands = np.clip(1 + 0.3 * noise(rng, size, (40, 1.0)) + 0.2 * noise(rng, size, (40, 4)), 0.3, 2)
-    color = np.asarray(person.hair_color, dtype=np.float32) * strands[..., None]
-    _draw(canvas, points, color, view, np.full(size, 0.7, dtype=np.float32), 0.8)
+    parts = ((-1.75, -0.98), (0.98, 1.75)) if in_front else ((-1.9, 1.9),)
+    wide = float(np.abs(head.rest[:, :, 0]).max()) - (7.0 if in_front else 8.0)
+    for part, (first, last) in enumerate(parts):
+        shape, _ = _strip(first, last)
+        rng = np.random.default_rng([person.texture_seed, part, in_front])
+        top, depth, center = (40.0, 66.0, 0.0) if in_front else (100.0, 40.0, -36.0)
+        least = 0.9 if in_front else 0.1
+        shape = shape * np.stack([np.maximum(ramp(shape[..., 1], 0, -0.25) ** 0.5, least), *[np.ones_like(shape[..., 1])] * 2], -1)
+        points = shape * np.array([wide, drop + top, depth], dtype=np.float32) + np.array([0, top, center], dtype=np.float32)
+        _draw(canvas, *_ruffle(points, person, rng), view, np.full(shape.shape[:2], 0.9 if in_front else 0.5, dtype=np.float32), 1.0)
+
+
+def _ruffle(points: Array, person: Identity, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Waves and strands: the moved points, and their colour."""
+    size = (points.shape[0], points.shape[1])
+    wave = noise(rng, size, (18, 12))
+    points[..., 0] *= 1 + 0.025 * wave
+    points[..., 2] += 2.5 * noise(rng, size, (30, 5))
+    points[..., 1] += 7 * rng.standard_normal(size[1], dtype=np.float32) * np.linspace(0, 1, size[0], dtype=np.float32)[:, None] ** 4
+    strands = np.clip(1 + 0.2 * noise(rng, size, (40, 1.2)) + 0.18 * noise(rng, size, (40, 5)), 0.3, 2)
+    return points, np.asarray(person.hair_color, dtype=np.float32) * strands[..., None]
 
 
 def _draw(canvas: Array, points: Array, color: Array, view: View, open_sky: Array, share: float) -> None:

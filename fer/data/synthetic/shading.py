@@ -39,7 +39,7 @@ def light_up(normal: Array, view: View, open_sky: Array | float = 1.0, lit: Arra
     toward = normal @ key
     diffuse = np.clip((toward + _WRAP) / (1 + _WRAP), 0, 1) ** 1.15 * lit
     other = normal @ _unit(np.array([-1.4 * key[0], 0.05, 1.0], dtype=np.float32))
-    sky = view.ambient * (0.72 + 0.28 * normal[..., 1]) * open_sky
+    sky = view.ambient * (0.8 + 0.2 * normal[..., 1]) * open_sky
     total = sky + (view.key * diffuse + view.fill * np.maximum(other, 0)) * np.sqrt(open_sky)
     half = np.maximum(normal @ _unit(key + np.array([0, 0, 1], dtype=np.float32)), 0)
     shine = view.key * oil * (0.05 * half**24 + 0.025 * half**6) * lit
@@ -65,7 +65,7 @@ def _openness(points: Array, normal: Array) -> Array:
     """1 on the open, less in hollows: how much lower a point lies than its surroundings, at two distances."""
     rows = points.shape[0]
     dark = np.zeros(points.shape[:2], dtype=np.float32)
-    for share, strength, most in ((0.03, 0.22, 3.0), (0.1, 0.055, 9.0)):
+    for share, strength, most in ((0.03, 0.15, 3.0), (0.1, 0.035, 9.0)):
         reach = max(int(rows * share), 1) * 2 + 1
         hollow = np.einsum("ijk,ijk->ij", cv2.blur(points, (reach, reach)) - points, normal)
         dark += strength * np.clip(hollow, -0.5, most)

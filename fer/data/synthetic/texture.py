@@ -10,7 +10,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fer.data.synthetic.face import EYE_INNER, EYE_OUTER, EYE_Y, LIP_CORNER, LIP_Y, Array, Grid, arch, grid, lower_border, ramp, upper_border
+from fer.data.synthetic.face import (
+    EYE_INNER,
+    EYE_OUTER,
+    EYE_Y,
+    LIP_CORNER,
+    LIP_Y,
+    Array,
+    Grid,
+    arch,
+    ear,
+    grid,
+    lower_border,
+    ramp,
+    upper_border,
+)
 from fer.data.synthetic.identity import Identity
 
 GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
@@ -34,6 +48,7 @@ class _Fine:
     y: Array
     theta: Array
     lower_lip: NDArray[np.bool_]
+    detail: str
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -52,7 +67,7 @@ def _refine(coarse: Array) -> Array:
 def _fine(detail: str) -> _Fine:
     g = grid(detail)
     rows = np.arange(2 * len(g.row_y) - 1)[:, None]
-    return _Fine(_refine(g.x), _refine(g.y), _refine(g.theta), rows > 2 * g.lip_row + 1)
+    return _Fine(_refine(g.x), _refine(g.y), _refine(g.theta), rows > 2 * g.lip_row + 1, detail)
 
 
 def paint(identity: Identity, detail: str) -> Paint:
@@ -66,7 +81,7 @@ def paint(identity: Identity, detail: str) -> Paint:
     color = color * (1 - _dark_places(f)[..., None])
     hair_color = np.asarray(identity.hair_color, dtype=np.float32)
     for mask in (_beard_mask(f, identity, rng), _brow_mask(f, identity, rng)):
-        color = color + mask[..., None] * (hair_color * 0.9 - color)
+        color = color + mask[..., None] * (hair_color * 0.65 - color)
     mask, shade = _hair_mask(f, identity, rng)
     color = color + mask[..., None] * (hair_color * shade[..., None] - color)
     return Paint(np.clip(color, 0.004, 1).astype(np.float32), _hair_thickness(grid(detail), identity))
@@ -127,7 +142,7 @@ def _brow_mask(f: _Fine, identity: Identity, rng: np.random.Generator) -> Array:
     half = 0.5 * thick * np.clip(1.15 - 0.15 * t - 0.85 * np.clip(t - 0.35, 0, 1) ** 1.2, 0.05, 2) * 1.3
     across = ramp(np.abs(f.y - middle) - half, 0.9, -1.1)
     ends = ramp(t, -0.04, 0.1) * ramp(t, 1.04, 0.85)
-    strands = 0.72 + 0.28 * noise(rng, f.shape, (1.5, 4))
+    strands = 0.8 + 0.22 * noise(rng, f.shape, (1.3, 2.4))
     return np.clip(across * ends * density * np.clip(strands, 0.1, 1.2) * 1.1, 0, 0.96).astype(np.float32)
 
 
@@ -147,30 +162,41 @@ def _beard_mask(f: _Fine, identity: Identity, rng: np.random.Generator) -> Array
     return np.clip(np.maximum(mask, 0.42 * stubble * soul * dots), 0, 0.95).astype(np.float32)
 
 
+_HAIRLINES = {
+    "receding": (84, 78, 46, 20, -6, -25),
+    "crop": (68, 64, 52, 22, -12, -30),
+    "short": (68, 63, 50, 24, -14, -40),
+    "fringe": (32, 31, 27, 14, -14, -40),
+    "bob": (68, 58, 38, 8, -26, -40),
+    "long": (68, 58, 38, 8, -26, -40),
+    "tied": (69, 65, 54, 28, -8, -40),
+}
+"""Material y of the hairline at each of `_ANGLES` degrees from the middle of the face."""
+_ANGLES = (0, 25, 48, 66, 80, 100)
+
+
 def _hairline(theta: Array, identity: Identity) -> Array:
     """Material y above which hair grows, for each angle."""
-    angle = np.rad2deg(np.abs(theta))
-    styles = {"receding": (80, 70, 48, 20, 0, -25), "crop": (67, 62, 50, 22, -8, -30), "fringe": (33, 32, 28, 12, -60, -140)}
-    heights = styles.get(identity.hair, (68, 63, 52, 26, -16, -45))
-    if identity.hair in ("bob", "long"):
-        heights = (68, 62, 46, 8, -150, -150)
-    if identity.hair == "fringe" and identity.hair_volume < 8:
-        heights = (33, 32, 28, 18, -10, -40)
-    line = np.interp(angle, [0, 25, 48, 66, 80, 100], heights)
+    line = np.interp(np.rad2deg(np.abs(theta)), _ANGLES, _HAIRLINES[identity.hair])
     return (line + identity.hairline).astype(np.float32)
 
 
 def _hair_mask(f: _Fine, identity: Identity, rng: np.random.Generator) -> tuple[Array, Array]:
     """Cover of the hair, 0 to 1, and the brightness of its strands."""
-    strands = noise(rng, f.shape, (40, 1.3)) + 0.6 * noise(rng, f.shape, (60, 5))
+    strands = 0.8 * noise(rng, f.shape, (50, 1.4)) + 0.6 * noise(rng, f.shape, (60, 5))
+    shade = np.clip(1.0 + 0.25 * strands, 0.3, 2.0).astype(np.float32)
     if identity.hair == "bald":
-        return np.zeros(f.shape, dtype=np.float32), strands
-    ragged = 4.5 if identity.hair == "fringe" else 2.2
-    inside = f.y - _hairline(f.theta, identity) + ragged * noise(rng, f.shape, (80, 2.5))
-    soft = 5.0 if identity.hair in ("crop", "receding") else 2.0
+        return np.zeros(f.shape, dtype=np.float32), shade
+    wisps = noise(rng, f.shape, (90, 2.0)) + 0.8 * noise(rng, f.shape, (90, 9))
+    inside = f.y - _hairline(f.theta, identity) + (3.0 if identity.hair == "fringe" else 1.1) * wisps
+    soft = 1.8 if identity.hair == "fringe" else 5.0
     mask = ramp(inside, -soft, soft)
-    shade = np.clip(1.0 + 0.33 * strands, 0.25, 2.2)
-    return mask, shade.astype(np.float32)
+    return mask * (1 - _refined_ear(f)), shade
+
+
+def _refined_ear(f: _Fine) -> Array:
+    """1 on the ears, which no hair grows on."""
+    return ramp(cv2.resize(ear(grid(f.detail)), f.shape[::-1], interpolation=cv2.INTER_LINEAR), 0.05, 0.4)
 
 
 def _hair_thickness(g: Grid, identity: Identity) -> Array:
@@ -178,6 +204,5 @@ def _hair_thickness(g: Grid, identity: Identity) -> Array:
         return np.zeros_like(g.x)
     volume = {"crop": 2.0, "receding": 3.0, "tied": 3.5}.get(identity.hair, identity.hair_volume)
     inside = g.y - _hairline(g.theta, identity)
-    rise = 1.8 * ramp(inside, -2.0, 3.0) + (volume - 1.5) * ramp(inside, 0.0, 24.0)
-    sides = 1.0 + 0.35 * ramp(np.abs(g.theta), 0.9, 1.5)
-    return np.maximum(rise * sides, 0).astype(np.float32)
+    rise = 1.2 * ramp(inside, -2.0, 4.0) + (volume - 1.0) * ramp(inside, 0.0, 32.0)
+    return np.asarray(np.maximum(rise, 0) * (1 - ramp(ear(g), 0.05, 0.4)), dtype=np.float32)

@@ -1,0 +1,32 @@
+"""Synthesize: writes a CK+ tree of drawn faces, with FACS, emotion and landmark files."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from fer.cli import Call, command
+from fer.config import SynthesizeConfig
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: SynthesizeConfig, call: Call) -> None:
+    """Draws and writes the whole set, or nothing."""
+    from fer.data.synthetic import write_tree
+
+    assert cfg.root is not None  # config.check
+    root = Path(cfg.root).expanduser().absolute()
+    with Progress(console=Console(stderr=True)) as bar:
+        task = bar.add_task("drawing faces", total=None)
+        write_tree(root, cfg.subjects, cfg.seed, progress=lambda n, total: bar.update(task, completed=n, total=total))
+    log.info("%d people in %s; train on them: python -m fer.train data=ckplus data.root=%s", cfg.subjects, root, root)
+
+
+main = command("synthesize", run)
+
+if __name__ == "__main__":
+    main()
