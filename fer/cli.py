@@ -11,7 +11,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fer.config import SCHEMAS, bad_value, check, conf_dir
+from fer.config import SCHEMAS, bad_value, check, conf_dir, settings_of
 from fer.errors import FerError
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,7 @@ def _run(name: str, job: Callable[[Any, Call], float | None]) -> str | None:
             return job(settings(SCHEMAS[name], composed), _call(name))
         except FerError as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
+                log.error("this job of the sweep failed: %s", error)
                 raise
             failure.append(str(error))
             return None
@@ -120,20 +121,12 @@ def refuse_bad_overrides(argv: list[str], schema: type) -> None:
         key = override.key_or_group
         if key.split(".")[0].split("/")[0] == "hydra" or (conf_dir() / key).is_dir():
             continue
-        known = dict(_keys(schema, ""))
+        known = dict(settings_of(schema))
         if key not in known:
             raise FerError(_unknown(key, list(known)))
         if not override.is_delete():
             for value in _values(override):
                 _check_value(schema, key, value, known[key])
-
-
-def _keys(schema: type, prefix: str) -> Iterator[tuple[str, Any]]:
-    for f in fields(schema):
-        if isinstance(f.default_factory, type) and is_dataclass(f.default_factory):
-            yield from _keys(f.default_factory, f"{prefix}{f.name}.")
-        else:
-            yield f"{prefix}{f.name}", f.metadata
 
 
 def _unknown(key: str, known: list[str]) -> str:
@@ -156,7 +149,8 @@ def _check_value(schema: type, key: str, value: Any, limits: Any) -> None:
     try:
         cfg = OmegaConf.structured(schema)
         OmegaConf.update(cfg, key, value)
-        problems = list(bad_value(OmegaConf.select(cfg, key), key, limits))
+        found = OmegaConf.select(cfg, key)
+        problems = list(bad_value(OmegaConf.to_object(found) if OmegaConf.is_config(found) else found, key, limits))
     except OmegaConfBaseException as error:
         raise FerError(f"{key}: {str(error).splitlines()[0]}") from error
     if problems:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import operator
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +203,22 @@ def conf_dir() -> Path:
     raise FerError(f"conf/train.yaml was found neither in {package} nor beside it: the installation is not complete")
 
 
+def settings_of(schema: type, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every key below a schema as it is typed (`model.dense`), with its help and limits."""
+    for f in dataclasses.fields(schema):
+        group = group_of(f)
+        if group:
+            yield from settings_of(group, f"{prefix}{f.name}.")
+        else:
+            yield f"{prefix}{f.name}", f.metadata
+
+
+def group_of(f: dataclasses.Field[Any]) -> type | None:
+    """The schema of a field that is a config group, None for a single setting."""
+    factory: Any = f.default_factory
+    return factory if isinstance(factory, type) and dataclasses.is_dataclass(factory) else None
+
+
 def check(cfg: Any) -> None:
     """Looks at every value and at the rules between values.
 
@@ -318,8 +334,8 @@ def from_dict(schema: type, values: dict[str, Any], source: str) -> Any:
     if strange:
         raise FerError(f"{source}: unknown settings {', '.join(strange)}: written by another version of fer?")
     nested = {
-        name: from_dict(f.default_factory, values[name], source)
+        name: from_dict(group, values[name], source)
         for name, f in known.items()
-        if name in values and f.default_factory is not MISSING and dataclasses.is_dataclass(f.default_factory)
+        if name in values and (group := group_of(f))
     }
     return schema(**{**values, **nested})

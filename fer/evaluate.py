@@ -35,7 +35,10 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("evaluate", name)
     folder = RunFolder.create(where, {**as_dict(cfg), "name": name, "data": as_dict(data_cfg)}, call.line)
     folder.note(
-        checkpoint=str(path), split=part, data=judging.about_data(data_cfg, data.prepared), weights=card["weights"]
+        checkpoint=str(path),
+        split=part,
+        data=judging.about_data(data_cfg, data.prepared),
+        weights={"source": card["weights"]},
     )
     predictions = judging.predict(module, data, [part], cfg.trainer.accelerator)
     metrics = judging.judge_and_write(folder, predictions, card)

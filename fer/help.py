@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.util
 from typing import Any
 
@@ -10,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from fer.config import SCHEMAS, conf_dir
+from fer.config import SCHEMAS, conf_dir, settings_of
 
 
 def print_help(name: str) -> None:
@@ -27,7 +26,13 @@ def print_help(name: str) -> None:
         experiments = sorted(f.stem for f in (conf_dir() / "experiment").glob("*.yaml"))
         print(f"  experiment={'|'.join(experiments)}")
     print()
-    _print_keys(SCHEMAS[name], values, "")
+    group = ""
+    for key, limits in settings_of(SCHEMAS[name]):
+        if "." in key and key.split(".")[0] != group:
+            group = key.split(".")[0]
+            print()
+        value = OmegaConf.select(values, key)
+        print(f"  {key}={'null' if value is None else value}{_limits(limits)}\n      {limits['help']}")
 
 
 def _purpose(name: str) -> str:
@@ -36,17 +41,6 @@ def _purpose(name: str) -> str:
     assert spec is not None and spec.origin is not None
     with open(spec.origin, encoding="utf-8") as source:
         return source.read().split('"""')[1].strip()
-
-
-def _print_keys(schema: type, values: Any, prefix: str) -> None:
-    for f in dataclasses.fields(schema):
-        key = f"{prefix}{f.name}"
-        if isinstance(f.default_factory, type) and dataclasses.is_dataclass(f.default_factory):
-            print()
-            _print_keys(f.default_factory, values, f"{key}.")
-            continue
-        value = OmegaConf.select(values, key)
-        print(f"  {key}={'null' if value is None else value}{_limits(f.metadata)}\n      {f.metadata['help']}")
 
 
 def _limits(limits: Any) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +56,8 @@ def load_module(path: Path) -> tuple[FaceModule, dict[str, Any]]:
 
 def progress_data(data: FaceData, show: bool) -> FaceData:
     """Sets the data up behind a progress bar for what takes long: drawing and decoding."""
-    with Progress(console=Console(stderr=True), transient=True, disable=not show) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not (show and console.is_terminal)) as bar:
         task = bar.add_task("reading pictures", total=None)
         data.progress = lambda n, total: bar.update(task, completed=n, total=total)
         data.setup()
@@ -118,7 +122,6 @@ def predict(module: FaceModule, data: FaceData, parts: list[str], accelerator: s
 
     In full precision whatever the training was in, so that the numbers are the checkpoint's and not the machine's.
     """
-    silence_lightning()
     data.predicted = parts
     trainer = lightning.Trainer(
         accelerator=accelerator,
@@ -128,7 +131,8 @@ def predict(module: FaceModule, data: FaceData, parts: list[str], accelerator: s
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    outputs = trainer.predict(module, datamodule=data)
+    with quiet_lightning():
+        outputs = trainer.predict(module, datamodule=data)
     assert outputs is not None
     per_part = [outputs] if len(parts) == 1 else outputs
     tables = [_table(part, data, module, list(batches)) for part, batches in zip(parts, per_part, strict=True)]
@@ -210,7 +214,16 @@ def about_data(cfg: DataConfig, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def silence_lightning() -> None:
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
     """Keeps Lightning's tips and device lines off the terminal: `run.json` and our own lines say what matters."""
     for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated")  # Lightning 2.6 on torch 2.15
+        warnings.filterwarnings("ignore", message=".*does not have many workers")
+        warnings.filterwarnings(
+            "ignore", message=".*custom batch sampler"
+        )  # ours gives every picture, which is checked
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        yield

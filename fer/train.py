@@ -63,7 +63,8 @@ def resumed(cfg: TrainConfig, call: Call) -> TrainConfig:
     other = [o for o in call.overrides if o.split("=")[0] not in CHANGEABLE]
     if other:
         raise FerError(
-            f"resume={cfg.resume} goes on with the settings of that run; {', '.join(other)} would change them (may change: {', '.join(CHANGEABLE[1:])})"
+            f"resume={cfg.resume} goes on with the settings of that run; {', '.join(other)} would change them "
+            f"(may change: {', '.join(CHANGEABLE[1:])})"
         )
     old: TrainConfig = from_dict(TrainConfig, folder.config(), str(path / "config.yaml"))
     typed = {o.split("=")[0] for o in call.overrides}

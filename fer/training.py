@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from typing import Any
 
 import lightning
@@ -51,7 +50,8 @@ def read_data(cfg: TrainConfig) -> FaceData:
     prepared = data.prepared
     if not data.aus and not data.emotions:
         raise FerError(
-            f"the training split has no emotion label and no AU with data.min_au_count={cfg.data.min_au_count} positives: nothing can be learned"
+            f"the training split has no emotion label and no AU with data.min_au_count={cfg.data.min_au_count} positives: "
+            "nothing can be learned"
         )
     if not data.aus:
         log.info("no AU labels to learn from: the emotion head is trained alone")
@@ -174,7 +174,6 @@ def fit(cfg: TrainConfig, folder: RunFolder, module: FaceModule, data: FaceData)
         Interrupted: Ctrl-C or SIGTERM; everything is saved.
         FerError: the loss became nan, or a checkpoint can't be written.
     """
-    judging.silence_lightning()
     console = Console(stderr=True)
     logger = TensorBoardLogger(folder.path, name=None, version="tensorboard", default_hp_metric=False)
     start_curves(logger, cfg, module)
@@ -196,10 +195,7 @@ def fit(cfg: TrainConfig, folder: RunFolder, module: FaceModule, data: FaceData)
     )
     folder.note(device=str(trainer.strategy.root_device))
     last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated")  # Lightning 2.6 on torch 2.15
-        warnings.filterwarnings("ignore", message="The .*dataloader.* does not have many workers")
-        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    with judging.quiet_lightning():
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
     timings = {**folder.about.get("timings", {})}
     timings["fit_s"] = round(timings.get("fit_s", 0) + folder.seconds(), 1)

@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 from fer.errors import FerError
 from fer.results.bootstrap import resample_subjects
-from fer.results.measures import ranking
+from fer.results.measures import Weights, ranking
 from fer.results.scores import Scores, judge
 from fer.results.tables import print_scores
 
@@ -133,7 +133,7 @@ def test_weighted_ranking_of_every_draw_equals_scikit_learn() -> None:
     rng = np.random.default_rng(3)
     truth, probability = (rng.random(80) < 0.3).astype(float), np.round(rng.random(80), 1)
     weights = rng.integers(0, 4, (80, 5)).astype(float)
-    auc, ap = ranking(truth, probability, weights)
+    auc, ap = ranking(truth, probability, Weights(np.arange(80), weights))
     for draw in range(5):
         weight = weights[:, draw]
         assert auc[draw] == pytest.approx(sk.roc_auc_score(truth, probability, sample_weight=weight))
@@ -145,7 +145,7 @@ def test_intervals_equal_a_plain_loop_over_draws(predictions: pd.DataFrame) -> N
     found = judge(rows, HALF, n_boot=30, seed=5)["au"]["per_au"]["AU1"]
     resampling = resample_subjects(rows["subject"], 30, 5)
     f1, auc = [], []
-    for weight in resampling.counts[resampling.codes].T:
+    for weight in resampling.counts[resampling.subjects].T:
         sample = rows.loc[np.repeat(rows.index, weight.astype(int))]
         f1.append(sk.f1_score(sample["AU1"].astype(int), sample["AU1_prob"] >= 0.5))
         auc.append(sk.roc_auc_score(sample["AU1"].astype(int), sample["AU1_prob"]))
@@ -183,6 +183,13 @@ def test_one_person_has_no_interval(predictions: pd.DataFrame) -> None:
     assert found["score_ci"] is None
     assert found["au"]["macro_auc_ci"] is None
     assert found["au"]["per_au"]["AU1"]["f1_ci"] is None
+
+
+def test_an_au_that_only_one_person_lacks_has_no_auc_interval(predictions: pd.DataFrame) -> None:
+    table = predictions.assign(AU1=(predictions["subject"] != "S001").astype(int))
+    row = judge(table, HALF, n_boot=20)["au"]["per_au"]["AU1"]
+    assert row["auc"] is not None
+    assert (row["auc_ci"] is None, row["f1_ci"] is None) == (True, False)
 
 
 def test_bad_predictions_are_refused(predictions: pd.DataFrame) -> None:

@@ -115,7 +115,7 @@ def _erase(images: Float[Tensor, "N C H W"], draw: dict[str, Tensor], cfg: Augme
     """Blanks a rectangle of 10 to 40 % of each side (Zhong et al., "Random erasing data augmentation", AAAI 2020) with the mean."""
     if cfg.erase == 0:
         return images
-    n, _, height, width = images.shape
+    height, width = images.shape[-2:]
 
     def within(length: int, centre: Tensor, share: Tensor) -> Tensor:
         places = (torch.arange(length, device=images.device) + 0.5) / length

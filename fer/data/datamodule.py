@@ -174,7 +174,7 @@ class FaceData(lightning.LightningDataModule):
         loader = self.loader("train", shuffled=True)
         assert isinstance(loader, ResumableLoader) and isinstance(loader.batch_sampler, EpochBatches)
         if self.trainer is not None:
-            fit = self.trainer.fit_loop
+            fit: Any = self.trainer.fit_loop  # its progress trackers are typed by a base class without `processed`
             # On resume Lightning (2.5.3 to 2.6, #21938) sets the epoch only after workers have prefetched with the old one
             loader.batch_sampler.set_epoch(fit.epoch_progress.current.processed)
             loader.batches_done = lambda: _batches_done(fit.epoch_loop.batch_progress)
@@ -195,7 +195,7 @@ class FaceData(lightning.LightningDataModule):
             faces,
             batch_sampler=EpochBatches(len(faces), self.cfg.batch_size, seed),
             num_workers=self.cfg.workers,
-            collate_fn=_as_it_is,
+            collate_fn=_fetched,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.cfg.workers > 0,
             generator=torch.Generator(),  # so that a loader takes nothing from the stream that dropout draws from
@@ -214,5 +214,6 @@ def _batches_done(progress: Any) -> int:
     return 0 if progress.is_last_batch else int(progress.current.processed)
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _fetched(batch: Any) -> Any:
+    """`Faces` fetches whole batches: there is nothing left to collate."""
     return batch

@@ -13,6 +13,7 @@ import pandas as pd
 from fer.config import DataConfig
 from fer.data import splits
 from fer.data.cache import Pixels, Progress, build_pixels
+from fer.data.faces import Crop
 from fer.data.readers import read_samples
 from fer.data.samples import BROKEN, Skipped, au_columns, fingerprint
 from fer.errors import FerError
@@ -73,8 +74,9 @@ def prepare(cfg: DataConfig, cache_dir: Path, *, split: bool = True, progress: P
             f"no picture has an AU label or an emotion of data.emotions={cfg.emotions}: there is nothing to learn or to judge"
         )
     people = _split(table, cfg) if split else None
+    crop: Crop = "face" if cfg.crop == "face" else "full"
     pixels = build_pixels(
-        table, image_size=cfg.image_size, crop=cfg.crop, color=cfg.color, cache_dir=cache_dir, progress=progress
+        table, image_size=cfg.image_size, crop=crop, color=cfg.color, cache_dir=cache_dir, progress=progress
     )
     kept = chosen.assign(pixel=np.arange(len(chosen)))
     kept = _without_broken(kept, pixels, skipped)

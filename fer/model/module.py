@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import lightning
 import torch
@@ -17,7 +17,7 @@ from fer.config import LossConfig, ModelConfig, OptimizerConfig, SchedulerConfig
 from fer.errors import FerError
 from fer.model.checkpoints import CARD
 from fer.model.losses import TaskBalance, au_loss, balanced_weights, emotion_loss
-from fer.model.metrics import AuScores, EmotionScores
+from fer.model.metrics import AuScores, EmotionScores, HeadScores
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Logits, TwoHeadNetwork
 
 FINITE_CHECK_STEPS = 20
@@ -37,6 +37,9 @@ class FaceModule(lightning.LightningModule):
         max_epochs: length of the schedule.
         seed: with the step, fixes dropout.
     """
+
+    au_weights: Tensor | None
+    emotion_weights: Tensor | None
 
     def __init__(
         self,
@@ -74,19 +77,24 @@ class FaceModule(lightning.LightningModule):
             )
         self.card: dict[str, Any] = {}
         self.frozen = False
-        self.scores = nn.ModuleDict({f"{stage}_scores": self._scores() for stage in ("train", "val")})
+        self.metrics = nn.ModuleDict()
+        for stage in ("train", "val"):
+            if self.aus:
+                self.metrics[f"{stage}_au"] = AuScores(self.aus)
+            if self.emotions:
+                self.metrics[f"{stage}_emotion"] = EmotionScores()
 
-    def _scores(self) -> nn.ModuleDict:
-        heads: dict[str, nn.Module] = {}
-        if self.aus:
-            heads["au"] = AuScores(self.aus)
-        if self.emotions:
-            heads["emotion"] = EmotionScores()
-        return nn.ModuleDict(heads)
+    def _scores(self, stage: str) -> dict[str, HeadScores]:
+        """The metrics of a stage by head, for the heads that there are."""
+        found = {
+            head: self.metrics[f"{stage}_{head}"] for head in ("au", "emotion") if f"{stage}_{head}" in self.metrics
+        }
+        return cast(dict[str, HeadScores], found)
 
     def forward(self, images: Tensor) -> Logits:
         """[N, 3, H, W] in [0, 1] to logits."""
-        return self.network(images.contiguous(memory_format=torch.channels_last))
+        logits: Logits = self.network(images.contiguous(memory_format=torch.channels_last))
+        return logits
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the card: what a user of the model needs beside the weights (`checkpoints.CARD`)."""
@@ -108,7 +116,7 @@ class FaceModule(lightning.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         logits = self(batch["image"])
         losses = self.losses(logits, batch)
-        total = self.balance(losses)
+        total: Tensor = self.balance(losses)
         self._refuse_nan(total, batch_idx)
         self._log_batch("train", total, losses, logits, batch)
         return total
@@ -131,7 +139,7 @@ class FaceModule(lightning.LightningModule):
         values = {f"{stage}/loss": total, **{f"{stage}/{head}_loss": loss for head, loss in losses.items()}}
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
         for head, probability in probabilities(logits).items():
-            self.scores[f"{stage}_scores"][head].update(probability, batch[head])  # type: ignore[index,operator]
+            self._scores(stage)[head].update(probability, batch[head])
 
     def on_train_epoch_end(self) -> None:
         self._log_scores("train", names=("au_accuracy", "au_f1", "emotion_accuracy", "emotion_f1"))
@@ -147,7 +155,7 @@ class FaceModule(lightning.LightningModule):
 
     def _log_scores(self, stage: str, names: tuple[str, ...] = ()) -> dict[str, Tensor]:
         scores: dict[str, Tensor] = {}
-        for metric in self.scores[f"{stage}_scores"].children():
+        for metric in self._scores(stage).values():
             if metric.update_called:
                 scores |= metric.compute()
                 metric.reset()

@@ -60,7 +60,8 @@ class TwoHeadNetwork(nn.Module):
         return self.heads(self.features(images))
 
     def features(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N F"]:
-        return self.backbone((images - self.mean) / self.std)
+        features: Tensor = self.backbone((images - self.mean) / self.std)
+        return features
 
     def heads(self, features: Float[Tensor, "N F"]) -> Logits:
         hidden = self.dense(features)  # [N, D]

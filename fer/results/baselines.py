@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer.results.measures import Measures, measure
+from fer.results.measures import Measures, measure, unweighted
 from fer.results.predictions import (
     Answers,
     BoolArray,
@@ -87,7 +87,7 @@ def emotion_baseline(answers: Answers, rates: Mapping[str, float], source: str) 
     n_images = len(answers.targets)
     truth = np.where(np.isnan(answers.targets[:, 0]), -1, answers.targets.argmax(axis=1))
     guess = np.full(n_images, int(shares.argmax()))
-    blind = measure(class_answers(classes, truth, np.tile(shares, (n_images, 1)), guess), np.ones((n_images, 1)))
+    blind = measure(class_answers(classes, truth, np.tile(shares, (n_images, 1)), guess), unweighted(n_images))
     head = {"answer": classes[int(shares.argmax())], "rates_from": source}
     scores = summary(blind, "accuracy") | {"accuracy": number(blind.micro["f1"][0])}
     return {"majority": head | scores}
@@ -117,4 +117,4 @@ def _au_constant(answers: Answers, probabilities: FloatArray, decisions: BoolArr
     shape = answers.targets.shape
     scores, chosen = np.broadcast_to(probabilities, shape), np.broadcast_to(decisions, shape)
     blind = binary_answers(list(answers.labels), answers.targets, scores, chosen)
-    return measure(blind, np.ones((shape[0], 1)))
+    return measure(blind, unweighted(shape[0]))

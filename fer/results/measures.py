@@ -1,17 +1,43 @@
-"""Weighted scores: in, one head's answers and a weight per image and draw; out, every score, per draw.
+"""Weighted scores: in, one head's answers and the weights of the draws; out, every score, per draw.
 
-A draw is one column of weights. All ones gives the point value; the multiplicities of a bootstrap sample give one draw
-of its interval, so that both come from the same code.
+A draw weighs every subject. All ones gives the point value; the multiplicities of a bootstrap sample give one draw of
+its interval, so that both come from the same code.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from fer.results.predictions import Answers, FloatArray
 
 DECISION_MEASURES = ("precision", "recall", "f1")
 MEASURES = (*DECISION_MEASURES, "auc", "ap")
+
+_CELLS_PER_BLOCK = 4_000_000
+"""A ranking works through the draws in blocks, so that one array stays at 32 MB however many images there are."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What each image counts in each draw: as much as its subject does."""
+
+    subjects: npt.NDArray[np.intp]
+    """(images,): index of the subject."""
+    counts: FloatArray
+    """(subjects, draws), not negative."""
+
+    def sums(self, values: FloatArray) -> FloatArray:
+        """(images, ...) to (draws, ...): the weighted sum over the images."""
+        per_subject = np.zeros((len(self.counts), *values.shape[1:]))
+        np.add.at(per_subject, self.subjects, values)
+        return self.counts.T @ per_subject
+
+
+def unweighted(n_images: int) -> Weights:
+    """One draw in which every image counts once."""
+    return Weights(np.zeros(n_images, dtype=np.intp), np.ones((1, 1)))
 
 
 @dataclass(frozen=True)
@@ -29,7 +55,7 @@ class Measures:
     """(draws, labels)."""
 
 
-def measure(answers: Answers, weights: FloatArray) -> Measures:
+def measure(answers: Answers, weights: Weights) -> Measures:
     """All scores of one head.
 
     Precision, recall, F1 and AP need a positive, AUC a positive and a negative: where a draw has none the label is nan
@@ -38,11 +64,11 @@ def measure(answers: Answers, weights: FloatArray) -> Measures:
 
     Args:
         answers: of one head.
-        weights: (images, draws), not negative.
+        weights: the draws.
     """
     per_label = _per_label_decisions(answers, weights) | _per_label_ranking(answers, weights)
     return Measures(
-        loss=_ratio(answers.loss_sums @ weights, answers.loss_counts @ weights),
+        loss=_ratio(weights.sums(answers.loss_sums), weights.sums(answers.loss_counts)),
         accuracy=_accuracy(answers, weights),
         micro=_micro(answers, weights),
         macro={name: mean_of_defined(values) for name, values in per_label.items()},
@@ -56,56 +82,77 @@ def mean_of_defined(values: FloatArray) -> FloatArray:
     return _ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1).astype(np.float64))
 
 
-def ranking(targets: FloatArray, scores: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+def ranking(targets: FloatArray, scores: FloatArray, weights: Weights) -> tuple[FloatArray, FloatArray]:
     """Weighted AUC and average precision of one ranking for all draws with a single sort.
 
     Args:
         targets: (cells,), 0 or 1.
         scores: (cells,).
-        weights: (cells, draws).
+        weights: with the subject of each cell.
 
     Returns:
         AUC and AP, each (draws,), nan where undefined.
     """
-    order = np.argsort(-scores, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)  # the last cell of each group of ties
-    drawn = weights[order]
-    total = np.cumsum(drawn, axis=0)[ends]
-    drawn *= targets[order, None]
-    hits = np.cumsum(drawn, axis=0)[ends]
-    misses = total - hits
-    new_hits = np.diff(hits, axis=0, prepend=0.0)
-    new_misses = np.diff(misses, axis=0, prepend=0.0)
-    area = np.einsum("gd,gd->d", new_misses, hits - new_hits / 2)
+    groups = _groups(targets, scores)
+    shape = (int(groups.max()) + 1, len(weights.counts))
+    everyone = csr_array((np.ones_like(targets), (groups, weights.subjects)), shape=shape)
+    positives = csr_array((targets, (groups, weights.subjects)), shape=shape)
+    step = max(1, _CELLS_PER_BLOCK // shape[0])
+    blocks = [weights.counts[:, start : start + step] for start in range(0, weights.counts.shape[1], step)]
+    parts = [_areas(positives @ counts, everyone @ counts) for counts in blocks]
+    auc, ap = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return auc, ap
+
+
+def _groups(targets: FloatArray, scores: FloatArray) -> npt.NDArray[np.intp]:
+    """(cells,): the place of each cell in the ranking, 0 = highest score, ties sharing one.
+
+    Neighbouring places without a positive become one: that changes neither area and makes rare labels cheap.
+    """
+    places = np.unique(-scores, return_inverse=True)[1]
+    has_positive = np.bincount(places, weights=targets) > 0
+    starts = np.ones_like(has_positive)
+    starts[1:] = has_positive[1:] | has_positive[:-1]
+    group_of_place = np.cumsum(starts) - 1
+    found: npt.NDArray[np.intp] = group_of_place[places]
+    return found
+
+
+def _areas(new_hits: FloatArray, new_all: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """AUC and AP, each (draws,), from the weight of the positives and of all cells in each group, (groups, draws)."""
+    hits, total = np.cumsum(new_hits, axis=0), np.cumsum(new_all, axis=0)
+    area = np.einsum("gd,gd->d", new_all - new_hits, hits - new_hits / 2)
     gained = np.einsum("gd,gd->d", new_hits, hits / np.maximum(total, 1e-12))
-    return _ratio(area, hits[-1] * misses[-1]), _ratio(gained, hits[-1])
+    return _ratio(area, hits[-1] * (total[-1] - hits[-1])), _ratio(gained, hits[-1])
 
 
-def _per_label_decisions(answers: Answers, weights: FloatArray) -> dict[str, FloatArray]:
-    hits, predicted, positives = (weights.T @ counts for counts in _decision_counts(answers))
+def _per_label_decisions(answers: Answers, weights: Weights) -> dict[str, FloatArray]:
+    hits, predicted, positives = (weights.sums(counts) for counts in _decision_counts(answers))
     return _decision_measures(hits, predicted, positives)
 
 
-def _per_label_ranking(answers: Answers, weights: FloatArray) -> dict[str, FloatArray]:
+def _per_label_ranking(answers: Answers, weights: Weights) -> dict[str, FloatArray]:
     columns = []
     for targets, scores in zip(answers.targets.T, answers.scores.T, strict=True):
         known = ~np.isnan(targets)
-        columns.append(_rank_if_any(targets[known], scores[known], weights[known]))
+        of_cells = Weights(weights.subjects[known], weights.counts)
+        columns.append(_rank_if_any(targets[known], scores[known], of_cells))
     auc, ap = (np.stack(values, axis=1) for values in zip(*columns, strict=True))
     return {"auc": auc, "ap": ap}
 
 
-def _micro(answers: Answers, weights: FloatArray) -> dict[str, FloatArray]:
-    hits, predicted, positives = (counts.sum(axis=1) @ weights for counts in _decision_counts(answers))
+def _micro(answers: Answers, weights: Weights) -> dict[str, FloatArray]:
+    hits, predicted, positives = (weights.sums(counts.sum(axis=1)) for counts in _decision_counts(answers))
     rows, labels = np.nonzero(~np.isnan(answers.targets))
-    auc, ap = _rank_if_any(answers.targets[rows, labels], answers.scores[rows, labels], weights[rows])
+    of_cells = Weights(weights.subjects[rows], weights.counts)
+    auc, ap = _rank_if_any(answers.targets[rows, labels], answers.scores[rows, labels], of_cells)
     return _decision_measures(hits, predicted, positives) | {"auc": auc, "ap": ap}
 
 
-def _rank_if_any(targets: FloatArray, scores: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _rank_if_any(targets: FloatArray, scores: FloatArray, weights: Weights) -> tuple[FloatArray, FloatArray]:
     if targets.any():
         return ranking(targets, scores, weights)
-    undefined = np.full(weights.shape[1], np.nan)
+    undefined = np.full(weights.counts.shape[1], np.nan)
     return undefined, undefined
 
 
@@ -124,10 +171,10 @@ def _decision_measures(hits: FloatArray, predicted: FloatArray, positives: Float
     return {name: np.where(undefined, np.nan, v) for name, v in zip(DECISION_MEASURES, values, strict=True)}
 
 
-def _accuracy(answers: Answers, weights: FloatArray) -> FloatArray:
+def _accuracy(answers: Answers, weights: Weights) -> FloatArray:
     known = ~np.isnan(answers.targets)
     right = known & (answers.decisions == (answers.targets == 1))
-    return _ratio(right.sum(axis=1) @ weights, known.sum(axis=1) @ weights)
+    return _ratio(weights.sums(right.sum(axis=1)), weights.sums(known.sum(axis=1)))
 
 
 def _ratio(above: FloatArray, below: FloatArray) -> FloatArray:

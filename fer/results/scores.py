@@ -31,9 +31,9 @@ from fer.results.baselines import (
     numbers,
     summary,
 )
-from fer.results.bootstrap import Resampling, interval, measure_draws, resample_subjects
+from fer.results.bootstrap import interval, resample_subjects
 from fer.results.dead import dead_reason
-from fer.results.measures import MEASURES, Measures, mean_of_defined, measure
+from fer.results.measures import MEASURES, Measures, Weights, mean_of_defined, measure, unweighted
 from fer.results.predictions import Answers, FloatArray, au_answers, au_columns, emotion_answers, emotion_classes
 
 Scores = dict[str, Any]
@@ -45,11 +45,11 @@ _WITH_INTERVAL = ("f1", "auc", "ap")
 class _Judged:
     """A head's answers with the point value, the draws and the people behind them."""
 
-    def __init__(self, answers: Answers, resampling: Resampling) -> None:
+    def __init__(self, answers: Answers, resampling: Weights) -> None:
         self.answers = answers
-        self.codes = resampling.codes
-        self.point: Measures = measure(answers, np.ones((len(answers.targets), 1)))
-        self.draws: Measures = measure_draws(answers, resampling)
+        self.subjects = resampling.subjects
+        self.point: Measures = measure(answers, unweighted(len(answers.targets)))
+        self.draws: Measures = measure(answers, resampling)
         self.n_labelled = int((answers.loss_counts > 0).sum())
 
     def interval(self, draws: FloatArray) -> list[float] | None:
@@ -84,7 +84,7 @@ class _Judged:
         return {"dead": reason is not None, "dead_reason": reason}
 
     def _n_people(self, images: npt.NDArray[np.bool_]) -> int:
-        return int(np.unique(self.codes[images]).size)
+        return int(np.unique(self.subjects[images]).size)
 
 
 def judge(

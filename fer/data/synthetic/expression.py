@@ -35,7 +35,7 @@ _PULLS: dict[str, tuple[Pull, ...]] = {
     "11": ((22, -56, 7, 10, 2.0, 2.5, 3.5), (17, -60, 4, 8, 0, 0, -2.0)),
     "12": ((27, -74, 10, 10, 8.5, 9.0, -4), (37, -50, 12, 13, 3, 5.5, 6.0), (33, -34, 13, 9, 0, 2.5, 3.5), (42, -78, 9, 9, 2, 4, -2)),
     "13": ((26, -73, 7, 8, 1, 9, 0), (38, -52, 11, 12, 0, 4, 8)),
-    "14": ((27, -73.5, 6, 5, 4.0, 2.5, -7.5), (38, -72, 5, 12, 0, 0, 4.0), (30, -84, 6, 5, 0, 0, 2.0), (29, -62, 6, 5, 0, 0, 2.5)),
+    "14": ((27, -73.5, 6, 5, 4.0, 2.5, -7.5), (38, -72, 5.5, 11, 0, 0, 5.5), (30, -84, 6, 5, 0, 0, 2.0), (29, -62, 6, 5, 0, 0, 2.5)),
     "15": ((26, -75, 9, 8, 1.5, -9.0, -1), (29, -92, 8, 8, 0, -3, 2.5), (26, -60, 8, 8, 0, -2.0, -1)),
     "16": (),
     "17": ((0, -105, 16, 10, 0, 7, 3.0), (0, -82, 17, 9, 0, 6.0, 4.0), (0, -66, 12, 8, 0, 3.0, 1.5)),
@@ -147,7 +147,7 @@ def _fields(detail: str) -> Array:
         for x, y, sx, sy, dx, dy, dz in _PULLS.get(name, ()):
             hill = bump(g, x, y, sx, sy) * front
             stack[index] += np.stack([hill * dx * outwards, hill * dy, hill * dz], -1)
-    made = {"part": _part(g, 1.8, 5.0), "depress": _part(g, 0.0, 6.5), "roll": _roll(g), "jaw": _jaw(g)}
+    made = {"part": _part(g, 2.6, 5.0), "depress": _part(g, 0.0, 6.5), "roll": _roll(g), "jaw": _jaw(g)}
     for name, field in made.items():
         stack[NAMES.index(name)] += field * front[..., None]
     return stack
@@ -174,7 +174,7 @@ def _roll(g: Grid) -> Array:
 def _jaw(g: Grid) -> Array:
     """The jaw turns about its hinge by `JAW_TURN` (rad): chin and lower lip go down, the skin of the cheeks between."""
     along = ramp(g.y, -42, -110)
-    inside = np.clip(1.0 - (np.abs(g.x) / LIP_CORNER) ** 2.2, 0.0, 1.0) ** 0.75
+    inside = np.clip(1.0 - (np.abs(g.x) / LIP_CORNER) ** 2.0, 0.0, 1.0) ** 0.55
     below = along + (1 - along) * inside * np.exp(-(np.maximum(LIP_Y - g.y, 0) / 60.0))
     above = along * (1.0 - inside * np.exp(-(np.maximum(g.y - LIP_Y, 0) / 40.0)))
     follow = np.where(g.lower_lip, below, above)
@@ -182,4 +182,5 @@ def _jaw(g: Grid) -> Array:
     down = -JAW_TURN * np.maximum(base[..., 2] - JAW_HINGE_Z, 0) * follow
     back = JAW_TURN * 0.3 * (base[..., 1] - JAW_HINGE_Y) * follow
     narrow = -3.5 * bump(g, 28, LIP_Y, 10, 10) * np.tanh(g.x / 5.0) - 2.0 * bump(g, 42, -62, 12, 16) * np.tanh(g.x / 5.0)
-    return np.stack([narrow, down, back], -1).astype(np.float32)
+    arch_up = 2.5 * inside * ~g.lower_lip * np.exp(-(((g.y - LIP_Y) / 14.0) ** 2))
+    return np.stack([narrow, down + arch_up, back], -1).astype(np.float32)

@@ -39,12 +39,13 @@ _SECTIONS = np.array(
         (-58, -58, 62.5, 90, 13),
         (-73, -73, 58, 89, 16),
         (-88, -88, 51.5, 87, 22),
-        (-100, -100, 43, 86, 31),
-        (-109, -109, 33, 84, 43),
-        (-116, -116, 22, 79, 52),
-        (-121, -120, 14, 70, 52),
-        (-130, -118, 13, 54, 42),
-        (-142, -112, 15, 36, 24),
+        (-99, -99, 44, 86, 30),
+        (-107, -107, 37, 85, 39),
+        (-113, -113, 30, 82, 44),
+        (-118, -117.5, 22.5, 76, 47),
+        (-123, -120.5, 13, 67, 49),
+        (-132, -118.5, 10, 52, 42),
+        (-142, -112, 12, 36, 26),
     ],
     dtype=np.float64,
 )
@@ -168,7 +169,7 @@ def _features(g: Grid) -> Array:
     move = np.zeros((*g.x.shape, 3), dtype=np.float32)
     z = (
         -8.5 * bump(g, 31, -2, 13, 9)  # sockets
-        - 3.0 * bump(g, 19, -3, 5, 8)
+        - 1.5 * bump(g, 19, -3, 5, 8)
         + 3.5 * bump(g, 26, 16, 17, 6)  # brow ridge
         + 1.5 * bump(g, 0, 14, 9, 7)
         + 4.5 * bump(g, 48, -25, 14, 11)  # cheekbones
@@ -192,16 +193,17 @@ def _features(g: Grid) -> Array:
 
 def _nose(g: Grid) -> Array:
     along = ramp(g.y, 8, -42)
-    under = ramp(g.y - 0.012 * np.minimum(g.x**2, 250), -55.5, -46.0)
-    half = 5.2 + 2.2 * along
+    rise = 0.03 * np.minimum(np.maximum(np.abs(g.x) - 5.0, 0) ** 2, 250)
+    under = ramp(g.y - rise, -55.5, -46.5)
+    half = 6.2 + 1.4 * along
     top = ramp(g.y, 16, -4)
     ridge = (4.5 + 14.5 * along**1.2) * np.exp(-0.5 * (g.x / half) ** 2) * top * under
-    flank = (1.5 + 6.0 * along) * np.exp(-0.5 * (g.x / 11.5) ** 2) * top * ramp(g.y, -57, -46)
-    tip = 4.0 * bump(g, 0, -43.5, 6.5, 5.5) * under
+    flank = (1.5 + 6.0 * along) * np.exp(-0.5 * (g.x / 11.5) ** 2) * top * ramp(g.y - rise, -57, -46)
+    tip = 5.0 * bump(g, 0, -44.0, 6.0, 5.0) * under
     wings = 7.0 * bump(g, 13.2, -47.0, 3.8, 4.4) * ramp(g.y, -54.5, -48.5)
     nostril = -3.0 * bump(g, 6.8, -51.5, 2.6, 1.8)
     philtrum = 0.7 * bump(g, 4.8, -61, 1.8, 6) - 0.9 * bump(g, 0, -60, 2.2, 6)
-    crease = -1.3 * bump(g, 18.5, -47, 2.2, 5)
+    crease = -2.0 * bump(g, 18.0, -47, 1.8, 4.5)
     total: Array = ridge + flank + tip + wings + nostril + philtrum + crease
     return total
 

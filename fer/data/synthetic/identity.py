@@ -8,7 +8,19 @@ from functools import cache
 
 import numpy as np
 
-from fer.data.synthetic.face import EYE_X, EYE_Y, LIP_Y, Array, Grid, bump, grid, lower_border, ramp, smile_fold, upper_border
+from fer.data.synthetic.face import (
+    EYE_X,
+    EYE_Y,
+    LIP_Y,
+    Array,
+    Grid,
+    bump,
+    grid,
+    lower_border,
+    ramp,
+    smile_fold,
+    upper_border,
+)
 
 HAIR_STYLES = ("bald", "receding", "crop", "short", "fringe", "bob", "long", "tied")
 _STYLE_ODDS = {"man": (0.08, 0.12, 0.36, 0.3, 0.08, 0.01, 0.04, 0.01), "woman": (0, 0, 0.02, 0.12, 0.14, 0.2, 0.28, 0.24)}
@@ -40,6 +52,8 @@ class Identity:
     """Thickness of the hair (mm)."""
     hairline: float
     """Shift of the hairline (mm, up)."""
+    hair_sweep: float
+    """-1 to 1: how much lower the hair grows on one side of the forehead."""
     brow: tuple[float, float, float, float]
     """Thickness (mm), density (0-1), arch (mm), inner end (mm from the midline)."""
     beard: tuple[float, float, float]
@@ -65,7 +79,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
     hair_color = np.array([0.018, 0.014, 0.012]) + light * np.array([0.34, 0.22, 0.11])
     hair_color = hair_color * (1 - grey) + grey * rng.uniform(0.2, 0.5)
     is_man = sex == "man"
-    shape = np.clip(rng.standard_normal(SHAPE_MODES), -2.2, 2.2)
+    shape = np.clip(0.85 * rng.standard_normal(SHAPE_MODES), -1.8, 1.8)
     return Identity(
         shape=tuple(float(v) for v in shape + _SEX_SHIFT * (1 if is_man else -1)),
         upper_lid=float(rng.uniform(4.3, 6.3)),
@@ -79,6 +93,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         hair_color=_rgb(hair_color),
         hair_volume=float(rng.uniform(3.0, 13.0)),
         hairline=float(rng.normal(0, 4.5)),
+        hair_sweep=float(rng.uniform(-1, 1)),
         brow=(
             float(rng.uniform(4.0, 6.8) if is_man else rng.uniform(2.6, 5.0)),
             float(rng.uniform(0.6, 1.0)),
@@ -86,7 +101,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
             float(rng.uniform(8.5, 13.5)),
         ),
         beard=_sample_beard(rng) if is_man else (0.0, 0.0, 0.0),
-        glasses=(float(rng.uniform(20, 27)), float(rng.uniform(13, 21)), float(rng.uniform(0.4, 1))) if rng.random() < 0.15 else None,
+        glasses=(float(rng.uniform(20, 27)), float(rng.uniform(13, 21)), float(rng.uniform(0.55, 1))) if rng.random() < 0.15 else None,
         freckles=float(rng.beta(0.6, 2.0)),
         oil=float(rng.uniform(0.2, 1.0)),
         shirt=_rgb(rng.uniform(0.02, 0.7) * rng.uniform(0.6, 1.0, 3)),
@@ -192,8 +207,8 @@ def _mode_specs(g: Grid) -> list[tuple[Array | float, Array | float, Array | flo
         (0.0, 0.0, 2.0 * bump(g, 0, -72, 24, 14)),  # 22 protrusion of the mouth
         (0.0, -2.0 * bump(g, 0, -112, 20, 10), 3.6 * bump(g, 0, -108, 18, 11)),
         (4.0 * bump(g, 18, -112, 11, 12), 0.0, 0.0),  # 24 width of the chin
-        (0.0, 0.0, -2.0 * bump(g, 0, -108, 3, 6)),
-        (2.8 * bump(g, 52, -58, 16, 20), 0.0, 4.0 * bump(g, 43, -55, 14, 16)),  # 26 fullness
+        (0.0, 0.0, -1.1 * bump(g, 0, -108, 3, 6)),
+        (2.4 * bump(g, 52, -58, 16, 22), 0.0, 3.0 * bump(g, 43, -55, 14, 16)),  # 26 fullness
         (0.0, 0.0, -2.2 * bump(g, 45, -60, 10, 15) + 1.5 * bump(g, 46, -26, 12, 9)),
         (0.0, 2.2 * bump(g, 0, LIP_Y, 40, 14), 0.0),  # 28 height of the mouth
         (0.0, 0.0, -2.4 * eye),

@@ -17,8 +17,8 @@ _IRIS = 6.1
 _TEETH_Z = 86.0
 
 
-def paint_eyes(canvas: Array, head: Head, points: Array, view: View) -> None:
-    """Paints both eyeballs into the picture, [H, W, n]."""
+def paint_eyes(canvas: Array, openings: NDArray[np.uint8], head: Head, points: Array, view: View) -> None:
+    """Paints both eyeballs into the picture, [H, W, n], and marks where in `openings`, [H, W]."""
     for index, side in enumerate((-1, 1)):
         corner = (side * EYE_OUTER, side * EYE_INNER) if side < 0 else (EYE_INNER, EYE_OUTER)
         edges = [view.project(edge)[:, :2] for edge in cut_edges(points, head.detail, corner, EYE_Y)]
@@ -27,7 +27,7 @@ def paint_eyes(canvas: Array, head: Head, points: Array, view: View) -> None:
             xs, ys = _pixels(window)
             shadow = _below(edges[0], xs, ys) / view.scale
             color = _eyeball(head, index, view, xs, ys) * (0.45 + 0.55 * ramp(shadow, -0.2, 3.2))[..., None]
-            _fill(canvas, edges, window, color)
+            _fill(canvas, openings, edges, window, color)
 
 
 def _eyeball(head: Head, index: int, view: View, xs: Array, ys: Array) -> Array:
@@ -41,7 +41,7 @@ def _eyeball(head: Head, index: int, view: View, xs: Array, ys: Array) -> Array:
     right, up = view.gaze
     right -= 0.035 * (1 if index else -1)  # both eyes look at the camera, not past it
     forward = np.array([np.sin(right), np.sin(up) - 0.02, 1.0])
-    forward = view.rotation @ (forward / np.linalg.norm(forward)).astype(np.float32)
+    forward = view.rotation() @ (forward / np.linalg.norm(forward)).astype(np.float32)
     off_axis = radius * np.sqrt(np.clip(1 - (normal @ forward) ** 2, 0, 1)) / _IRIS
     color = _sclera(head, normal) * (1 - ramp(off_axis, 1.08, 0.96))[..., None] + _iris(head, off_axis) * ramp(off_axis, 1.08, 0.96)[..., None]
     key = np.asarray(view.light, dtype=np.float32)
@@ -75,8 +75,8 @@ def _glint(dx: Array, dy: Array, key: Array, reach: float) -> Array:
     return spot
 
 
-def paint_mouth(canvas: Array, head: Head, points: Array, view: View, moves: Drivers) -> None:
-    """Paints teeth, tongue and the dark of the mouth into the picture, [H, W, n]."""
+def paint_mouth(canvas: Array, openings: NDArray[np.uint8], head: Head, points: Array, view: View, moves: Drivers) -> None:
+    """Paints teeth, tongue and the dark of the mouth into the picture, [H, W, n], and marks where in `openings`, [H, W]."""
     corner = (-LIP_CORNER, LIP_CORNER)
     edges3 = cut_edges(points, head.detail, corner, LIP_Y)
     edges = [view.project(edge)[:, :2] for edge in edges3]
@@ -91,7 +91,7 @@ def paint_mouth(canvas: Array, head: Head, points: Array, view: View, moves: Dri
     color = _cavity(x, y, JAW_TURN * (_TEETH_Z - JAW_HINGE_Z) * jaw)
     light = view.ambient * 0.75 + view.key * 0.55 * max(view.light[2], 0) + view.fill * 0.6
     shade = 0.3 + 0.7 * ramp(_below(edges[0], xs, ys) / view.scale, -0.5, 3.5)
-    _fill(canvas, edges, window, color * (light * shade)[..., None])
+    _fill(canvas, openings, edges, window, color * (light * shade)[..., None])
 
 
 def _on_plane(xs: Array, ys: Array, origin: Array, view: View) -> tuple[Array, Array]:
@@ -110,7 +110,7 @@ def _cavity(x: Array, y: Array, drop: float) -> Array:
     tongue = ramp((x / 17) ** 2 + ((y + drop * 0.95 + 5.0) / (4.0 + 0.22 * drop)) ** 2, 1.0, 0.45) * np.clip(drop / 12, 0, 1)
     color += tongue[..., None] * (np.array([0.2, 0.06, 0.05], dtype=np.float32) - dark)
     enamel, gum = np.array([0.62, 0.56, 0.48], dtype=np.float32), np.array([0.3, 0.11, 0.1], dtype=np.float32)
-    for edge, sign in ((-2.6 + 0.006 * x**2, 1.0), (-4.2 - drop - 0.004 * x**2 + 1.2, -1.0)):
+    for edge, sign in ((-3.6 + 0.007 * x**2, 1.0), (-4.4 - drop - 0.004 * x**2, -1.0)):
         height = (y - edge) * sign
         arch = np.clip(1.0 - (np.abs(x) / 27.0) ** 2.5, 0, 1)
         width = 8.4 if sign > 0 else 5.6
@@ -143,7 +143,7 @@ def _below(edge: Array, xs: Array, ys: Array) -> Array:
     return below
 
 
-def _fill(canvas: Array, edges: list[Array], window: tuple[slice, slice], color: Array) -> None:
+def _fill(canvas: Array, openings: NDArray[np.uint8], edges: list[Array], window: tuple[slice, slice], color: Array) -> None:
     """Puts `color` where the opening is, a pixel wider than it, so that no gap shows beside the skin."""
     outline = np.concatenate([edges[0], edges[1][::-1]]) - [window[1].start, window[0].start]
     mask: NDArray[np.uint8] = np.zeros(color.shape[:2], dtype=np.uint8)
@@ -153,3 +153,4 @@ def _fill(canvas: Array, edges: list[Array], window: tuple[slice, slice], color:
     part = canvas[window]
     shown = color if canvas.shape[2] == 3 else (color @ np.array([[0.299], [0.587], [0.114]], dtype=np.float32))
     part[mask > 0] = shown[mask > 0]
+    openings[window] |= mask

@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
-_SAMPLES_PER_PIXEL = 1.35
+_SAMPLES_PER_PIXEL = 1.25
 _MAX_SAMPLES = 12
+_MARGIN = 32
+"""Pixels round the picture that are drawn too, so that cells across its edge need no care."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,82 +50,85 @@ def splat(points: Array, size: tuple[int, int], skip_rows: tuple[int, ...] = ())
     Returns:
         The hits in the smallest window that holds them, or None where the grid is outside the picture.
     """
-    cells, corners = _facing_cells(points, size, skip_rows)
+    cells, corners, extent = _facing_cells(points, size, skip_rows)
     if not len(cells):
         return None
-    window, offset = _window(corners, size)
-    height, width = window[0].stop - window[0].start, window[1].stop - window[1].start
-    nearest = _paint(corners - offset, height, width)
-    hit = nearest >= 0
+    nearest = _paint(corners + _MARGIN, extent, (size[0] + 2 * _MARGIN, size[1] + 2 * _MARGIN))
+    window = _window(corners, size)
+    nearest = nearest[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN][window]
+    offset = np.array([window[1].start, window[0].start], dtype=np.float32)
     rows, columns = _places(nearest, cells, corners - offset, points.shape[1])
-    return _close_pinholes(Hits(rows, columns, hit, window))
+    return _close_pinholes(Hits(rows, columns, nearest >= 0, window))
 
 
-def _facing_cells(points: Array, size: tuple[int, int], skip_rows: tuple[int, ...]) -> tuple[NDArray[np.int64], Array]:
-    """Cells that face the camera, from back to front: flat indices [n] and pixel corners [n, 4, 2]."""
-    xy = points[..., :2]
-    across, down = xy[:, 1:] - xy[:, :-1], xy[1:] - xy[:-1]
-    area = across[:-1, :, 0] * down[:, :-1, 1] - across[:-1, :, 1] * down[:, :-1, 0]
-    area += across[1:, :, 0] * down[:, 1:, 1] - across[1:, :, 1] * down[:, 1:, 0]
-    facing = area > 1e-4
+def _facing_cells(points: Array, size: tuple[int, int], skip_rows: tuple[int, ...]) -> tuple[NDArray[np.int64], Array, Array]:
+    """Cells that face the camera, from back to front: flat indices [n], pixel corners [n, 4, 2], longest side in pixels [n]."""
+    x, y = points[..., 0], points[..., 1]
+    right_x, right_y, down_x, down_y = x[:, 1:] - x[:, :-1], y[:, 1:] - y[:, :-1], x[1:] - x[:-1], y[1:] - y[:-1]
+    facing = right_x[:-1] * down_y[:, :-1] - right_y[:-1] * down_x[:, :-1] > 0
+    facing |= right_x[1:] * down_y[:, 1:] - right_y[1:] * down_x[:, 1:] > 0
     facing[list(skip_rows)] = False
-    x, y = xy[:-1, :-1, 0], xy[:-1, :-1, 1]
-    facing &= (x > -20) & (x < size[1] + 20) & (y > -20) & (y < size[0] + 20)
+    near = (x > -_MARGIN) & (x < size[1] + _MARGIN - 1) & (y > -_MARGIN) & (y < size[0] + _MARGIN - 1)
+    facing &= near[:-1, :-1] & near[1:, 1:] & near[:-1, 1:] & near[1:, :-1]
     cells = np.flatnonzero(facing)
-    depth = points[:-1, :-1, 2].ravel()[cells]
-    cells = cells[np.argsort(depth, kind="stable")]
+    cells = cells[np.argsort(points[:-1, :-1, 2].ravel()[cells], kind="stable")]
     n_columns = points.shape[1]
     first = cells // (n_columns - 1) * n_columns + cells % (n_columns - 1)
-    flat = xy.reshape(-1, 2)
-    return cells, flat[first[:, None] + np.array([0, 1, n_columns, n_columns + 1])]
+    corners = np.ascontiguousarray(points[..., :2]).reshape(-1, 2)[first[:, None] + np.array([0, 1, n_columns, n_columns + 1])]
+    across = np.maximum(np.abs(right_x), np.abs(right_y))
+    along = np.maximum(np.abs(down_x), np.abs(down_y))
+    longest = np.maximum(np.maximum(across[:-1], across[1:]), np.maximum(along[:, :-1], along[:, 1:]))
+    return cells, corners, longest.ravel()[cells]
 
 
-def _window(corners: Array, size: tuple[int, int]) -> tuple[tuple[slice, slice], Array]:
-    low = np.clip(np.floor(corners.min((0, 1))) - 1, 0, [size[1] - 1, size[0] - 1]).astype(int)
-    high = np.clip(np.ceil(corners.max((0, 1))) + 2, low + 1, [size[1], size[0]]).astype(int)
-    return (slice(low[1], high[1]), slice(low[0], high[0])), low.astype(np.float32)
+def _window(corners: Array, size: tuple[int, int]) -> tuple[slice, slice]:
+    x, y = corners[:, 0, 0], corners[:, 0, 1]
+    reach = 4
+    left, top = max(int(x.min()) - reach, 0), max(int(y.min()) - reach, 0)
+    right, bottom = min(int(x.max()) + reach, size[1]), min(int(y.max()) + reach, size[0])
+    return slice(min(top, size[0] - 1), max(bottom, 1)), slice(min(left, size[1] - 1), max(right, 1))
 
 
-def _paint(corners: Array, height: int, width: int) -> NDArray[np.int32]:
+def _paint(corners: Array, extent: Array, size: tuple[int, int]) -> NDArray[np.int32]:
     """Index of the nearest cell per pixel, -1 where none, [height, width]."""
-    extent = np.abs(corners[:, [1, 2, 3, 3]] - corners[:, [0, 0, 1, 2]]).max((1, 2))
     usual = float(np.quantile(extent, 0.95))
-    nearest = np.full(height * width + 1, -1, dtype=np.int32)
-    wide = np.flatnonzero(extent > usual)  # stretched cells get an undercoat, or they would show holes
-    for chosen, largest in ((wide, float(extent.max())), (np.arange(len(corners)), usual)):
-        samples = int(np.clip(np.ceil(largest * _SAMPLES_PER_PIXEL), 1, _MAX_SAMPLES))
-        _strew(nearest, corners[chosen], chosen.astype(np.int32), samples, height, width)
-    return nearest[:-1].reshape(height, width)
+    nearest = np.full(size, -1, dtype=np.int32)
+    wide = np.flatnonzero(extent > usual).astype(np.int32)  # stretched cells get an undercoat, or they would show holes
+    if len(wide):
+        _strew(nearest, corners[wide], wide, float(extent.max()))
+    _strew(nearest, corners, np.arange(len(corners), dtype=np.int32), usual)
+    return nearest
 
 
-def _strew(nearest: NDArray[np.int32], corners: Array, cells: NDArray[np.int32], k: int, height: int, width: int) -> None:
-    """Writes each cell's index to the pixels of k x k places in it; of several cells in a pixel the last one stays."""
+def _strew(nearest: NDArray[np.int32], corners: Array, cells: NDArray[np.int32], longest: float) -> None:
+    """Writes each cell's index to the pixels of evenly spread places in it; of several cells in a pixel the last one stays."""
+    k = int(np.clip(np.ceil(longest * _SAMPLES_PER_PIXEL), 1, _MAX_SAMPLES))
     t = (np.arange(k, dtype=np.float32) + 0.5) / k
     fy, fx = (f.ravel() for f in np.meshgrid(t, t, indexing="ij"))
     weights = np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy])
-    x = (corners[..., 0] @ weights + 0.5).astype(np.int32)
-    y = (corners[..., 1] @ weights + 0.5).astype(np.int32)
-    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    place = np.where(inside, y * width + x, height * width)
-    nearest[place.ravel()] = np.repeat(cells, k * k)
+    place = (corners[..., 1] @ weights + np.float32(0.5)).astype(np.int32)
+    place *= nearest.shape[1]
+    place += (corners[..., 0] @ weights + np.float32(0.5)).astype(np.int32)
+    nearest.ravel()[place.ravel()] = np.repeat(cells, k * k)
 
 
 def _places(nearest: NDArray[np.int32], cells: NDArray[np.int64], corners: Array, n_columns: int) -> tuple[Array, Array]:
     """Fractional (row, column) of each pixel's centre within its cell, from the cell's edges at its first corner."""
-    ys, xs = np.nonzero(nearest >= 0)
-    cell = nearest[ys, xs]
+    hit = np.flatnonzero(nearest >= 0)
+    cell = nearest.ravel()[hit]
     edge_x, edge_y = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = edge_x[:, 0] * edge_y[:, 1] - edge_x[:, 1] * edge_y[:, 0]
-    area = np.where(np.abs(area) < 1e-3, 1e-3, area)
-    solve = np.stack([edge_y[:, 1], -edge_y[:, 0], -edge_x[:, 1], edge_x[:, 0]], 1) / area[:, None]
-    start = np.concatenate([corners[:, 0], solve], 1)[cell]
-    dx, dy = xs - start[:, 0], ys - start[:, 1]
-    across = np.clip(start[:, 2] * dx + start[:, 3] * dy, 0.0, 1.0)
-    down = np.clip(start[:, 4] * dx + start[:, 5] * dy, 0.0, 1.0)
-    row, column = np.divmod(cells[cell], n_columns - 1)
+    area = np.where(np.abs(area) < 1e-3, np.float32(1e-3), area)
+    row, column = np.divmod(cells, n_columns - 1)
+    table = [corners[:, 0, 0], corners[:, 0, 1], edge_y[:, 1], -edge_y[:, 0], -edge_x[:, 1], edge_x[:, 0]]
+    table = [*table[:2], *(column_of / area for column_of in table[2:]), row, column]
+    start_x, start_y, xx, xy, yx, yy, row, column = np.stack(table).astype(np.float32)[:, cell]
+    y, x = np.divmod(hit, nearest.shape[1])
+    dx, dy = x.astype(np.float32) - start_x, y.astype(np.float32) - start_y
     rows = np.zeros(nearest.shape, dtype=np.float32)
     columns = np.zeros(nearest.shape, dtype=np.float32)
-    rows[ys, xs], columns[ys, xs] = row + down, column + across
+    columns.ravel()[hit] = column + np.clip(xx * dx + xy * dy, 0.0, 1.0)
+    rows.ravel()[hit] = row + np.clip(yx * dx + yy * dy, 0.0, 1.0)
     return rows, columns
 
 

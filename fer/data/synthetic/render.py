@@ -16,14 +16,11 @@ from fer.data.synthetic.head import Head, face_points, landmarks, make_head
 from fer.data.synthetic.identity import Identity, sample_identity
 from fer.data.synthetic.inside import paint_eyes, paint_mouth
 from fer.data.synthetic.raster import splat
-from fer.data.synthetic.scenery import backdrop, paint_body, paint_glasses, paint_lines, paint_mane, tint
+from fer.data.synthetic.scenery import COARSE_BELOW, backdrop, paint_body, paint_glasses, paint_lines, paint_mane, tint
 from fer.data.synthetic.shading import shade_head
 from fer.data.synthetic.texture import GREY
 from fer.data.synthetic.view import View, sample_view
 from fer.data.synthetic.wrinkles import relief
-
-_SMALL_BELOW = 1.0
-"""Pixels per millimetre under which the coarse head looks the same as the fine one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +57,7 @@ def draw_face(
     """
     person = identity or sample_identity(rng)
     scene = view or sample_view(rng, size)
-    head = make_head(person, "small" if scene.scale < _SMALL_BELOW else "full")
+    head = make_head(person, "small" if scene.scale < COARSE_BELOW else "full")
     return render(head, drivers(aus, imbalance), scene, color)
 
 
@@ -71,9 +68,10 @@ def render(head: Head, moves: Drivers, view: View, color: bool = False) -> Drawi
     canvas = backdrop(view, 3 if color else 1)
     paint_mane(canvas, head, view, in_front=False)
     paint_body(canvas, head.identity, view)
-    paint_eyes(canvas, head, points, view)
-    paint_mouth(canvas, head, points, view, moves)
-    _paint_head(canvas, head, points, projected, moves, view)
+    openings = np.zeros(view.size, dtype=np.uint8)
+    paint_eyes(canvas, openings, head, points, view)
+    paint_mouth(canvas, openings, head, points, view, moves)
+    _paint_head(canvas, openings, head, points, projected, moves, view)
     paint_mane(canvas, head, view, in_front=True)
     paint_lines(canvas, head, points, view)
     paint_glasses(canvas, head, points, view)
@@ -81,11 +79,16 @@ def render(head: Head, moves: Drivers, view: View, color: bool = False) -> Drawi
     return Drawing(_photograph(canvas, view, head), marks, _box(marks))
 
 
-def _paint_head(canvas: Array, head: Head, points: Array, projected: Array, moves: Drivers, view: View) -> None:
+def _paint_head(
+    canvas: Array, openings: NDArray[np.uint8], head: Head, points: Array, projected: Array, moves: Drivers, view: View
+) -> None:
     g = grid(head.detail)
     hits = splat(projected, view.size, skip_rows=(g.eye_row, g.lip_row))
     if hits is None:
         return
+    middle = (g.x.shape[1] - 1) / 2
+    far_side = np.abs(hits.columns - middle) > 0.62 * middle
+    hits.mask[far_side & (openings[hits.window] > 0)] = False  # no looking through an eye at the ear behind it
     light = shade_head(points, relief(head.identity, head.detail, moves), g, view, head.identity.oil)
     seen = hits.look_up(light, g.x.shape)
     albedo = np.ascontiguousarray(tint(head.paint.albedo, canvas.shape[2]))

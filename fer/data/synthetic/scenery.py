@@ -16,6 +16,8 @@ from fer.data.synthetic.shading import light_up
 from fer.data.synthetic.texture import GREY, noise
 from fer.data.synthetic.view import View
 
+COARSE_BELOW = 1.0
+"""Pixels per millimetre under which coarse grids look the same as fine ones."""
 _NECK_SHARE = 0.35
 """How much of the turn of the head the neck follows."""
 
@@ -62,7 +64,10 @@ def paint_body(canvas: Array, person: Identity, view: View) -> None:
 @cache
 def _strip(first: float, last: float) -> tuple[Array, Array]:
     """A curtain round a unit cylinder, between two angles: points [R, C, 3] with y from 0 to -1, and angle [R, C]."""
-    angle, y = np.meshgrid(np.linspace(first, last, 90, dtype=np.float32), np.linspace(0, -1, 60, dtype=np.float32))
+    across, y = np.meshgrid(np.linspace(0, 1, 90, dtype=np.float32), np.linspace(0, -1, 60, dtype=np.float32))
+    narrow = 1 - 0.85 * ramp(y, -0.4, 0) * (abs(first + last) > 0)  # a lock comes out of the hair above it
+    middle = np.sign(first + last) * max(abs(first), abs(last))
+    angle = middle + (first + (last - first) * across - middle) * narrow
     return np.stack([np.sin(angle), y, np.cos(angle)], -1), angle
 
 
@@ -77,7 +82,7 @@ def paint_mane(canvas: Array, head: Head, view: View, in_front: bool) -> None:
     for part, (first, last) in enumerate(parts):
         shape, _ = _strip(first, last)
         rng = np.random.default_rng([person.texture_seed, part, in_front])
-        top, depth, center = (40.0, 66.0, 0.0) if in_front else (100.0, 40.0, -36.0)
+        top, depth, center = (48.0, 66.0, 0.0) if in_front else (100.0, 40.0, -36.0)
         least = 0.9 if in_front else 0.1
         shape = shape * np.stack([np.maximum(ramp(shape[..., 1], 0, -0.25) ** 0.5, least), *[np.ones_like(shape[..., 1])] * 2], -1)
         points = shape * np.array([wide, drop + top, depth], dtype=np.float32) + np.array([0, top, center], dtype=np.float32)
@@ -97,6 +102,8 @@ def _ruffle(points: Array, person: Identity, rng: np.random.Generator) -> tuple[
 
 def _draw(canvas: Array, points: Array, color: Array, view: View, open_sky: Array, share: float) -> None:
     """Draws a plain grid, lit, into the picture."""
+    if view.scale < COARSE_BELOW:
+        points, color, open_sky = points[::2, ::2], color[::2, ::2], open_sky[::2, ::2]
     hits = splat(view.project(points, share), view.size)
     if hits is None:
         return
@@ -116,7 +123,8 @@ def paint_lines(canvas: Array, head: Head, points: Array, view: View) -> None:
         upper = view.project(cut_edges(points, head.detail, corner, EYE_Y)[0])[:, :2]
         _stroke(mask, upper, 1.1 * view.scale, 170)
     lips = view.project(cut_edges(points, head.detail, (-LIP_CORNER, LIP_CORNER), LIP_Y)[0])[:, :2]
-    _stroke(mask, lips, 0.9 * view.scale, 110)
+    _stroke(mask, lips[1:-1], 0.6 * view.scale, 90)
+    _stroke(mask, lips[6:-6], 0.8 * view.scale, 110)
     canvas *= 1 - mask[..., None].astype(np.float32) / 255
 
 
@@ -134,12 +142,12 @@ def paint_glasses(canvas: Array, head: Head, points: Array, view: View) -> None:
         ring[:, 2] -= 0.0035 * (ring[:, 0] - 0.3 * eye[0]) ** 2
         at = view.project(ring.astype(np.float32))[:, :2]
         cv2.fillPoly(lens, np.round(at * 16).astype(np.int32)[None], 255, cv2.LINE_AA, 4)
-        _stroke(mask, at, 2.4 * view.scale, 255)
+        _stroke(mask, at, 1.7 * view.scale, 255)
         ear = np.array([[eye[0] + side * (half_w + 1), 4, front - 12], [side * 78, 4, 8]], dtype=np.float32)
-        _stroke(mask, view.project(ear)[:, :2], 2.2 * view.scale, 255)
+        _stroke(mask, view.project(ear)[:, :2], 1.7 * view.scale, 255)
     inner = [eye[0] + side * (1.5 - half_w) for eye, side in zip(head.eyes, (-1, 1), strict=True)]
     bridge = np.array([[inner[0], 2, front - 1], [0, 5, front + 1], [inner[1], 2, front - 1]], dtype=np.float32)
-    _stroke(mask, view.project(bridge)[:, :2], 2.2 * view.scale, 255)
+    _stroke(mask, view.project(bridge)[:, :2], 1.7 * view.scale, 255)
     glare = lens[..., None].astype(np.float32) / 255 * 0.02
     cover = mask[..., None].astype(np.float32) / 255 * dark
     canvas[...] = (canvas + glare) * (1 - cover) + cover * 0.03

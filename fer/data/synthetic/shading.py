@@ -28,7 +28,7 @@ def shade_head(points: Array, relief: Array, g: Grid, view: View, oil: float) ->
     normal = _bend(normal, across, down, relief)
     open_sky = _openness(points, normal)
     crease = np.exp(-1.3 * np.maximum(cv2.GaussianBlur(relief, (0, 0), 1.6) - relief, 0))
-    turned = normal @ view.rotation.T
+    turned = normal @ view.rotation().T
     lit = _sunlit(view.rotate(points), np.asarray(view.light, dtype=np.float32))
     return light_up(turned, view, open_sky * crease, lit, oil)
 
@@ -42,7 +42,7 @@ def light_up(normal: Array, view: View, open_sky: Array | float = 1.0, lit: Arra
     sky = view.ambient * (0.8 + 0.2 * normal[..., 1]) * open_sky
     total = sky + (view.key * diffuse + view.fill * np.maximum(other, 0)) * np.sqrt(open_sky)
     half = np.maximum(normal @ _unit(key + np.array([0, 0, 1], dtype=np.float32)), 0)
-    shine = view.key * oil * (0.05 * half**24 + 0.025 * half**6) * lit
+    shine = view.key * oil * (0.07 * half**28 + 0.03 * half**7) * lit
     fresnel = 0.05 * view.fill * (1 - np.clip(normal[..., 2], 0, 1)) ** 3
     return np.stack([total, shine + fresnel], -1).astype(np.float32)
 
@@ -87,5 +87,5 @@ def _sunlit(points: Array, key: Array) -> Array:
     depth[flat[thin].ravel()[order]] = seen[thin][..., 2].ravel()[order]
     cover = cv2.dilate(depth.reshape(160, 160), np.ones((3, 3), np.uint8))
     ahead = cover.ravel()[flat] - seen[..., 2]
-    lit: Array = cv2.blur(ramp(ahead, 11.0, 5.0), (5, 5))
-    return lit
+    lit = cv2.GaussianBlur(ramp(ahead, 15.0, 6.0), (0, 0), 0.013 * len(points))
+    return np.asarray(0.35 + 0.65 * lit)

@@ -130,7 +130,7 @@ def _dark_places(f: _Fine) -> Array:
     in_eye = ramp(away, EYE_INNER - 2, EYE_INNER + 2) * ramp(away, EYE_OUTER + 2, EYE_OUTER - 2)
     edge = 0.55 * in_eye * np.exp(-np.maximum(f.y - EYE_Y, 0) / 0.5) * (f.y >= EYE_Y - 0.01)
     edge += 0.28 * in_eye * np.exp(-np.maximum(EYE_Y - f.y, 0) / 0.9) * (f.y < EYE_Y)
-    lip_line = 0.45 * np.exp(-np.abs(f.y - LIP_Y) / 0.9) * ramp(away, LIP_CORNER + 2.5, LIP_CORNER - 1)
+    lip_line = 0.4 * np.exp(-np.abs(f.y - LIP_Y) / 0.8) * ramp(away, LIP_CORNER + 2.5, LIP_CORNER - 1)
     socket = 0.13 * np.exp(-0.5 * ((away - 28) / 14) ** 2 - 0.5 * ((f.y + 6) / 10) ** 2)
     return np.clip(np.maximum(nostril, np.maximum(edge, lip_line)) + socket, 0, 0.92).astype(np.float32)
 
@@ -142,7 +142,9 @@ def _brow_mask(f: _Fine, identity: Identity, rng: np.random.Generator) -> Array:
     half = 0.5 * thick * np.clip(1.15 - 0.15 * t - 0.85 * np.clip(t - 0.35, 0, 1) ** 1.2, 0.05, 2) * 1.3
     across = ramp(np.abs(f.y - middle) - half, 0.9, -1.1)
     ends = ramp(t, -0.04, 0.1) * ramp(t, 1.04, 0.85)
-    strands = 0.8 + 0.22 * noise(rng, f.shape, (1.3, 2.4))
+    hairs = noise(rng, f.shape, (9, 1.3))
+    lean = cv2.warpAffine(hairs, np.array([[1, -1.1, 0.55 * f.shape[0]], [0, 1, 0]]), f.shape[::-1], borderMode=cv2.BORDER_WRAP)
+    strands = 0.82 + 0.3 * np.where(f.x < 0, lean, lean[:, ::-1])
     return np.clip(across * ends * density * np.clip(strands, 0.1, 1.2) * 1.1, 0, 0.96).astype(np.float32)
 
 
@@ -150,13 +152,13 @@ def _beard_mask(f: _Fine, identity: Identity, rng: np.random.Generator) -> Array
     stubble, moustache, full = identity.beard
     away = np.abs(f.x)
     lip = _lip_mask(f)
-    edge = -58 + 34 * ramp(away, 36, 66) + 6 * noise(rng, f.shape, (30, 30))
-    cheeks = ramp(f.y - edge, 7, -7) * ramp(away, 88, 76)
+    edge = -58 + 34 * ramp(away, 36, 66) + 3 * noise(rng, f.shape, (14, 14))
+    cheeks = ramp(f.y - edge, 9, -9) * ramp(away, 88, 76)
     upper = ramp(f.y, -54, -58) * ramp(f.y, -74, -71) * ramp(away, 34, 25)
     soul = np.clip(cheeks + upper, 0, 1) * (1 - lip) * ramp(f.y, -136, -122)
     soul = soul * (1 - 0.6 * ramp(away, 22, 10) * ramp(f.y, -80, -84) * ramp(f.y, -93, -88))
     stash = ramp(f.y, -56, -59) * ramp(away, 36, 28) * (ramp(f.y, -76, -72) + ramp(away, 24, 28) * ramp(f.y, -92, -80)).clip(0, 1)
-    grain = np.clip(0.75 + 0.4 * noise(rng, f.shape, (2.5, 1.2)), 0.1, 1.3)
+    grain = np.clip(0.85 + 0.18 * noise(rng, f.shape, (7, 1.3)) + 0.15 * noise(rng, f.shape, (2, 1.2)), 0.3, 1.2)
     dots = np.clip(0.5 + 0.5 * rng.standard_normal(f.shape, dtype=np.float32), 0, 1.6)
     mask = np.maximum(full * soul * 0.95, moustache * stash * (1 - lip) * 0.95) * grain
     return np.clip(np.maximum(mask, 0.42 * stubble * soul * dots), 0, 0.95).astype(np.float32)
@@ -178,7 +180,8 @@ _ANGLES = (0, 25, 48, 66, 80, 100)
 def _hairline(theta: Array, identity: Identity) -> Array:
     """Material y above which hair grows, for each angle."""
     line = np.interp(np.rad2deg(np.abs(theta)), _ANGLES, _HAIRLINES[identity.hair])
-    return (line + identity.hairline).astype(np.float32)
+    sweep = identity.hair_sweep * 9.0 * np.sin(2 * theta) * np.exp(-0.5 * (theta / 0.6) ** 2)
+    return (line + identity.hairline + sweep).astype(np.float32)
 
 
 def _hair_mask(f: _Fine, identity: Identity, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -196,7 +199,7 @@ def _hair_mask(f: _Fine, identity: Identity, rng: np.random.Generator) -> tuple[
 
 def _refined_ear(f: _Fine) -> Array:
     """1 on the ears, which no hair grows on."""
-    return ramp(cv2.resize(ear(grid(f.detail)), f.shape[::-1], interpolation=cv2.INTER_LINEAR), 0.05, 0.4)
+    return ramp(cv2.resize(ear(grid(f.detail)), f.shape[::-1], interpolation=cv2.INTER_LINEAR), 0.0, 0.15)
 
 
 def _hair_thickness(g: Grid, identity: Identity) -> Array:
@@ -205,4 +208,4 @@ def _hair_thickness(g: Grid, identity: Identity) -> Array:
     volume = {"crop": 2.0, "receding": 3.0, "tied": 3.5}.get(identity.hair, identity.hair_volume)
     inside = g.y - _hairline(g.theta, identity)
     rise = 1.2 * ramp(inside, -2.0, 4.0) + (volume - 1.0) * ramp(inside, 0.0, 32.0)
-    return np.asarray(np.maximum(rise, 0) * (1 - ramp(ear(g), 0.05, 0.4)), dtype=np.float32)
+    return np.asarray(np.maximum(rise, 0) * (1 - ramp(ear(g), 0.0, 0.15)), dtype=np.float32)

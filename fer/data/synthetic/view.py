@@ -6,7 +6,6 @@ In: a random generator and a picture size. Out: a `View`; it also projects point
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from fer.data.synthetic.face import Array
 
@@ -47,16 +46,17 @@ class View:
     """Deviation of the sensor's noise in grey levels."""
     seed: int
 
-    @property
-    def rotation(self) -> Array:
-        """Head axes to camera axes, [3, 3]."""
-        turn = Rotation.from_euler("zxy", [-self.roll, -self.pitch, self.yaw]).as_matrix()
-        return turn.astype(np.float32)
+    def rotation(self, share: float = 1.0) -> Array:
+        """Head axes to camera axes, [3, 3]; `share` < 1 for what follows the head only partly."""
+        (cy, cp, cr), (sy, sp, sr) = (f(share * np.array([self.yaw, self.pitch, self.roll])) for f in (np.cos, np.sin))
+        yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+        pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
+        roll = np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]])
+        return np.asarray(roll @ pitch @ yaw, dtype=np.float32)
 
     def rotate(self, points: Array, share: float = 1.0) -> Array:
-        """Head points in camera axes (mm); `share` < 1 for what follows the head only partly."""
-        posed = self if share == 1.0 else replace(self, yaw=self.yaw * share, pitch=self.pitch * share, roll=self.roll * share)
-        turned: Array = (points - PIVOT) @ posed.rotation.T + PIVOT
+        """Head points in camera axes (mm)."""
+        turned: Array = (points - PIVOT) @ self.rotation(share).T + PIVOT
         return turned
 
     def project(self, points: Array, share: float = 1.0) -> Array:
