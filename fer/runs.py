@@ -126,6 +126,7 @@ class RunFolder:
             logger.removeHandler(old)
             old.close()
         logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
 
     def seconds(self) -> float:
         """Since this process took up the run."""

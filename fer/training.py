@@ -125,6 +125,7 @@ def rebuild_module(folder: RunFolder, data: FaceData) -> FaceModule:
             f"{folder.path}: the data or its split is not what this run was started with; resume needs the same"
         )
     module.card = card
+    module.train()
     return module
 
 

@@ -43,6 +43,11 @@ class EpochBatches(Sampler[list[EpochIndex]]):
         """Called by Lightning before each epoch."""
         self.epoch = epoch
 
+    @property
+    def sampler(self) -> EpochBatches:
+        """Where Lightning looks for the `set_epoch` of a batch sampler."""
+        return self
+
     def __len__(self) -> int:
         return self.n_batches
 

@@ -141,7 +141,8 @@ class FaceModule(lightning.LightningModule):
         for head, probability in probabilities(logits).items():
             self._scores(stage)[head].update(probability, batch[head])
 
-    def on_train_epoch_end(self) -> None:
+    def on_validation_start(self) -> None:
+        # the epoch's last training step is behind us; on_train_epoch_end would be after the callbacks that read the scores
         self._log_scores("train", names=("au_accuracy", "au_f1", "emotion_accuracy", "emotion_f1"))
 
     def on_validation_epoch_end(self) -> None:

@@ -36,12 +36,31 @@ _RECIPES: dict[str, tuple[tuple[tuple[tuple[int, ...], float], ...], dict[int, f
     "contempt": ((((14,), 1.0),), {12: 0.4, 17: 0.17, 24: 0.06, 4: 0.11, 7: 0.1, 25: 0.06, 10: 0.06}),
     "disgust": (
         (((9,), 0.74), ((10,), 0.08), ((9, 10), 0.18)),
-        {4: 0.68, 7: 0.62, 17: 0.5, 6: 0.36, 25: 0.36, 11: 0.2, 15: 0.14, 16: 0.07, 12: 0.1, 20: 0.05, 38: 0.14, 39: 0.08},
+        {
+            4: 0.68,
+            7: 0.62,
+            17: 0.5,
+            6: 0.36,
+            25: 0.36,
+            11: 0.2,
+            15: 0.14,
+            16: 0.07,
+            12: 0.1,
+            20: 0.05,
+            38: 0.14,
+            39: 0.08,
+        },
     ),
-    "fear": ((((1, 2, 4), 0.88), ((1, 2, 5), 0.12)), {20: 0.76, 25: 0.88, 5: 0.5, 7: 0.24, 26: 0.24, 12: 0.28, 16: 0.12, 38: 0.12}),
+    "fear": (
+        (((1, 2, 4), 0.88), ((1, 2, 5), 0.12)),
+        {20: 0.76, 25: 0.88, 5: 0.5, 7: 0.24, 26: 0.24, 12: 0.28, 16: 0.12, 38: 0.12},
+    ),
     "happy": ((((12,), 1.0),), {6: 0.9, 25: 0.9, 7: 0.16, 26: 0.06, 11: 0.12, 14: 0.14, 16: 0.04}),
     "sadness": ((((1, 4, 15), 0.72), ((1, 4, 11), 0.18), ((6, 15), 0.1)), {17: 0.92, 4: 0.5, 7: 0.1, 2: 0.1, 11: 0.2}),
-    "surprise": ((((1, 2), 0.28), ((1, 2, 5), 0.69), ((5,), 0.03)), {25: 0.97, 27: 0.78, 26: 0.11, 16: 0.03, 38: 0.04, 12: 0.05}),
+    "surprise": (
+        (((1, 2), 0.28), ((1, 2, 5), 0.69), ((5,), 0.03)),
+        {25: 0.97, 27: 0.78, 26: 0.11, 16: 0.03, 38: 0.04, 12: 0.05},
+    ),
 }
 # Combinations of sequences without an emotion; AU5 is strong in all of them.
 # fmt: off
@@ -99,6 +118,7 @@ def plan(n_subjects: int = N_SUBJECTS, seed: int = 0) -> pd.DataFrame:
         raise FerError(f"subjects={n_subjects}: a CK+ tree has room for 1 to {_MAX_SUBJECTS} subjects")
     rng = np.random.default_rng([seed, n_subjects])
     counts = _scaled_emotions(n_subjects)
+    rows: list[tuple[str | None, dict[int, int]]]
     rows = [(emotion, aus) for emotion, n in counts.items() for aus in _emotion_rows(emotion, n, rng)]
     n_rest = max(round(N_SEQUENCES * n_subjects / N_SUBJECTS) - len(rows), 0)
     rows += [(None, aus) for aus in _rest_rows(n_rest, [aus for _, aus in rows], n_subjects, rng)]
@@ -155,9 +175,13 @@ def _grade_lid(aus: set[int], emotion: str | None, rng: np.random.Generator) -> 
     return int(rng.integers(WEAK_LID + 1, 6))
 
 
-def _rest_rows(n: int, labelled: list[dict[int, int]], n_subjects: int, rng: np.random.Generator) -> list[dict[int, int]]:
+def _rest_rows(
+    n: int, labelled: list[dict[int, int]], n_subjects: int, rng: np.random.Generator
+) -> list[dict[int, int]]:
     """`n` FACS codes without an emotion that bring the AU counts to those of Table 1."""
-    missing = {au: count * n_subjects / N_SUBJECTS - sum(au in aus for aus in labelled) for au, count in AU_COUNTS.items()}
+    missing = {
+        au: count * n_subjects / N_SUBJECTS - sum(au in aus for aus in labelled) for au, count in AU_COUNTS.items()
+    }
     rows = []
     for _ in range(n):
         odds = np.array([_worth(combination, missing) for combination in _LEFT_OVER])
@@ -180,7 +204,9 @@ def _assign(emotions: list[str | None], n_subjects: int, rng: np.random.Generato
     people = [-1] * len(emotions)
     for emotion in (*BASIC, None):
         places = [k for k, name in enumerate(emotions) if name == emotion]
-        queue = np.concatenate([rng.permutation(n_subjects) for _ in range(len(places) // n_subjects + 1)])[: len(places)]
+        queue = np.concatenate([rng.permutation(n_subjects) for _ in range(len(places) // n_subjects + 1)])[
+            : len(places)
+        ]
         if emotion is None:
             idle = np.flatnonzero(load == 0)[: len(places)]
             queue = np.concatenate([idle, rng.choice(n_subjects, len(places) - len(idle))])
@@ -199,7 +225,14 @@ def _table(rows: list[tuple[str | None, dict[int, int]]], people: list[int], rng
         numbers = np.sort(rng.choice(len(own) + 2, len(own), replace=False)) + 1
         for number, k in zip(numbers, own, strict=True):
             emotion, aus = rows[k]
-            record = {"subject": f"S{person + 1:03d}", "sequence": f"{number:03d}", "peak": int(rng.integers(8, 42)), "emotion": emotion}
+            record = {
+                "subject": f"S{person + 1:03d}",
+                "sequence": f"{number:03d}",
+                "peak": int(rng.integers(8, 42)),
+                "emotion": emotion,
+            }
             records.append(record | {f"AU{au}": aus.get(au, pd.NA) for au in AU_COUNTS})
-    types = {"subject": "str", "sequence": "str", "peak": "int64", "emotion": "str"} | {f"AU{au}": "Int8" for au in AU_COUNTS}
+    types = {"subject": "str", "sequence": "str", "peak": "int64", "emotion": "str"} | {
+        f"AU{au}": "Int8" for au in AU_COUNTS
+    }
     return pd.DataFrame(records, columns=list(types)).astype(types)

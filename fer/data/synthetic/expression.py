@@ -18,11 +18,16 @@ Pull = tuple[float, float, float, float, float, float, float]
 """Centre x, y (mirrored), reach x, y, then how far it moves: outwards, up, forwards; all in mm."""
 
 _PULLS: dict[str, tuple[Pull, ...]] = {
-    "1": ((11, 20, 11, 11, 0, 8.5, 1.0), (14, 45, 20, 18, 0, 4, 0), (20, 6, 8, 6, 0, 2.2, 0)),
+    "1": ((11, 20, 11, 11, 0, 8.5, 1.0), (0, 47, 24, 18, 0, 4, 0), (0, 27, 7, 9, 0, 3, 0), (20, 6, 8, 6, 0, 2.2, 0)),
     "2": ((41, 19, 13, 12, 0.5, 8.5, 0.5), (40, 45, 18, 18, 0, 4, 0), (41, 5, 8, 6, 0, 2.4, 0)),
     "4": ((13, 17, 12, 10, 0, -6.5, 1.5), (32, 16, 12, 9, 0, -4.0, 1.0), (22, 4, 12, 5, 0, -2.0, 0)),
     "4_in": ((16, 17, 10, 10, -4.5, 0, 0), (9, 17, 4, 7, 0, 0, 2.4)),
-    "6": ((36, -27, 15, 10, 0, 5.5, 4.5), (50, -8, 7, 9, -2, 1.5, 1), (33, -14, 14, 4, 0, 1.5, 2.2), (46, 14, 10, 8, 0, -1.6, 0)),
+    "6": (
+        (36, -27, 15, 10, 0, 5.5, 4.5),
+        (50, -8, 7, 9, -2, 1.5, 1),
+        (33, -14, 14, 4, 0, 1.5, 2.2),
+        (46, 14, 10, 8, 0, -1.6, 0),
+    ),
     "7": ((32, -13, 14, 4, 0, 1.2, 1.2),),
     "9": (
         (9, -32, 9, 13, 0, 5.0, 2.5),
@@ -33,9 +38,19 @@ _PULLS: dict[str, tuple[Pull, ...]] = {
     ),
     "10": ((11, -67, 10, 6, 0, 6.0, 2.5), (15, -48, 7, 6, 1.5, 2.5, 0), (24, -57, 8, 9, 1, 4.0, 3.5)),
     "11": ((22, -56, 7, 10, 2.0, 2.5, 3.5), (17, -60, 4, 8, 0, 0, -2.0)),
-    "12": ((27, -74, 10, 10, 8.5, 9.0, -4), (37, -50, 12, 13, 3, 5.5, 6.0), (33, -34, 13, 9, 0, 2.5, 3.5), (42, -78, 9, 9, 2, 4, -2)),
+    "12": (
+        (27, -74, 10, 10, 8.5, 9.0, -4),
+        (37, -50, 12, 13, 3, 5.5, 6.0),
+        (33, -34, 13, 9, 0, 2.5, 3.5),
+        (42, -78, 9, 9, 2, 4, -2),
+    ),
     "13": ((26, -73, 7, 8, 1, 9, 0), (38, -52, 11, 12, 0, 4, 8)),
-    "14": ((27, -73.5, 6, 5, 4.0, 2.5, -7.5), (38, -72, 5.5, 11, 0, 0, 5.5), (30, -84, 6, 5, 0, 0, 2.0), (29, -62, 6, 5, 0, 0, 2.5)),
+    "14": (
+        (27, -73.5, 6, 5, 4.0, 2.5, -7.5),
+        (38, -72, 5.5, 11, 0, 0, 5.5),
+        (30, -84, 6, 5, 0, 0, 2.0),
+        (29, -62, 6, 5, 0, 0, 2.5),
+    ),
     "15": ((26, -75, 9, 8, 1.5, -9.0, -1), (29, -92, 8, 8, 0, -3, 2.5), (26, -60, 8, 8, 0, -2.0, -1)),
     "16": (),
     "17": ((0, -105, 16, 10, 0, 7, 3.0), (0, -82, 17, 9, 0, 6.0, 4.0), (0, -66, 12, 8, 0, 3.0, 1.5)),
@@ -55,7 +70,9 @@ _MADE = ("part", "depress", "roll", "jaw")
 """Movements that no sum of round pulls makes: they open the lips, roll them in, or turn the jaw."""
 NAMES = (*_PULLS, *_MADE)
 JAW_HINGE_Y, JAW_HINGE_Z, JAW_TURN = -25.0, 5.0, 0.37
-SUPPORTED_AUS = frozenset((*(int(name) for name in _PULLS if name.isdecimal()), 5, 25, 26, 27, 28, 41, 42, 43, 44, 45, 46))
+SUPPORTED_AUS = frozenset(
+    (*(int(name) for name in _PULLS if name.isdecimal()), 5, 25, 26, 27, 28, 41, 42, 43, 44, 45, 46)
+)
 """Units that `draw_face` can show."""
 
 
@@ -157,7 +174,9 @@ def _part(g: Grid, up: float, down: float) -> Array:
     """Lips move apart: the upper one `up`, the lower one `down` (mm), nothing at the corners."""
     inside = np.clip(1.0 - (g.x / LIP_CORNER) ** 2, 0.0, 1.0) ** 0.8
     distance = np.abs(g.y - LIP_Y)
-    lift = inside * np.where(g.lower_lip, -down * np.exp(-((distance / 17.0) ** 2)), up * np.exp(-((distance / 12.0) ** 2)))
+    lift = inside * np.where(
+        g.lower_lip, -down * np.exp(-((distance / 17.0) ** 2)), up * np.exp(-((distance / 12.0) ** 2))
+    )
     return np.stack([0 * lift, lift, np.where(g.lower_lip, 0.25, 0.3) * np.abs(lift)], -1).astype(np.float32)
 
 
@@ -181,6 +200,8 @@ def _jaw(g: Grid) -> Array:
     base = g.base
     down = -JAW_TURN * np.maximum(base[..., 2] - JAW_HINGE_Z, 0) * follow
     back = JAW_TURN * 0.3 * (base[..., 1] - JAW_HINGE_Y) * follow
-    narrow = -3.5 * bump(g, 28, LIP_Y, 10, 10) * np.tanh(g.x / 5.0) - 2.0 * bump(g, 42, -62, 12, 16) * np.tanh(g.x / 5.0)
+    narrow = -3.5 * bump(g, 28, LIP_Y, 10, 10) * np.tanh(g.x / 5.0) - 2.0 * bump(g, 42, -62, 12, 16) * np.tanh(
+        g.x / 5.0
+    )
     arch_up = 2.5 * inside * ~g.lower_lip * np.exp(-(((g.y - LIP_Y) / 14.0) ** 2))
     return np.stack([narrow, down + arch_up, back], -1).astype(np.float32)

@@ -9,12 +9,14 @@ Sizes follow adult averages (Farkas, Anthropometry of the Head and Face, 1994).
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
+"""float32, unless said otherwise."""
 
 EYE_X, EYE_INNER, EYE_OUTER, EYE_Y = 31.5, 17.0, 46.0, -4.0
 LIP_Y, LIP_CORNER = -73.0, 25.5
@@ -49,7 +51,18 @@ _SECTIONS = np.array(
     ],
     dtype=np.float64,
 )
-_SPACING = ((118, 3.4), (60, 2.4), (34, 1.4), (12, 0.95), (-14, 0.95), (-30, 1.3), (-42, 1.0), (-86, 1.0), (-100, 1.5), (-142, 2.5))
+_SPACING = (
+    (118, 3.4),
+    (60, 2.4),
+    (34, 1.4),
+    (12, 0.95),
+    (-14, 0.95),
+    (-30, 1.3),
+    (-42, 1.0),
+    (-86, 1.0),
+    (-100, 1.5),
+    (-142, 2.5),
+)
 _THETA_MAX = np.deg2rad(108.0)
 
 
@@ -104,28 +117,28 @@ def smile_fold(grid: Grid, width: float) -> Array:
     return (away * ramp(grid.y, -42, -50) * ramp(grid.y, -80, -66)).astype(np.float32)
 
 
-def ramp(value: NDArray[np.floating], low: float, high: float) -> Array:
+def ramp(value: Array, low: float, high: float) -> Array:
     """Smooth step: 0 at `low`, 1 at `high` (which may be the smaller one)."""
     t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return (t * t * (3.0 - 2.0 * t)).astype(np.float32)
+    return np.asarray(t * t * (3.0 - 2.0 * t), dtype=np.float32)
 
 
-def arch(t: NDArray[np.floating], power: float) -> Array:
+def arch(t: Array, power: float) -> Array:
     """0 at t = 0 and 1, 1 half-way; a smaller power is flatter on top."""
-    return (np.clip(np.sin(np.pi * np.clip(t, 0.0, 1.0)), 0.0, 1.0) ** power).astype(np.float32)
+    return np.asarray(np.clip(np.sin(np.pi * np.clip(t, 0.0, 1.0)), 0.0, 1.0) ** power, dtype=np.float32)
 
 
-def upper_border(x: NDArray[np.floating]) -> Array:
+def upper_border(x: Array) -> Array:
     """Height of the red of the upper lip above the lip line at |x| (mm)."""
     t = np.clip(np.abs(x) / LIP_CORNER, 0.0, 1.0)
     bow = 1.0 - 0.2 * np.exp(-0.5 * (x / 2.6) ** 2) + 0.06 * np.exp(-0.5 * ((np.abs(x) - 6.0) / 3.0) ** 2)
-    return (7.4 * (1.0 - t**1.6) * bow).astype(np.float32)
+    return np.asarray(7.4 * (1.0 - t**1.6) * bow, dtype=np.float32)
 
 
-def lower_border(x: NDArray[np.floating]) -> Array:
+def lower_border(x: Array) -> Array:
     """Depth of the red of the lower lip below the lip line at |x| (mm)."""
     t = np.clip(np.abs(x) / (LIP_CORNER - 1.5), 0.0, 1.0)
-    return (9.2 * (1.0 - t**2.3)).astype(np.float32)
+    return np.asarray(9.2 * (1.0 - t**2.3), dtype=np.float32)
 
 
 @cache
@@ -141,8 +154,9 @@ def grid(detail: str) -> Grid:
     y = np.broadcast_to(rows[:, None], x.shape)
     depth = np.where(side == 0, (1.0 - np.abs(np.sin(theta)) ** 2.35).clip(0) ** (1 / 2.35), np.cos(theta) * 1.05)
     base = np.stack([width * np.sin(theta), real_y + 0 * theta, middle + (front - middle) * depth], -1)
-    as_array = [np.ascontiguousarray(a, dtype=np.float32) for a in (x, y, theta, base, rows)]
-    bare = Grid(*as_array[:4], eye_row, lip_row, as_array[4])
+    fields = {"x": x, "y": y, "theta": theta, "base": base, "row_y": rows}
+    arrays = {name: np.ascontiguousarray(values, dtype=np.float32) for name, values in fields.items()}
+    bare = Grid(eye_row=eye_row, lip_row=lip_row, **arrays)
     bare.base[...] += _features(bare)
     return bare
 
@@ -213,7 +227,9 @@ def _lips(g: Grid) -> Array:
     up, down = np.maximum(upper_border(g.x), 3.5), np.maximum(lower_border(g.x), 3.5)
     t = np.where(g.lower_lip, (LIP_Y - g.y) / down, (g.y - LIP_Y) / up)
     roll = np.where(t < 1.0, np.sqrt(np.clip(1.0 - (t - 0.72) ** 2 / 0.6, 0, 1)), np.exp(-((t - 1.0) * 1.2)) * 0.93)
-    total: Array = (across * roll * np.where(g.lower_lip, 4.6, 4.0) - 1.6 * bump(g, 26.5, -73.5, 3.0, 3.0)).astype(np.float32)
+    total: Array = (across * roll * np.where(g.lower_lip, 4.6, 4.0) - 1.6 * bump(g, 26.5, -73.5, 3.0, 3.0)).astype(
+        np.float32
+    )
     return total
 
 

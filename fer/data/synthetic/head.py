@@ -134,7 +134,7 @@ def normals(points: Array, g: Grid) -> tuple[Array, Array, Array]:
     down = np.empty_like(points)
     down[1:-1] = step[1:] + step[:-1]
     down[0], down[-1] = step[0], step[-1]
-    normal = cv2.blur(_cross(down, across), (3, 3))
+    normal: Array = cv2.blur(_cross(down, across), (3, 3))
     normal /= np.sqrt(np.einsum("ijk,ijk->ij", normal, normal))[..., None] + 1e-6
     return normal, across, down
 
@@ -180,8 +180,13 @@ def _landmark_places(detail: str, brow: tuple[float, float, float, float]) -> li
     half_jaw = [(74.5, -8), (71.5, -28), (67, -48), (61, -66), (54, -83), (45, -98), (33, -111), (18, -118.5)]
     jaw = [(-x, y) for x, y in half_jaw] + [(0.0, -120.5)] + [(x, y) for x, y in reversed(half_jaw)]
     _, _, rise, inner = brow
-    brows = [(inner + (53 - inner) * t, 15.5 + rise * np.sin(np.pi * t**1.3) - 2.5 * t**3) for t in (1.0, 0.78, 0.52, 0.26, 0.0)]
-    nose = [(0.0, y) for y in (-2.0, -15.0, -28.0, -41.0)] + [(x, -52.0 - 0.25 * (14 - abs(x)) / 4) for x in (-13, -6.5, 0, 6.5, 13)]
+    brows = [
+        (inner + (53 - inner) * t, 15.5 + rise * np.sin(np.pi * t**1.3) - 2.5 * t**3)
+        for t in (1.0, 0.78, 0.52, 0.26, 0.0)
+    ]
+    nose = [(0.0, y) for y in (-2.0, -15.0, -28.0, -41.0)] + [
+        (x, -52.0 - 0.25 * (14 - abs(x)) / 4) for x in (-13, -6.5, 0, 6.5, 13)
+    ]
     points = [*jaw, *[(-x, y) for x, y in brows], *reversed(brows), *nose]
     return [g.locate(float(x), float(y)) for x, y in points] + _eye_places(g) + _mouth_places(g)
 
@@ -198,6 +203,11 @@ def _mouth_places(g: Grid) -> list[tuple[float, float]]:
     top = [(x, LIP_Y + float(upper_border(np.array([x]))[0])) for x in (-16, -6, 0, 6, 16)]
     bottom = [(x, LIP_Y - float(lower_border(np.array([x]))[0])) for x in (14, 7, 0, -7, -14)]
     corner = (LIP_CORNER - 0.3, LIP_Y)
-    outer = [g.locate(-corner[0], LIP_Y), *[g.locate(*p) for p in top], g.locate(*corner), *[g.locate(*p) for p in bottom]]
+    outer = [
+        g.locate(-corner[0], LIP_Y),
+        *[g.locate(*p) for p in top],
+        g.locate(*corner),
+        *[g.locate(*p) for p in bottom],
+    ]
     inside = [g.locate(x, LIP_Y) for x in (-LIP_CORNER + 2.5, -8, 0, 8, LIP_CORNER - 2.5)]
     return outer + inside + [g.locate(x, LIP_Y, below_cut=True) for x in (8, 0, -8)]

@@ -23,7 +23,10 @@ from fer.data.synthetic.face import (
 )
 
 HAIR_STYLES = ("bald", "receding", "crop", "short", "fringe", "bob", "long", "tied")
-_STYLE_ODDS = {"man": (0.08, 0.12, 0.36, 0.3, 0.08, 0.01, 0.04, 0.01), "woman": (0, 0, 0.02, 0.12, 0.14, 0.2, 0.28, 0.24)}
+_STYLE_ODDS = {
+    "man": (0.08, 0.12, 0.36, 0.3, 0.08, 0.01, 0.04, 0.01),
+    "woman": (0, 0, 0.02, 0.12, 0.14, 0.2, 0.28, 0.24),
+}
 SHAPE_MODES = 42
 
 
@@ -77,7 +80,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
     grey = float(rng.random() < 0.5 * max(age - 0.55, 0) * 2)
     light = hair_dark * max(tone - 0.25, 0.0) * 1.3
     hair_color = np.array([0.018, 0.014, 0.012]) + light * np.array([0.34, 0.22, 0.11])
-    hair_color = hair_color * (1 - grey) + grey * rng.uniform(0.2, 0.5)
+    hair_color = hair_color * (1 - grey) + grey * rng.uniform(0.1, 0.34)
     is_man = sex == "man"
     shape = np.clip(0.85 * rng.standard_normal(SHAPE_MODES), -1.8, 1.8)
     return Identity(
@@ -101,7 +104,9 @@ def sample_identity(rng: np.random.Generator) -> Identity:
             float(rng.uniform(8.5, 13.5)),
         ),
         beard=_sample_beard(rng) if is_man else (0.0, 0.0, 0.0),
-        glasses=(float(rng.uniform(20, 27)), float(rng.uniform(13, 21)), float(rng.uniform(0.55, 1))) if rng.random() < 0.15 else None,
+        glasses=(float(rng.uniform(20, 27)), float(rng.uniform(13, 21)), float(rng.uniform(0.55, 1)))
+        if rng.random() < 0.15
+        else None,
         freckles=float(rng.beta(0.6, 2.0)),
         oil=float(rng.uniform(0.2, 1.0)),
         shirt=_rgb(rng.uniform(0.02, 0.7) * rng.uniform(0.6, 1.0, 3)),
@@ -134,7 +139,12 @@ def neutral_head(identity: Identity, detail: str) -> Array:
 def _age_field(detail: str) -> Array:
     """Sagging of the lower face, hollow tear trough."""
     g = grid(detail)
-    z = -1.5 * bump(g, 26, -17, 9, 3.5) + 1.5 * bump(g, 30, -13, 10, 3) - 1.3 * smile_fold(g, 3) + 1.4 * bump(g, 38, -60, 7, 10)
+    z = (
+        -1.5 * bump(g, 26, -17, 9, 3.5)
+        + 1.5 * bump(g, 30, -13, 10, 3)
+        - 1.3 * smile_fold(g, 3)
+        + 1.4 * bump(g, 38, -60, 7, 10)
+    )
     x = 2.0 * bump(g, 48, -88, 10, 12) * np.sign(g.x)
     return np.stack([x, -1.0 * bump(g, 40, -70, 14, 16), z * ramp(np.cos(g.theta), 0.05, 0.45)], -1).astype(np.float32)
 
@@ -151,7 +161,9 @@ def _modes(detail: str) -> Array:
     front = ramp(np.cos(g.theta), 0.05, 0.45)
     fields = [_axes(g, front, *spec) for spec in _mode_specs(g)]
     rng = np.random.default_rng(20100613)
-    while len(fields) < SHAPE_MODES:  # small shapeless variation, the same in every grid, that makes no half mirror the other
+    while (
+        len(fields) < SHAPE_MODES
+    ):  # small shapeless variation, the same in every grid, that makes no half mirror the other
         fields.append(_wobble(g, rng))
     return np.stack(fields).astype(np.float32)
 

@@ -43,7 +43,10 @@ def _eyeball(head: Head, index: int, view: View, xs: Array, ys: Array) -> Array:
     forward = np.array([np.sin(right), np.sin(up) - 0.02, 1.0])
     forward = view.rotation() @ (forward / np.linalg.norm(forward)).astype(np.float32)
     off_axis = radius * np.sqrt(np.clip(1 - (normal @ forward) ** 2, 0, 1)) / _IRIS
-    color = _sclera(head, normal) * (1 - ramp(off_axis, 1.08, 0.96))[..., None] + _iris(head, off_axis) * ramp(off_axis, 1.08, 0.96)[..., None]
+    color = (
+        _sclera(head, normal) * (1 - ramp(off_axis, 1.08, 0.96))[..., None]
+        + _iris(head, off_axis) * ramp(off_axis, 1.08, 0.96)[..., None]
+    )
     key = np.asarray(view.light, dtype=np.float32)
     light = view.ambient + (view.key * np.clip(normal @ key, 0, 1) + view.fill * normal[..., 2]) * 0.9
     glint = _glint(dx, dy, key, radius * 0.55)
@@ -75,7 +78,9 @@ def _glint(dx: Array, dy: Array, key: Array, reach: float) -> Array:
     return spot
 
 
-def paint_mouth(canvas: Array, openings: NDArray[np.uint8], head: Head, points: Array, view: View, moves: Drivers) -> None:
+def paint_mouth(
+    canvas: Array, openings: NDArray[np.uint8], head: Head, points: Array, view: View, moves: Drivers
+) -> None:
     """Paints teeth, tongue and the dark of the mouth into the picture, [H, W, n], and marks where in `openings`, [H, W]."""
     corner = (-LIP_CORNER, LIP_CORNER)
     edges3 = cut_edges(points, head.detail, corner, LIP_Y)
@@ -107,7 +112,9 @@ def _cavity(x: Array, y: Array, drop: float) -> Array:
     """Colour of the inside of the mouth, millimetres from the middle of the closed lips; the lower jaw hangs `drop` lower."""
     dark = np.array([0.028, 0.01, 0.009], dtype=np.float32)
     color = np.broadcast_to(dark, (*x.shape, 3)).copy()
-    tongue = ramp((x / 17) ** 2 + ((y + drop * 0.95 + 5.0) / (4.0 + 0.22 * drop)) ** 2, 1.0, 0.45) * np.clip(drop / 12, 0, 1)
+    tongue = ramp((x / 17) ** 2 + ((y + drop * 0.95 + 5.0) / (4.0 + 0.22 * drop)) ** 2, 1.0, 0.45) * np.clip(
+        drop / 12, 0, 1
+    )
     color += tongue[..., None] * (np.array([0.2, 0.06, 0.05], dtype=np.float32) - dark)
     enamel, gum = np.array([0.62, 0.56, 0.48], dtype=np.float32), np.array([0.3, 0.11, 0.1], dtype=np.float32)
     for edge, sign in ((-3.6 + 0.007 * x**2, 1.0), (-4.4 - drop - 0.004 * x**2, -1.0)):
@@ -143,11 +150,13 @@ def _below(edge: Array, xs: Array, ys: Array) -> Array:
     return below
 
 
-def _fill(canvas: Array, openings: NDArray[np.uint8], edges: list[Array], window: tuple[slice, slice], color: Array) -> None:
+def _fill(
+    canvas: Array, openings: NDArray[np.uint8], edges: list[Array], window: tuple[slice, slice], color: Array
+) -> None:
     """Puts `color` where the opening is, a pixel wider than it, so that no gap shows beside the skin."""
     outline = np.concatenate([edges[0], edges[1][::-1]]) - [window[1].start, window[0].start]
     mask: NDArray[np.uint8] = np.zeros(color.shape[:2], dtype=np.uint8)
-    fixed = np.round(outline * 16).astype(np.int32)[None]
+    fixed = [np.round(outline * 16).astype(np.int32)]
     cv2.fillPoly(mask, fixed, 1, shift=4)
     cv2.polylines(mask, fixed, True, 1, thickness=3, shift=4)
     part = canvas[window]

@@ -8,15 +8,18 @@ the last one written to a pixel is the nearest.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]
+"""float32, unless said otherwise."""
 
-_SAMPLES_PER_PIXEL = 1.25
-_MAX_SAMPLES = 12
+_SAMPLES_PER_PIXEL = 1.1
+_MAX_SAMPLES, _MAX_CUTS = 12, 4
+_UNEVEN = 1.3
 _MARGIN = 32
 """Pixels round the picture that are drawn too, so that cells across its edge need no care."""
 
@@ -34,7 +37,9 @@ class Hits:
         """A texture that spans a grid of `shape` = (rows, columns) points, seen from the camera: [h, w(, channels)]."""
         zoom_y = (texture.shape[0] - 1) / (shape[0] - 1)
         zoom_x = (texture.shape[1] - 1) / (shape[1] - 1)
-        columns, rows = (self.columns, self.rows) if zoom_x == zoom_y == 1 else (self.columns * zoom_x, self.rows * zoom_y)
+        columns, rows = (
+            (self.columns, self.rows) if zoom_x == zoom_y == 1 else (self.columns * zoom_x, self.rows * zoom_y)
+        )
         seen: Array = cv2.remap(texture, columns, rows, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return seen
 
@@ -50,18 +55,21 @@ def splat(points: Array, size: tuple[int, int], skip_rows: tuple[int, ...] = ())
     Returns:
         The hits in the smallest window that holds them, or None where the grid is outside the picture.
     """
-    cells, corners, extent = _facing_cells(points, size, skip_rows)
+    cells, corners, longest = _facing_cells(points, size, skip_rows)
     if not len(cells):
         return None
-    nearest = _paint(corners + _MARGIN, extent, (size[0] + 2 * _MARGIN, size[1] + 2 * _MARGIN))
+    owners, patches, side = _even_out(corners, longest)
+    nearest = _paint(patches + _MARGIN, side, (size[0] + 2 * _MARGIN, size[1] + 2 * _MARGIN))
     window = _window(corners, size)
     nearest = nearest[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN][window]
     offset = np.array([window[1].start, window[0].start], dtype=np.float32)
-    rows, columns = _places(nearest, cells, corners - offset, points.shape[1])
+    rows, columns = _places(nearest, owners, cells, corners - offset, points.shape[1])
     return _close_pinholes(Hits(rows, columns, nearest >= 0, window))
 
 
-def _facing_cells(points: Array, size: tuple[int, int], skip_rows: tuple[int, ...]) -> tuple[NDArray[np.int64], Array, Array]:
+def _facing_cells(
+    points: Array, size: tuple[int, int], skip_rows: tuple[int, ...]
+) -> tuple[NDArray[np.int64], Array, Array]:
     """Cells that face the camera, from back to front: flat indices [n], pixel corners [n, 4, 2], longest side in pixels [n]."""
     x, y = points[..., 0], points[..., 1]
     right_x, right_y, down_x, down_y = x[:, 1:] - x[:, :-1], y[:, 1:] - y[:, :-1], x[1:] - x[:-1], y[1:] - y[:-1]
@@ -74,11 +82,37 @@ def _facing_cells(points: Array, size: tuple[int, int], skip_rows: tuple[int, ..
     cells = cells[np.argsort(points[:-1, :-1, 2].ravel()[cells], kind="stable")]
     n_columns = points.shape[1]
     first = cells // (n_columns - 1) * n_columns + cells % (n_columns - 1)
-    corners = np.ascontiguousarray(points[..., :2]).reshape(-1, 2)[first[:, None] + np.array([0, 1, n_columns, n_columns + 1])]
+    corners = np.ascontiguousarray(points[..., :2]).reshape(-1, 2)[
+        first[:, None] + np.array([0, 1, n_columns, n_columns + 1])
+    ]
     across = np.maximum(np.abs(right_x), np.abs(right_y))
     along = np.maximum(np.abs(down_x), np.abs(down_y))
     longest = np.maximum(np.maximum(across[:-1], across[1:]), np.maximum(along[:, :-1], along[:, 1:]))
     return cells, corners, longest.ravel()[cells]
+
+
+def _even_out(corners: Array, longest: Array) -> tuple[NDArray[np.int32], Array, float]:
+    """Cuts the few cells that are much larger than the rest into patches, so that one spacing of samples fits all.
+
+    Returns:
+        For each patch its cell [m] and its pixel corners [m, 4, 2], still from back to front, and the usual side in pixels.
+    """
+    usual = float(np.quantile(longest, 0.95))
+    ratio = float(longest.max()) / usual
+    owners = np.arange(len(corners), dtype=np.int32)
+    if ratio < _UNEVEN:
+        return owners, corners, usual
+    cuts = int(min(np.ceil(ratio), _MAX_CUTS))
+    wide = longest > usual
+    owners = np.repeat(owners, np.where(wide, cuts * cuts, 1))
+    patches = corners[owners]
+    low, high = np.arange(cuts, dtype=np.float32) / cuts, np.arange(1, cuts + 1, dtype=np.float32) / cuts
+    fx = np.stack([low, high, low, high], 1)[None]  # corners of the patches in a row of them
+    fy = np.stack([low, low, high, high], 1)[:, None]
+    weights = np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy]).reshape(4, -1)
+    cut = np.stack([corners[wide, :, axis] @ weights for axis in (0, 1)], -1)
+    patches[wide[owners]] = cut.reshape(-1, 4, 2)
+    return owners, patches, usual
 
 
 def _window(corners: Array, size: tuple[int, int]) -> tuple[slice, slice]:
@@ -89,33 +123,26 @@ def _window(corners: Array, size: tuple[int, int]) -> tuple[slice, slice]:
     return slice(min(top, size[0] - 1), max(bottom, 1)), slice(min(left, size[1] - 1), max(right, 1))
 
 
-def _paint(corners: Array, extent: Array, size: tuple[int, int]) -> NDArray[np.int32]:
-    """Index of the nearest cell per pixel, -1 where none, [height, width]."""
-    usual = float(np.quantile(extent, 0.95))
+def _paint(patches: Array, side: float, size: tuple[int, int]) -> NDArray[np.int32]:
+    """Index of the nearest patch per pixel, -1 where none, [height, width]: of several in a pixel the last one stays."""
     nearest = np.full(size, -1, dtype=np.int32)
-    wide = np.flatnonzero(extent > usual).astype(np.int32)  # stretched cells get an undercoat, or they would show holes
-    if len(wide):
-        _strew(nearest, corners[wide], wide, float(extent.max()))
-    _strew(nearest, corners, np.arange(len(corners), dtype=np.int32), usual)
-    return nearest
-
-
-def _strew(nearest: NDArray[np.int32], corners: Array, cells: NDArray[np.int32], longest: float) -> None:
-    """Writes each cell's index to the pixels of evenly spread places in it; of several cells in a pixel the last one stays."""
-    k = int(np.clip(np.ceil(longest * _SAMPLES_PER_PIXEL), 1, _MAX_SAMPLES))
+    k = int(np.clip(np.ceil(side * _SAMPLES_PER_PIXEL), 1, _MAX_SAMPLES))
     t = (np.arange(k, dtype=np.float32) + 0.5) / k
     fy, fx = (f.ravel() for f in np.meshgrid(t, t, indexing="ij"))
     weights = np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy])
-    place = (corners[..., 1] @ weights + np.float32(0.5)).astype(np.int32)
+    place = (patches[..., 1] @ weights + np.float32(0.5)).astype(np.int32)
     place *= nearest.shape[1]
-    place += (corners[..., 0] @ weights + np.float32(0.5)).astype(np.int32)
-    nearest.ravel()[place.ravel()] = np.repeat(cells, k * k)
+    place += (patches[..., 0] @ weights + np.float32(0.5)).astype(np.int32)
+    nearest.ravel()[place.ravel()] = np.repeat(np.arange(len(patches), dtype=np.int32), k * k)
+    return nearest
 
 
-def _places(nearest: NDArray[np.int32], cells: NDArray[np.int64], corners: Array, n_columns: int) -> tuple[Array, Array]:
+def _places(
+    nearest: NDArray[np.int32], owners: NDArray[np.int32], cells: NDArray[np.int64], corners: Array, n_columns: int
+) -> tuple[Array, Array]:
     """Fractional (row, column) of each pixel's centre within its cell, from the cell's edges at its first corner."""
     hit = np.flatnonzero(nearest >= 0)
-    cell = nearest.ravel()[hit]
+    cell = owners[nearest.ravel()[hit]]
     edge_x, edge_y = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = edge_x[:, 0] * edge_y[:, 1] - edge_x[:, 1] * edge_y[:, 0]
     area = np.where(np.abs(area) < 1e-3, np.float32(1e-3), area)

@@ -16,11 +16,14 @@ from fer.data.synthetic.head import Head, face_points, landmarks, make_head
 from fer.data.synthetic.identity import Identity, sample_identity
 from fer.data.synthetic.inside import paint_eyes, paint_mouth
 from fer.data.synthetic.raster import splat
-from fer.data.synthetic.scenery import COARSE_BELOW, backdrop, paint_body, paint_glasses, paint_lines, paint_mane, tint
+from fer.data.synthetic.scenery import COARSE_BELOW, backdrop, paint_body, paint_glasses, paint_lines, paint_mane
 from fer.data.synthetic.shading import shade_head
 from fer.data.synthetic.texture import GREY
 from fer.data.synthetic.view import View, sample_view
 from fer.data.synthetic.wrinkles import relief
+
+_BARE = 0.6
+"""Thickness of hair (mm) above which it hides the folds of the skin."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,9 +92,10 @@ def _paint_head(
     middle = (g.x.shape[1] - 1) / 2
     far_side = np.abs(hits.columns - middle) > 0.62 * middle
     hits.mask[far_side & (openings[hits.window] > 0)] = False  # no looking through an eye at the ear behind it
-    light = shade_head(points, relief(head.identity, head.detail, moves), g, view, head.identity.oil)
+    folds = relief(head.identity, head.detail, moves) * (head.paint.hair < _BARE)
+    light = shade_head(points, folds, g, view, head.identity.oil)
     seen = hits.look_up(light, g.x.shape)
-    albedo = np.ascontiguousarray(tint(head.paint.albedo, canvas.shape[2]))
+    albedo = head.paint.albedo if canvas.shape[2] == 3 else head.paint.grey
     paint = hits.look_up(albedo, g.x.shape).reshape(*hits.mask.shape, -1)
     canvas[hits.window][hits.mask] = (paint * seen[..., :1] + seen[..., 1:])[hits.mask]
 

@@ -7,6 +7,7 @@ from functools import cache
 
 import cv2
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from fer.data.synthetic.face import EYE_INNER, EYE_OUTER, EYE_Y, LIP_CORNER, LIP_Y, Array, ramp
 from fer.data.synthetic.head import Head, cut_edges
@@ -31,22 +32,41 @@ def backdrop(view: View, channels: int) -> Array:
     """A blurred wall with a gradient and blotches, [H, W, n]."""
     rng = np.random.default_rng(view.seed)
     level, slope, blotch = view.background
-    small = level + slope * np.linspace(-0.5, 0.5, 8)[None, :] * level + blotch * level * rng.standard_normal((6, 8))
+    small = level * (1 + slope * np.linspace(-0.5, 0.5, 6)[None, :] + blotch * rng.standard_normal((4, 6)))
     wall = cv2.resize(np.clip(small, 0.01, 1).astype(np.float32), view.size[::-1], interpolation=cv2.INTER_CUBIC)
-    hue = np.random.default_rng(int(level * 1e6)).uniform(0.85, 1.1, 3).astype(np.float32) if channels == 3 else np.ones(1, np.float32)
+    hue = (
+        np.random.default_rng(int(level * 1e6)).uniform(0.85, 1.1, 3).astype(np.float32)
+        if channels == 3
+        else np.ones(1, np.float32)
+    )
     return np.ascontiguousarray(wall[..., None] * hue)
 
 
 @cache
 def _body() -> tuple[Array, Array, Array]:
     """Neck, shoulders and chest: points [R, C, 3], material y and angle [R, C]."""
-    knots = np.array([(-70, 46, 40), (-120, 50, 46), (-150, 54, 50), (-168, 68, 56), (-182, 110, 62), (-198, 170, 70), (-230, 205, 85), (-420, 215, 100)])
+    knots = np.array(
+        [
+            (-70, 46, 40),
+            (-120, 50, 46),
+            (-150, 54, 50),
+            (-168, 68, 56),
+            (-182, 110, 62),
+            (-198, 170, 70),
+            (-230, 205, 85),
+            (-420, 215, 100),
+        ]
+    )
     y = np.concatenate([np.linspace(-70, -235, 56), np.linspace(-250, -420, 12)])
     width, depth = (np.interp(-y, -knots[:, 0], knots[:, k])[:, None] for k in (1, 2))
     theta = np.linspace(-1.75, 1.75, 72)[None]
     points = np.stack([width * np.sin(theta), y[:, None] + 0 * theta, -22 + depth * np.cos(theta)], -1)
     smooth = cv2.GaussianBlur(points.astype(np.float32), (0, 0), 1.6)
-    return smooth, np.broadcast_to(y[:, None], smooth.shape[:2]).astype(np.float32), np.broadcast_to(theta, smooth.shape[:2]).astype(np.float32)
+    return (
+        smooth,
+        np.broadcast_to(y[:, None], smooth.shape[:2]).astype(np.float32),
+        np.broadcast_to(theta, smooth.shape[:2]).astype(np.float32),
+    )
 
 
 def paint_body(canvas: Array, person: Identity, view: View) -> None:
@@ -65,8 +85,8 @@ def paint_body(canvas: Array, person: Identity, view: View) -> None:
 def _strip(first: float, last: float) -> tuple[Array, Array]:
     """A curtain round a unit cylinder, between two angles: points [R, C, 3] with y from 0 to -1, and angle [R, C]."""
     across, y = np.meshgrid(np.linspace(0, 1, 90, dtype=np.float32), np.linspace(0, -1, 60, dtype=np.float32))
-    narrow = 1 - 0.85 * ramp(y, -0.4, 0) * (abs(first + last) > 0)  # a lock comes out of the hair above it
-    middle = np.sign(first + last) * max(abs(first), abs(last))
+    narrow = 1 - ramp(y, -0.5, 0) * (abs(first + last) > 0)  # a lock comes out of the hair above it
+    middle = np.sign(first + last) * 1.5
     angle = middle + (first + (last - first) * across - middle) * narrow
     return np.stack([np.sin(angle), y, np.cos(angle)], -1), angle
 
@@ -77,16 +97,33 @@ def paint_mane(canvas: Array, head: Head, view: View, in_front: bool) -> None:
     drop = {"bob": 40.0 + 5 * person.hair_volume, "long": 240.0}.get(person.hair)
     if drop is None:
         return
-    parts = ((-1.75, -0.98), (0.98, 1.75)) if in_front else ((-1.9, 1.9),)
-    wide = float(np.abs(head.rest[:, :, 0]).max()) - (7.0 if in_front else 8.0)
+    parts = ((-1.75, -0.9), (0.9, 1.75)) if in_front else ((-1.9, 1.9),)
     for part, (first, last) in enumerate(parts):
+        if in_front and view.yaw * (first + last) > 0.3:
+            continue  # the cheek hides it
         shape, _ = _strip(first, last)
         rng = np.random.default_rng([person.texture_seed, part, in_front])
-        top, depth, center = (48.0, 66.0, 0.0) if in_front else (100.0, 40.0, -36.0)
-        least = 0.9 if in_front else 0.1
-        shape = shape * np.stack([np.maximum(ramp(shape[..., 1], 0, -0.25) ** 0.5, least), *[np.ones_like(shape[..., 1])] * 2], -1)
-        points = shape * np.array([wide, drop + top, depth], dtype=np.float32) + np.array([0, top, center], dtype=np.float32)
-        _draw(canvas, *_ruffle(points, person, rng), view, np.full(shape.shape[:2], 0.9 if in_front else 0.5, dtype=np.float32), 1.0)
+        top, depth, center = (60.0, 62.0, -2.0) if in_front else (100.0, 40.0, -36.0)
+        points = shape * np.array([1.0, drop + top, depth], dtype=np.float32) + np.array(
+            [0, top, center], dtype=np.float32
+        )
+        points[..., 0] *= _fall(head, points[..., 1]) - (4.0 * ramp(points[..., 1], 5, 45) if in_front else 3.0)
+        _draw(
+            canvas,
+            *_ruffle(points, person, rng),
+            view,
+            np.full(shape.shape[:2], 0.9 if in_front else 0.5, dtype=np.float32),
+            1.0,
+        )
+
+
+def _fall(head: Head, y: Array) -> Array:
+    """Half width of hair that lies on the head and, below its widest place, falls straight."""
+    edge = int(np.abs(head.rest[:, :, 0]).max(0).argmax())
+    heights = head.rest[:, edge, 1]
+    widths = np.maximum.accumulate(np.abs(head.rest[:, :, 0]).max(1))
+    smooth = gaussian_filter1d(widths, len(widths) / 20)  # no step where the ears begin
+    return np.asarray(np.interp(-y, -np.minimum.accumulate(heights), smooth), dtype=np.float32)
 
 
 def _ruffle(points: Array, person: Identity, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -95,7 +132,9 @@ def _ruffle(points: Array, person: Identity, rng: np.random.Generator) -> tuple[
     wave = noise(rng, size, (18, 12))
     points[..., 0] *= 1 + 0.025 * wave
     points[..., 2] += 2.5 * noise(rng, size, (30, 5))
-    points[..., 1] += 7 * rng.standard_normal(size[1], dtype=np.float32) * np.linspace(0, 1, size[0], dtype=np.float32)[:, None] ** 4
+    points[..., 1] += (
+        7 * rng.standard_normal(size[1], dtype=np.float32) * np.linspace(0, 1, size[0], dtype=np.float32)[:, None] ** 4
+    )
     strands = np.clip(1 + 0.2 * noise(rng, size, (40, 1.2)) + 0.18 * noise(rng, size, (40, 5)), 0.3, 2)
     return points, np.asarray(person.hair_color, dtype=np.float32) * strands[..., None]
 
@@ -134,14 +173,18 @@ def paint_glasses(canvas: Array, head: Head, points: Array, view: View) -> None:
         return
     half_w, half_h, dark = head.identity.glasses
     turn = np.linspace(0, 2 * np.pi, 40)
-    squircle = np.stack([np.sign(np.cos(turn)) * np.abs(np.cos(turn)) ** 0.7, np.sign(np.sin(turn)) * np.abs(np.sin(turn)) ** 0.7], 1)
+    squircle = np.stack(
+        [np.sign(np.cos(turn)) * np.abs(np.cos(turn)) ** 0.7, np.sign(np.sin(turn)) * np.abs(np.sin(turn)) ** 0.7], 1
+    )
     mask, lens = np.zeros(view.size, dtype=np.uint8), np.zeros(view.size, dtype=np.uint8)
     front = float(points[..., 2][np.abs(points[..., 1] - 8) < 4].max()) + 3.0
     for eye, side in zip(head.eyes, (-1, 1), strict=True):
-        ring = np.concatenate([eye[:2] + np.array([side * 1.5, -2]) + squircle * [half_w, half_h], np.full((40, 1), front)], 1)
+        ring = np.concatenate(
+            [eye[:2] + np.array([side * 1.5, -2]) + squircle * [half_w, half_h], np.full((40, 1), front)], 1
+        )
         ring[:, 2] -= 0.0035 * (ring[:, 0] - 0.3 * eye[0]) ** 2
         at = view.project(ring.astype(np.float32))[:, :2]
-        cv2.fillPoly(lens, np.round(at * 16).astype(np.int32)[None], 255, cv2.LINE_AA, 4)
+        cv2.fillPoly(lens, [np.round(at * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
         _stroke(mask, at, 1.7 * view.scale, 255)
         ear = np.array([[eye[0] + side * (half_w + 1), 4, front - 12], [side * 78, 4, 8]], dtype=np.float32)
         _stroke(mask, view.project(ear)[:, :2], 1.7 * view.scale, 255)
@@ -158,5 +201,5 @@ def _stroke(mask: Array, line: Array, width: float, strength: int) -> None:
     thick = max(round(width), 1)
     value = round(strength * min(width / thick, 1.0))
     layer = np.zeros_like(mask)
-    cv2.polylines(layer, np.round(line * 16).astype(np.int32)[None], False, value, thick, cv2.LINE_AA, 4)
+    cv2.polylines(layer, [np.round(line * 16).astype(np.int32)], False, value, thick, cv2.LINE_AA, 4)
     np.maximum(mask, layer, out=mask)

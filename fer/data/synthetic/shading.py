@@ -33,7 +33,9 @@ def shade_head(points: Array, relief: Array, g: Grid, view: View, oil: float) ->
     return light_up(turned, view, open_sky * crease, lit, oil)
 
 
-def light_up(normal: Array, view: View, open_sky: Array | float = 1.0, lit: Array | float = 1.0, oil: float = 0.0) -> Array:
+def light_up(
+    normal: Array, view: View, open_sky: Array | float = 1.0, lit: Array | float = 1.0, oil: float = 0.0
+) -> Array:
     """Diffuse factor and shine for normals in camera axes, [..., 2]."""
     key = np.asarray(view.light, dtype=np.float32)
     toward = normal @ key

@@ -36,6 +36,8 @@ class Paint:
 
     albedo: Array
     """Linear reflectance, [2R-1, 2C-1, 3]."""
+    grey: Array
+    """The same without colour, [2R-1, 2C-1, 1]."""
     hair: Array
     """Thickness of the hair over the skin in mm, [R, C]."""
 
@@ -76,7 +78,7 @@ def paint(identity: Identity, detail: str) -> Paint:
     rng = np.random.default_rng(identity.texture_seed)
     skin = np.asarray(identity.skin, dtype=np.float32) * _complexion(f, identity, rng)[..., None]
     skin = skin * (1 - _blush(f)[..., None] * np.array([-0.06, 0.16, 0.18], dtype=np.float32))
-    lips = _lip_mask(f)[..., None] * (0.35 + 0.6 * identity.lip_tint)
+    lips = _lip_mask(f)[..., None] * (0.42 + 0.58 * identity.lip_tint)
     color = skin * (1 - lips) + lips * skin * np.array([0.78, 0.42, 0.42], dtype=np.float32)
     color = color * (1 - _dark_places(f)[..., None])
     hair_color = np.asarray(identity.hair_color, dtype=np.float32)
@@ -84,7 +86,8 @@ def paint(identity: Identity, detail: str) -> Paint:
         color = color + mask[..., None] * (hair_color * 0.65 - color)
     mask, shade = _hair_mask(f, identity, rng)
     color = color + mask[..., None] * (hair_color * shade[..., None] - color)
-    return Paint(np.clip(color, 0.004, 1).astype(np.float32), _hair_thickness(grid(detail), identity))
+    albedo = np.clip(color, 0.004, 1).astype(np.float32)
+    return Paint(albedo, (albedo @ GREY)[..., None], _hair_thickness(grid(detail), identity))
 
 
 def noise(rng: np.random.Generator, shape: tuple[int, int], every: tuple[float, float]) -> Array:
@@ -113,7 +116,12 @@ def _blush(f: _Fine) -> Array:
         fall: Array = np.exp(-0.5 * ((np.abs(f.x) - x) / sx) ** 2 - 0.5 * ((f.y - y) / sy) ** 2)
         return fall
 
-    return 0.8 * spot(38, -38, 14, 12) + 0.9 * spot(0, -42, 10, 8) + 0.4 * spot(0, -106, 12, 8) + 0.5 * spot(76, -17, 10, 25)
+    return (
+        0.8 * spot(38, -38, 14, 12)
+        + 0.9 * spot(0, -42, 10, 8)
+        + 0.4 * spot(0, -106, 12, 8)
+        + 0.5 * spot(76, -17, 10, 25)
+    )
 
 
 def _lip_mask(f: _Fine) -> Array:
@@ -141,11 +149,14 @@ def _brow_mask(f: _Fine, identity: Identity, rng: np.random.Generator) -> Array:
     middle = 15.0 + rise * arch(np.clip(t, 0, 1) ** 1.3, 1.2) - 2.5 * np.clip(t, 0, 1) ** 3
     half = 0.5 * thick * np.clip(1.15 - 0.15 * t - 0.85 * np.clip(t - 0.35, 0, 1) ** 1.2, 0.05, 2) * 1.3
     across = ramp(np.abs(f.y - middle) - half, 0.9, -1.1)
-    ends = ramp(t, -0.04, 0.1) * ramp(t, 1.04, 0.85)
+    ends = ramp(t, -0.05, 0.17) * ramp(t, 1.04, 0.85)
     hairs = noise(rng, f.shape, (9, 1.3))
-    lean = cv2.warpAffine(hairs, np.array([[1, -1.1, 0.55 * f.shape[0]], [0, 1, 0]]), f.shape[::-1], borderMode=cv2.BORDER_WRAP)
+    lean = cv2.warpAffine(
+        hairs, np.array([[1, -1.1, 0.55 * f.shape[0]], [0, 1, 0]]), f.shape[::-1], borderMode=cv2.BORDER_WRAP
+    )
     strands = 0.82 + 0.3 * np.where(f.x < 0, lean, lean[:, ::-1])
-    return np.clip(across * ends * density * np.clip(strands, 0.1, 1.2) * 1.1, 0, 0.96).astype(np.float32)
+    mask = across * ends * density * np.clip(strands, 0.1, 1.2) * 1.1
+    return np.asarray(np.clip(mask, 0, 0.96), dtype=np.float32)
 
 
 def _beard_mask(f: _Fine, identity: Identity, rng: np.random.Generator) -> Array:
@@ -157,11 +168,14 @@ def _beard_mask(f: _Fine, identity: Identity, rng: np.random.Generator) -> Array
     upper = ramp(f.y, -54, -58) * ramp(f.y, -74, -71) * ramp(away, 34, 25)
     soul = np.clip(cheeks + upper, 0, 1) * (1 - lip) * ramp(f.y, -136, -122)
     soul = soul * (1 - 0.6 * ramp(away, 22, 10) * ramp(f.y, -80, -84) * ramp(f.y, -93, -88))
-    stash = ramp(f.y, -56, -59) * ramp(away, 36, 28) * (ramp(f.y, -76, -72) + ramp(away, 24, 28) * ramp(f.y, -92, -80)).clip(0, 1)
+    over = ramp(f.y + 0.22 * away, -52, -57) * ramp(away, 33, 22) * ramp(f.y, -79, -73)
+    stash = np.clip(
+        over + 0.8 * ramp(np.abs(away - 29), 5, 2) * ramp(f.y, -92, -82) * ramp(f.y, -66, -72) * (full > 0), 0, 1
+    )
     grain = np.clip(0.85 + 0.18 * noise(rng, f.shape, (7, 1.3)) + 0.15 * noise(rng, f.shape, (2, 1.2)), 0.3, 1.2)
     dots = np.clip(0.5 + 0.5 * rng.standard_normal(f.shape, dtype=np.float32), 0, 1.6)
     mask = np.maximum(full * soul * 0.95, moustache * stash * (1 - lip) * 0.95) * grain
-    return np.clip(np.maximum(mask, 0.42 * stubble * soul * dots), 0, 0.95).astype(np.float32)
+    return np.asarray(np.clip(np.maximum(mask, 0.42 * stubble * soul * dots), 0, 0.95), dtype=np.float32)
 
 
 _HAIRLINES = {
@@ -181,7 +195,7 @@ def _hairline(theta: Array, identity: Identity) -> Array:
     """Material y above which hair grows, for each angle."""
     line = np.interp(np.rad2deg(np.abs(theta)), _ANGLES, _HAIRLINES[identity.hair])
     sweep = identity.hair_sweep * 9.0 * np.sin(2 * theta) * np.exp(-0.5 * (theta / 0.6) ** 2)
-    return (line + identity.hairline + sweep).astype(np.float32)
+    return np.asarray(line + identity.hairline + sweep, dtype=np.float32)
 
 
 def _hair_mask(f: _Fine, identity: Identity, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -199,7 +213,7 @@ def _hair_mask(f: _Fine, identity: Identity, rng: np.random.Generator) -> tuple[
 
 def _refined_ear(f: _Fine) -> Array:
     """1 on the ears, which no hair grows on."""
-    return ramp(cv2.resize(ear(grid(f.detail)), f.shape[::-1], interpolation=cv2.INTER_LINEAR), 0.0, 0.15)
+    return ramp(_refine(ear(grid(f.detail))), 0.0, 0.15)
 
 
 def _hair_thickness(g: Grid, identity: Identity) -> Array:

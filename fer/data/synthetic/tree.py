@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import cv2
 import numpy as np
 import pandas as pd
 from filelock import FileLock
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from fer.data.synthetic.cast import N_SUBJECTS, plan
 from fer.data.synthetic.identity import sample_identity
@@ -28,6 +29,7 @@ from fer.labels import CKPLUS_EMOTION_CODES
 VERSION = 1
 """Part of the name of cached sets: goes up when the same seed gives other pictures."""
 
+_PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]
 _EMOTION_CODE = {name: code for code, name in CKPLUS_EMOTION_CODES.items()}
 _log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ def write_tree(
     root: Path,
     n_subjects: int = N_SUBJECTS,
     seed: int = 0,
-    frames: int = 3,
+    frames: int = 4,
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> None:
@@ -79,7 +81,7 @@ def cached_tree(
     cache_dir: Path,
     n_subjects: int = N_SUBJECTS,
     seed: int = 0,
-    frames: int = 3,
+    frames: int = 4,
     jobs: int | None = None,
     progress: Progress | None = None,
 ) -> Path:
@@ -136,13 +138,29 @@ def _draw_subject(root: Path, rows: list[dict[str, Any]], seed: int, frames: int
     person = sample_identity(rng)
     size = (480, 640) if rng.random() < 0.2 else (490, 640)
     color = bool(rng.random() < 0.08)
-    with threadpool_limits(1):
+    with _one_thread():
         for row in rows:
-            _draw_sequence(root, row, np.random.default_rng([seed, number, int(row["sequence"])]), frames, person, size, color)
+            _draw_sequence(
+                root, row, np.random.default_rng([seed, number, int(row["sequence"])]), frames, person, size, color
+            )
     return len(rows)
 
 
-def _draw_sequence(root: Path, row: dict[str, Any], rng: np.random.Generator, frames: int, person: Any, size: Any, color: bool) -> None:
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Sums must not depend on how many threads share them, and the processes share the processors already."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _draw_sequence(
+    root: Path, row: dict[str, Any], rng: np.random.Generator, frames: int, person: Any, size: Any, color: bool
+) -> None:
     grades = {int(key[2:]): int(value) for key, value in row.items() if key.startswith("AU") and not pd.isna(value)}
     strength = {au: grade / 5 if grade else float(rng.uniform(0.4, 0.9)) for au, grade in grades.items()}
     lean = _imbalance(strength, rng)
@@ -152,7 +170,9 @@ def _draw_sequence(root: Path, row: dict[str, Any], rng: np.random.Generator, fr
         share = 0.0 if number == 1 else 1.0 - 0.06 * (row["peak"] - number)
         aus = {au: value * share for au, value in strength.items()} if share else {}
         drawing = draw_face(rng, aus, person, view, color=color, imbalance=lean)
-        _write_frame(root, f"{row['subject']}/{row['sequence']}/{row['subject']}_{row['sequence']}_{number:08d}", drawing)
+        _write_frame(
+            root, f"{row['subject']}/{row['sequence']}/{row['subject']}_{row['sequence']}_{number:08d}", drawing
+        )
         view = jitter(view, rng)
     _write_labels(root, row, grades)
 
@@ -171,7 +191,7 @@ def _write_frame(root: Path, stem: str, drawing: Drawing) -> None:
     image = root / "cohn-kanade-images" / f"{stem}.png"
     image.parent.mkdir(parents=True, exist_ok=True)
     pixels = drawing.image if drawing.image.ndim == 2 else drawing.image[..., ::-1]
-    if not cv2.imwrite(str(image), pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1]):
+    if not cv2.imwrite(str(image), pixels, _PNG):
         raise OSError(f"can't write {image}")
     _write_numbers(root / "Landmarks" / f"{stem}_landmarks.txt", drawing.landmarks.tolist())
 

@@ -100,7 +100,7 @@ def sample_view(
         key=float(rng.uniform(0.6, 1.05)),
         fill=float(rng.uniform(0.05, 0.35)),
         ambient=float(rng.uniform(0.22, 0.5)),
-        background=(float(rng.uniform(0.02, 0.75)), float(rng.normal(0, 0.25)), float(rng.uniform(0, 0.25))),
+        background=(float(rng.uniform(0.02, 0.75)), float(rng.normal(0, 0.25)), float(rng.uniform(0, 0.15))),
         exposure=float(np.exp(rng.normal(0, 0.14))),
         blur=float(rng.uniform(0.45, 0.9)) * max(height / 490, 0.6),
         noise=float(rng.uniform(0.8, 3.2)),

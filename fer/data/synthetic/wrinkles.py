@@ -4,6 +4,7 @@ In: a person and settled movements. Out: height of the relief over the skin in m
 """
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,11 +23,15 @@ _LINES: dict[str, tuple[Line, ...]] = {
     ),
     "1": ((((0, 34), (9, 35), (19, 32)), 1.9, 1.1), (((0, 43), (10, 44), (23, 40)), 1.9, 1.0)),
     "2": ((((28, 33), (40, 37), (54, 32)), 1.5, 0.9), (((32, 42), (44, 44), (56, 38)), 1.5, 0.8)),
-    "4_in": ((((6.5, 8), (6, 17), (8, 28)), 1.6, 1.8), (((1.5, 10), (1.5, 22)), 1.3, 0.6), (((12, 30), (20, 27)), 2.0, 0.6)),
+    "4_in": (
+        (((6.5, 8), (6, 17), (8, 28)), 1.6, 1.8),
+        (((1.5, 10), (1.5, 22)), 1.3, 0.6),
+        (((12, 30), (20, 27)), 2.0, 0.6),
+    ),
     "6": (
-        (((50, -2), (58, 3), (66, 7)), 1.2, 0.9),
-        (((50, -6), (60, -5), (69, -3)), 1.2, 1.0),
-        (((49, -10), (58, -13), (67, -14)), 1.2, 0.9),
+        (((49, -1), (55, 3), (61, 6)), 1.4, 0.9),
+        (((50, -6), (57, -5), (64, -3)), 1.4, 1.0),
+        (((48, -11), (55, -14), (62, -16)), 1.4, 0.9),
         (((20, -15), (32, -18), (45, -14)), 1.6, 1.1),
     ),
     "7": ((((20, -13), (32, -15), (44, -11)), 1.4, 1.0),),
@@ -43,7 +48,11 @@ _LINES: dict[str, tuple[Line, ...]] = {
     "13": ((((20, -48), (28, -56), (33, -66)), 2.4, 2.0),),
     "14": ((((30, -66), (33, -73), (31, -81)), 2.4, 2.6),),
     "15": ((((28, -76), (31, -84), (31, -94)), 2.4, 1.6), (((0, -90), (12, -91), (20, -88)), 2.0, 0.8)),
-    "17": ((((0, -92), (9, -93), (17, -97)), 1.8, 1.4), (((5, -102), (8, -108)), 1.6, 0.8), (((11, -101), (13, -107)), 1.6, 0.7)),
+    "17": (
+        (((0, -92), (9, -93), (17, -97)), 1.8, 1.4),
+        (((5, -102), (8, -108)), 1.6, 0.8),
+        (((11, -101), (13, -107)), 1.6, 0.7),
+    ),
     "18": ((((6, -62), (5, -67)), 1.0, 0.6), (((12, -63), (10, -68)), 1.0, 0.7), (((10, -84), (9, -79)), 1.0, 0.6)),
     "20": ((((32, -62), (35, -73), (34, -85)), 2.6, 1.4), (((41, -66), (44, -76), (41, -88)), 2.8, 0.9)),
     "23": ((((5, -59), (5, -66)), 0.9, 0.6), (((12, -60), (11, -66)), 0.9, 0.6), (((8, -88), (8, -83)), 0.9, 0.5)),
@@ -82,7 +91,9 @@ def _crease(g: Grid, identity: Identity) -> Array:
 
 @cache
 def _fold_of_lid(g: Grid, height: float) -> Array:
-    return _groove(g, ((19, -1.0 + 0.4 * height), (26, 0.5 + height), (37, 0.5 + height), (47, -1.5 + 0.6 * height)), 1.0, 0.9)
+    return _groove(
+        g, ((19, -1.0 + 0.4 * height), (26, 0.5 + height), (37, 0.5 + height), (47, -1.5 + 0.6 * height)), 1.0, 0.9
+    )
 
 
 @cache
@@ -94,7 +105,8 @@ def _maps(detail: str, variant: int) -> tuple[Array, tuple[str, ...]]:
     for lines in _LINES.values():
         total = np.zeros_like(g.x)
         for points, width, depth in lines:
-            moved = tuple((x + (rng.normal(0, 0.8) if x else 0.0), y + rng.normal(0, 0.9)) for x, y in points)
+            lift = rng.normal(0, 1.0)
+            moved = tuple((x + (rng.normal(0, 0.8) if x else 0.0), y + lift) for x, y in points)
             total += _groove(g, moved, width * float(rng.uniform(0.85, 1.2)), depth * float(rng.uniform(0.7, 1.2)))
         maps.append(total)
     return np.stack(maps), tuple(_LINES)
@@ -106,7 +118,7 @@ def _groove(g: Grid, points: tuple[tuple[float, float], ...], width: float, dept
     x, y = np.abs(g.x), g.y
     nearest = np.full(g.x.shape, 1e6, dtype=np.float32)
     place = np.zeros_like(nearest)
-    for k, (a, b) in enumerate(zip(line[:-1], line[1:], strict=True)):
+    for k, (a, b) in enumerate(pairwise(line)):
         step = b - a
         t = np.clip(((x - a[0]) * step[0] + (y - a[1]) * step[1]) / float(step @ step), 0, 1)
         squared = (x - a[0] - t * step[0]) ** 2 + (y - a[1] - t * step[1]) ** 2
