@@ -6,3 +6,8 @@ class FerError(Exception):
 
     The message says what is wrong, where, and what to do about it.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another library says, or the name of its error if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

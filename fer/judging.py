@@ -123,15 +123,15 @@ def predict(module: FaceModule, data: FaceData, parts: list[str], accelerator: s
     In full precision whatever the training was in, so that the numbers are the checkpoint's and not the machine's.
     """
     data.predicted = parts
-    trainer = lightning.Trainer(
-        accelerator=accelerator,
-        devices=1,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
     with quiet_lightning():
+        trainer = lightning.Trainer(
+            accelerator=accelerator,
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
         outputs = trainer.predict(module, datamodule=data)
     assert outputs is not None
     per_part = [outputs] if len(parts) == 1 else outputs

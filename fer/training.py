@@ -178,25 +178,25 @@ def fit(cfg: TrainConfig, folder: RunFolder, module: FaceModule, data: FaceData)
     console = Console(stderr=True)
     logger = TensorBoardLogger(folder.path, name=None, version="tensorboard", default_hp_metric=False)
     start_curves(logger, cfg, module)
-    trainer = lightning.Trainer(
-        accelerator=cfg.trainer.accelerator,
-        devices=1,
-        precision=folder.about["precision"],
-        max_epochs=cfg.trainer.max_epochs,
-        gradient_clip_val=cfg.trainer.gradient_clip or None,
-        logger=logger,
-        callbacks=make_callbacks(cfg.trainer, folder.path, cfg.trainer.progress and console.is_terminal),
-        plugins=[AtomicCheckpointIO()],
-        deterministic="warn",
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        use_distributed_sampler=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-    folder.note(device=str(trainer.strategy.root_device))
-    last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
     with judging.quiet_lightning():
+        trainer = lightning.Trainer(
+            accelerator=cfg.trainer.accelerator,
+            devices=1,
+            precision=folder.about["precision"],
+            max_epochs=cfg.trainer.max_epochs,
+            gradient_clip_val=cfg.trainer.gradient_clip or None,
+            logger=logger,
+            callbacks=make_callbacks(cfg.trainer, folder.path, cfg.trainer.progress and console.is_terminal),
+            plugins=[AtomicCheckpointIO()],
+            deterministic="warn",
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            use_distributed_sampler=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        folder.note(device=str(trainer.strategy.root_device))
+        last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
         trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
     timings = {**folder.about.get("timings", {})}
     timings["fit_s"] = round(timings.get("fit_s", 0) + folder.seconds(), 1)

@@ -110,7 +110,9 @@ def test_log_has_a_line_per_epoch_and_curves_a_row(finished: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_same_seed_same_run_for_any_number_of_workers(train: Train, finished: Path, tmp_path: Path, workers: int) -> None:
+def test_same_seed_same_run_for_any_number_of_workers(
+    train: Train, finished: Path, tmp_path: Path, workers: int
+) -> None:
     again = train(f"data.workers={workers}", run_dir=tmp_path / "again")
     assert same_weights(finished, again)
     assert (again / "metrics.json").read_text() == (finished / "metrics.json").read_text()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
-from fer.errors import FerError
+from fer.errors import FerError, first_line
 
 CARD = "fer"
 """The checkpoint's key for what a user of the model needs: names, preprocessing, thresholds, the split it was trained on."""
@@ -45,7 +45,7 @@ def write_atomically(checkpoint: Mapping[str, Any], path: Path) -> None:
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         unfinished.unlink(missing_ok=True)
         kept = f"; the last good one is kept: {path}" if path.exists() else ""
-        raise FerError(f"{path}: the checkpoint can't be written ({str(error).splitlines()[0]}){kept}") from error
+        raise FerError(f"{path}: the checkpoint can't be written ({first_line(error)}){kept}") from error
 
 
 def find_checkpoint(where: str, which: str = "best") -> Path:
@@ -77,7 +77,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever an arbitrary file makes the unpickler say
         raise FerError(
-            f"{path} can't be loaded as a checkpoint ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
+            f"{path} can't be loaded as a checkpoint ({type(error).__name__}: {first_line(error)[:120]})"
         ) from error
     if not isinstance(checkpoint, dict) or CARD not in checkpoint or "hyper_parameters" not in checkpoint:
         raise FerError(f"{path} is not a checkpoint of fer: it lacks the model's names and preprocessing")

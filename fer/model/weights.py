@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights
 
-from fer.errors import FerError
+from fer.errors import FerError, first_line
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ def _from_file(path: Path, backbone: str) -> Weights:
     try:
         state, meta = _safetensors(path) if path.suffix == ".safetensors" else (_pickled(path), {})
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
-        raise FerError(f"model.weights={path} can't be read as weights: {str(error).splitlines()[0]}") from error
+        raise FerError(f"model.weights={path} can't be read as weights: {first_line(error)}") from error
     state = {name.removeprefix("module.").removeprefix("backbone."): tensor for name, tensor in state.items()}
     mean, std = _statistics(backbone, IMAGENET_MEAN, IMAGENET_STD)
     if "mean" in meta and "std" in meta:

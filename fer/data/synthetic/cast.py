@@ -164,6 +164,8 @@ def _grade(aus: set[int], core: set[int], emotion: str | None, rng: np.random.Ge
         grades[au] = 0 if rng.random() < 0.05 else grade
     if 5 in grades:
         grades[5] = _grade_lid(aus, emotion, rng)
+    if 12 in grades and emotion != "happy":
+        grades[12] = int(rng.integers(1, 3))  # a stronger smile would outshine the emotion
     return grades
 
 

@@ -148,7 +148,7 @@ def _cross(a: Array, b: Array) -> Array:
     return product
 
 
-def edge_columns(detail: str, corner: tuple[float, float], row_y: float) -> Array:
+def _edge_columns(detail: str, corner: tuple[float, float], row_y: float) -> Array:
     """Columns from one corner (material x) of a cut to the other, as fractional columns, [n]."""
     g = grid(detail)
     first, last = (g.locate(x, row_y)[1] for x in corner)
@@ -159,7 +159,7 @@ def cut_edges(points: Array, detail: str, corner: tuple[float, float], row_y: fl
     """The upper and the lower edge of an opening, each [25, k], from left to right of the picture."""
     g = grid(detail)
     row = g.eye_row if row_y == EYE_Y else g.lip_row
-    columns = edge_columns(detail, corner, row_y)
+    columns = _edge_columns(detail, corner, row_y)
     low = np.minimum(columns.astype(int), points.shape[1] - 2)
     share = (columns - low)[:, None]
     upper, lower = (points[r, low] * (1 - share) + points[r, low + 1] * share for r in (row, row + 1))

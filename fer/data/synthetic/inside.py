@@ -15,6 +15,7 @@ from fer.data.synthetic.view import View
 
 _IRIS = 6.1
 _TEETH_Z = 86.0
+_ENAMEL, _GUM = np.array([0.62, 0.56, 0.48], dtype=np.float32), np.array([0.3, 0.11, 0.1], dtype=np.float32)
 
 
 def paint_eyes(canvas: Array, openings: NDArray[np.uint8], head: Head, points: Array, view: View) -> None:
@@ -35,8 +36,7 @@ def _eyeball(head: Head, index: int, view: View, xs: Array, ys: Array) -> Array:
     center = head.eyes[index, :3]
     middle = view.project(center[None])[0]
     radius = float(head.eyes[index, 3])
-    zoom = view.scale * 1.0
-    dx, dy = (xs - middle[0]) / zoom, -(ys - middle[1]) / zoom
+    dx, dy = (xs - middle[0]) / view.scale, (middle[1] - ys) / view.scale
     normal = np.stack([dx, dy, np.sqrt(np.clip(radius**2 - dx**2 - dy**2, 1.0, None))], -1) / radius
     right, up = view.gaze
     right -= 0.035 * (1 if index else -1)  # both eyes look at the camera, not past it
@@ -116,17 +116,18 @@ def _cavity(x: Array, y: Array, drop: float) -> Array:
         drop / 12, 0, 1
     )
     color += tongue[..., None] * (np.array([0.2, 0.06, 0.05], dtype=np.float32) - dark)
-    enamel, gum = np.array([0.62, 0.56, 0.48], dtype=np.float32), np.array([0.3, 0.11, 0.1], dtype=np.float32)
-    for edge, sign in ((-3.6 + 0.007 * x**2, 1.0), (-4.4 - drop - 0.004 * x**2, -1.0)):
-        height = (y - edge) * sign
-        arch = np.clip(1.0 - (np.abs(x) / 27.0) ** 2.5, 0, 1)
-        width = 8.4 if sign > 0 else 5.6
-        seam = np.abs((x + width / 2) % width - width / 2)
-        gaps = 1.0 - 0.35 * np.exp(-((seam / 0.5) ** 2))
-        tooth = ramp(height, -0.5, 0.5) * (0.3 + 0.7 * arch) * gaps
-        lit = np.where((height > (9.5 if sign > 0 else 8.0))[..., None], gum, enamel) * (0.35 + 0.65 * arch)[..., None]
-        color += np.clip(tooth, 0, 1)[..., None] * (lit - color)
+    _add_teeth(color, x, y + 3.6 - 0.007 * x**2, width=8.4, height=9.5)
+    _add_teeth(color, x, -(y + 4.4 + drop + 0.004 * x**2), width=5.6, height=8.0)
     return color
+
+
+def _add_teeth(color: Array, x: Array, above: Array, width: float, height: float) -> None:
+    """Paints a row of teeth; `above` is the distance (mm) from their edge towards the gum."""
+    arch = np.clip(1.0 - (np.abs(x) / 27.0) ** 2.5, 0, 1)
+    seam = np.abs((x + width / 2) % width - width / 2)
+    cover = ramp(above, -0.5, 0.5) * (0.3 + 0.7 * arch) * (1.0 - 0.35 * np.exp(-((seam / 0.5) ** 2)))
+    lit = np.where((above > height)[..., None], _GUM, _ENAMEL) * (0.35 + 0.65 * arch)[..., None]
+    color += cover[..., None] * (lit - color)
 
 
 def _opening(edges: list[Array], size: tuple[int, ...], margin: int) -> tuple[slice, slice] | None:

@@ -3,11 +3,12 @@
 In: projected points of a grid, [R, C, 3] (pixel x, pixel y, depth towards the camera). Out: for every pixel which place of
 the grid it shows (`Hits`), so that a texture of the grid can be looked up there.
 
-Every cell that faces the camera is strewn with samples closer than a pixel; cells are drawn from back to front, so that
-the last one written to a pixel is the nearest.
+Every cell that faces the camera is strewn with samples closer than a pixel; cells are ordered from back to front, and of
+those that meet in a pixel the last one stays.
 """
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import cv2
@@ -18,8 +19,8 @@ Array = NDArray[Any]
 """float32, unless said otherwise."""
 
 _SAMPLES_PER_PIXEL = 1.1
-_MAX_SAMPLES, _MAX_CUTS = 12, 4
-_UNEVEN = 1.3
+_SAMPLES = (1, 2, 3, 4, 6, 8, 12, 16)
+"""Samples along a side of a cell: the first of these that suffices."""
 _MARGIN = 32
 """Pixels round the picture that are drawn too, so that cells across its edge need no care."""
 
@@ -55,22 +56,30 @@ def splat(points: Array, size: tuple[int, int], skip_rows: tuple[int, ...] = ())
     Returns:
         The hits in the smallest window that holds them, or None where the grid is outside the picture.
     """
-    cells, corners, longest = _facing_cells(points, size, skip_rows)
+    cells, corners, sides = _facing_cells(points, size, skip_rows)
     if not len(cells):
         return None
-    owners, patches, side = _even_out(corners, longest)
-    nearest = _paint(patches + _MARGIN, side, (size[0] + 2 * _MARGIN, size[1] + 2 * _MARGIN))
+    nearest = _paint(corners + _MARGIN, sides, (size[0] + 2 * _MARGIN, size[1] + 2 * _MARGIN))
     window = _window(corners, size)
     nearest = nearest[_MARGIN:-_MARGIN, _MARGIN:-_MARGIN][window]
     offset = np.array([window[1].start, window[0].start], dtype=np.float32)
-    rows, columns = _places(nearest, owners, cells, corners - offset, points.shape[1])
+    rows, columns = _places(nearest, cells, corners - offset, points.shape[1])
     return _close_pinholes(Hits(rows, columns, nearest >= 0, window))
+
+
+def back_to_front(depth: Array) -> NDArray[np.int64]:
+    """Order of growing depth, [n]; 16 bits of it, which sort in a fraction of the time, are 5 micrometres on a head."""
+    if not len(depth):
+        return np.zeros(0, dtype=np.int64)
+    low, high = float(depth.min()), float(depth.max())
+    steps = ((depth - low) * (65535.0 / max(high - low, 1e-6))).astype(np.uint16)
+    return np.argsort(steps, kind="stable")
 
 
 def _facing_cells(
     points: Array, size: tuple[int, int], skip_rows: tuple[int, ...]
 ) -> tuple[NDArray[np.int64], Array, Array]:
-    """Cells that face the camera, from back to front: flat indices [n], pixel corners [n, 4, 2], longest side in pixels [n]."""
+    """Cells that face the camera, from back to front: flat indices [n], pixel corners [n, 4, 2], size in pixels across and down [2, n]."""
     x, y = points[..., 0], points[..., 1]
     right_x, right_y, down_x, down_y = x[:, 1:] - x[:, :-1], y[:, 1:] - y[:, :-1], x[1:] - x[:-1], y[1:] - y[:-1]
     facing = right_x[:-1] * down_y[:, :-1] - right_y[:-1] * down_x[:, :-1] > 0
@@ -79,7 +88,7 @@ def _facing_cells(
     near = (x > -_MARGIN) & (x < size[1] + _MARGIN - 1) & (y > -_MARGIN) & (y < size[0] + _MARGIN - 1)
     facing &= near[:-1, :-1] & near[1:, 1:] & near[:-1, 1:] & near[1:, :-1]
     cells = np.flatnonzero(facing)
-    cells = cells[np.argsort(points[:-1, :-1, 2].ravel()[cells], kind="stable")]
+    cells = cells[back_to_front(points[:-1, :-1, 2].ravel()[cells])]
     n_columns = points.shape[1]
     first = cells // (n_columns - 1) * n_columns + cells % (n_columns - 1)
     corners = np.ascontiguousarray(points[..., :2]).reshape(-1, 2)[
@@ -87,32 +96,8 @@ def _facing_cells(
     ]
     across = np.maximum(np.abs(right_x), np.abs(right_y))
     along = np.maximum(np.abs(down_x), np.abs(down_y))
-    longest = np.maximum(np.maximum(across[:-1], across[1:]), np.maximum(along[:, :-1], along[:, 1:]))
-    return cells, corners, longest.ravel()[cells]
-
-
-def _even_out(corners: Array, longest: Array) -> tuple[NDArray[np.int32], Array, float]:
-    """Cuts the few cells that are much larger than the rest into patches, so that one spacing of samples fits all.
-
-    Returns:
-        For each patch its cell [m] and its pixel corners [m, 4, 2], still from back to front, and the usual side in pixels.
-    """
-    usual = float(np.quantile(longest, 0.95))
-    ratio = float(longest.max()) / usual
-    owners = np.arange(len(corners), dtype=np.int32)
-    if ratio < _UNEVEN:
-        return owners, corners, usual
-    cuts = int(min(np.ceil(ratio), _MAX_CUTS))
-    wide = longest > usual
-    owners = np.repeat(owners, np.where(wide, cuts * cuts, 1))
-    patches = corners[owners]
-    low, high = np.arange(cuts, dtype=np.float32) / cuts, np.arange(1, cuts + 1, dtype=np.float32) / cuts
-    fx = np.stack([low, high, low, high], 1)[None]  # corners of the patches in a row of them
-    fy = np.stack([low, low, high, high], 1)[:, None]
-    weights = np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy]).reshape(4, -1)
-    cut = np.stack([corners[wide, :, axis] @ weights for axis in (0, 1)], -1)
-    patches[wide[owners]] = cut.reshape(-1, 4, 2)
-    return owners, patches, usual
+    sides = np.stack([np.maximum(across[:-1], across[1:]), np.maximum(along[:, :-1], along[:, 1:])])
+    return cells, corners, sides.reshape(2, -1)[:, cells]
 
 
 def _window(corners: Array, size: tuple[int, int]) -> tuple[slice, slice]:
@@ -123,26 +108,37 @@ def _window(corners: Array, size: tuple[int, int]) -> tuple[slice, slice]:
     return slice(min(top, size[0] - 1), max(bottom, 1)), slice(min(left, size[1] - 1), max(right, 1))
 
 
-def _paint(patches: Array, side: float, size: tuple[int, int]) -> NDArray[np.int32]:
-    """Index of the nearest patch per pixel, -1 where none, [height, width]: of several in a pixel the last one stays."""
+def _paint(corners: Array, sides: Array, size: tuple[int, int]) -> NDArray[np.int32]:
+    """Index of the nearest cell per pixel, -1 where none, [height, width]."""
     nearest = np.full(size, -1, dtype=np.int32)
-    k = int(np.clip(np.ceil(side * _SAMPLES_PER_PIXEL), 1, _MAX_SAMPLES))
-    t = (np.arange(k, dtype=np.float32) + 0.5) / k
-    fy, fx = (f.ravel() for f in np.meshgrid(t, t, indexing="ij"))
-    weights = np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy])
-    place = (patches[..., 1] @ weights + np.float32(0.5)).astype(np.int32)
-    place *= nearest.shape[1]
-    place += (patches[..., 0] @ weights + np.float32(0.5)).astype(np.int32)
-    nearest.ravel()[place.ravel()] = np.repeat(np.arange(len(patches), dtype=np.int32), k * k)
+    flat = nearest.ravel()
+    level = np.minimum(np.searchsorted(_SAMPLES, sides * _SAMPLES_PER_PIXEL), len(_SAMPLES) - 1)
+    kind = level[0] * len(_SAMPLES) + level[1]
+    for one in np.flatnonzero(np.bincount(kind)):
+        cells = np.flatnonzero(kind == one).astype(np.int32)
+        weights = _spread(_SAMPLES[one // len(_SAMPLES)], _SAMPLES[one % len(_SAMPLES)])
+        place = (corners[cells, :, 1] @ weights + np.float32(0.5)).astype(np.int32)
+        place *= size[1]
+        place += (corners[cells, :, 0] @ weights + np.float32(0.5)).astype(np.int32)
+        # indices grow towards the camera, and of several writes to a pixel the last, here the largest, stays
+        flat[place] = np.maximum(flat[place], cells[:, None])
     return nearest
 
 
+@cache
+def _spread(n_across: int, n_down: int) -> Array:
+    """Weights of the corners of a cell for evenly spread places in it, [4, n_across * n_down]."""
+    across, down = ((np.arange(n, dtype=np.float32) + 0.5) / n for n in (n_across, n_down))
+    fy, fx = (f.ravel() for f in np.meshgrid(down, across, indexing="ij"))
+    return np.stack([(1 - fx) * (1 - fy), fx * (1 - fy), (1 - fx) * fy, fx * fy])
+
+
 def _places(
-    nearest: NDArray[np.int32], owners: NDArray[np.int32], cells: NDArray[np.int64], corners: Array, n_columns: int
+    nearest: NDArray[np.int32], cells: NDArray[np.int64], corners: Array, n_columns: int
 ) -> tuple[Array, Array]:
     """Fractional (row, column) of each pixel's centre within its cell, from the cell's edges at its first corner."""
     hit = np.flatnonzero(nearest >= 0)
-    cell = owners[nearest.ravel()[hit]]
+    cell = nearest.ravel()[hit]
     edge_x, edge_y = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = edge_x[:, 0] * edge_y[:, 1] - edge_x[:, 1] * edge_y[:, 0]
     area = np.where(np.abs(area) < 1e-3, np.float32(1e-3), area)

@@ -97,7 +97,7 @@ def _paint_head(
     seen = hits.look_up(light, g.x.shape)
     albedo = head.paint.albedo if canvas.shape[2] == 3 else head.paint.grey
     paint = hits.look_up(albedo, g.x.shape).reshape(*hits.mask.shape, -1)
-    canvas[hits.window][hits.mask] = (paint * seen[..., :1] + seen[..., 1:])[hits.mask]
+    np.copyto(canvas[hits.window], paint * seen[..., :1] + seen[..., 1:], where=hits.mask[..., None])
 
 
 def _photograph(canvas: Array, view: View, head: Head) -> NDArray[np.uint8]:

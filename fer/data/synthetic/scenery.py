@@ -30,16 +30,13 @@ def tint(color: Array, channels: int) -> Array:
 
 def backdrop(view: View, channels: int) -> Array:
     """A blurred wall with a gradient and blotches, [H, W, n]."""
-    rng = np.random.default_rng(view.seed)
+    rng = np.random.default_rng(view.wall_seed)
     level, slope, blotch = view.background
     small = level * (1 + slope * np.linspace(-0.5, 0.5, 6)[None, :] + blotch * rng.standard_normal((4, 6)))
     wall = cv2.resize(np.clip(small, 0.01, 1).astype(np.float32), view.size[::-1], interpolation=cv2.INTER_CUBIC)
-    hue = (
-        np.random.default_rng(int(level * 1e6)).uniform(0.85, 1.1, 3).astype(np.float32)
-        if channels == 3
-        else np.ones(1, np.float32)
-    )
-    return np.ascontiguousarray(wall[..., None] * hue)
+    hue = rng.uniform(0.85, 1.1, 3) if channels == 3 else np.ones(1)
+    wall = wall[..., None] * hue.astype(np.float32)
+    return np.ascontiguousarray(wall)
 
 
 @cache
@@ -72,9 +69,10 @@ def _body() -> tuple[Array, Array, Array]:
 def paint_body(canvas: Array, person: Identity, view: View) -> None:
     """Neck and shirt."""
     points, y, theta = _body()
-    collar = -150 - 22 * np.cos(theta) * (0.4 + person.oil)
+    rng = np.random.default_rng(person.texture_seed + 1)
+    collar = -150 - rng.uniform(10, 30) * np.cos(theta)
     cloth = ramp(y - collar, 1.5, -1.5)[..., None]
-    folds = 1 + 0.12 * noise(np.random.default_rng(person.texture_seed + 1), (y.shape[0], y.shape[1]), (12, 6))
+    folds = 1 + 0.12 * noise(rng, (y.shape[0], y.shape[1]), (12, 6))
     skin = np.asarray(person.skin, dtype=np.float32) * 0.92
     color = skin * (1 - cloth) + np.asarray(person.shirt, dtype=np.float32) * folds[..., None] * cloth
     under_chin = 0.42 + 0.58 * ramp(y, -128, -165)
@@ -82,13 +80,13 @@ def paint_body(canvas: Array, person: Identity, view: View) -> None:
 
 
 @cache
-def _strip(first: float, last: float) -> tuple[Array, Array]:
-    """A curtain round a unit cylinder, between two angles: points [R, C, 3] with y from 0 to -1, and angle [R, C]."""
+def _strip(first: float, last: float) -> Array:
+    """A curtain round a unit cylinder, between two angles: points with y from 0 to -1, [R, C, 3]."""
     across, y = np.meshgrid(np.linspace(0, 1, 90, dtype=np.float32), np.linspace(0, -1, 60, dtype=np.float32))
     narrow = 1 - ramp(y, -0.5, 0) * (abs(first + last) > 0)  # a lock comes out of the hair above it
     middle = np.sign(first + last) * 1.5
     angle = middle + (first + (last - first) * across - middle) * narrow
-    return np.stack([np.sin(angle), y, np.cos(angle)], -1), angle
+    return np.stack([np.sin(angle), y, np.cos(angle)], -1).astype(np.float32)
 
 
 def paint_mane(canvas: Array, head: Head, view: View, in_front: bool) -> None:
@@ -101,7 +99,7 @@ def paint_mane(canvas: Array, head: Head, view: View, in_front: bool) -> None:
     for part, (first, last) in enumerate(parts):
         if in_front and view.yaw * (first + last) > 0.3:
             continue  # the cheek hides it
-        shape, _ = _strip(first, last)
+        shape = _strip(first, last)
         rng = np.random.default_rng([person.texture_seed, part, in_front])
         top, depth, center = (60.0, 62.0, -2.0) if in_front else (100.0, 40.0, -36.0)
         points = shape * np.array([1.0, drop + top, depth], dtype=np.float32) + np.array(
@@ -151,7 +149,7 @@ def _draw(canvas: Array, points: Array, color: Array, view: View, open_sky: Arra
     normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-6
     light = light_up(normal, view, open_sky)[..., :1]
     seen = hits.look_up(np.ascontiguousarray(tint(color * light, canvas.shape[2])), points.shape[:2])
-    canvas[hits.window][hits.mask] = seen.reshape(*hits.mask.shape, -1)[hits.mask]
+    np.copyto(canvas[hits.window], seen.reshape(*hits.mask.shape, -1), where=hits.mask[..., None])
 
 
 def paint_lines(canvas: Array, head: Head, points: Array, view: View) -> None:

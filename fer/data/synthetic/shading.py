@@ -8,10 +8,13 @@ import numpy as np
 
 from fer.data.synthetic.face import Array, Grid, ramp
 from fer.data.synthetic.head import normals
+from fer.data.synthetic.raster import back_to_front
 from fer.data.synthetic.view import View
 
 _WRAP = 0.22
 """Light that skin carries round the edge of its own shadow."""
+_SHADOW_CELL, _SHADOW_CELLS = 2.6, 160
+"""Size (mm) and number per side of the cells of the shadow map."""
 
 
 def shade_head(points: Array, relief: Array, g: Grid, view: View, oil: float) -> Array:
@@ -79,15 +82,15 @@ def _sunlit(points: Array, key: Array) -> Array:
     side = _unit(np.cross([0, 1, 0], key).astype(np.float32))
     frame = np.stack([side, np.cross(key, side), key], 1).astype(np.float32)
     seen = points @ frame
-    cell = 2.6
-    place = (seen[..., :2] / cell).astype(np.int32) + 80
-    np.clip(place, 0, 159, out=place)
-    flat = place[..., 1] * 160 + place[..., 0]
-    depth = np.full(160 * 160, -1e3, dtype=np.float32)
+    place = (seen[..., :2] / _SHADOW_CELL).astype(np.int32) + _SHADOW_CELLS // 2
+    np.clip(place, 0, _SHADOW_CELLS - 1, out=place)
+    flat = place[..., 1] * _SHADOW_CELLS + place[..., 0]
+    depth = np.full(_SHADOW_CELLS**2, -1e3, dtype=np.float32)
     thin = (slice(None, None, 2), slice(None, None, 2)) if len(points) > 150 else (slice(None), slice(None))
-    order = np.argsort(seen[thin][..., 2], axis=None, kind="stable")
-    depth[flat[thin].ravel()[order]] = seen[thin][..., 2].ravel()[order]
-    cover = cv2.dilate(depth.reshape(160, 160), np.ones((3, 3), np.uint8))
+    near = seen[thin][..., 2].ravel()
+    order = back_to_front(near)
+    depth[flat[thin].ravel()[order]] = near[order]
+    cover = cv2.dilate(depth.reshape(_SHADOW_CELLS, _SHADOW_CELLS), np.ones((3, 3), np.uint8))
     ahead = cover.ravel()[flat] - seen[..., 2]
     lit = cv2.GaussianBlur(ramp(ahead, 15.0, 6.0), (0, 0), 0.013 * len(points))
     return np.asarray(0.35 + 0.65 * lit)

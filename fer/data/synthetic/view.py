@@ -45,6 +45,9 @@ class View:
     noise: float
     """Deviation of the sensor's noise in grey levels."""
     seed: int
+    """Of the sensor's noise."""
+    wall_seed: int
+    """Of the background."""
 
     def rotation(self, share: float = 1.0) -> Array:
         """Head axes to camera axes, [3, 3]; `share` < 1 for what follows the head only partly."""
@@ -105,6 +108,7 @@ def sample_view(
         blur=float(rng.uniform(0.45, 0.9)) * max(height / 490, 0.6),
         noise=float(rng.uniform(0.8, 3.2)),
         seed=int(rng.integers(2**31)),
+        wall_seed=int(rng.integers(2**31)),
     )
 
 

@@ -1,0 +1,115 @@
+"""Mistakes at the command line: one clear line, exit status 2, nothing left behind, no heavy import."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fer.config import SCHEMAS, TrainConfig, conf_dir, settings_of
+
+
+def fer(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", *words],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, **environment},
+    )
+
+
+BAD = {
+    "mistyped key": (("model.dens=3",), "model.dens: no such key; did you mean model.dense?"),
+    "mistyped key with plus": (("+model.dens=3",), "model.dens: no such key; did you mean model.dense?"),
+    "mistyped group": (("modle.dense=3",), "modle.dense: no such key; did you mean model.dense?"),
+    "text for a number": (
+        ("model.dense=many",),
+        "model.dense: Value 'many' of type 'str' could not be converted to Integer",
+    ),
+    "too small": (("model.dense=0",), "model.dense must be at least 1, got 0"),
+    "rate of zero": (("optimizer.lr=0",), "optimizer.lr must be above 0, got 0"),
+    "no number": (("optimizer.lr=nan",), "optimizer.lr must be a number, got nan"),
+    "unknown choice": (("data.crop=square",), "data.crop must be one of face, full; got square"),
+    "unknown option": (("optimizer=lion",), "Available options in 'optimizer': adam, adamw, rmsprop, sgd"),
+    "seed is required": (("seed=null",), "seed: field 'seed' is not Optional"),
+    "no such unit": (
+        ("data.aus=[1,99]",),
+        "data.aus must be auto or a list of FACS numbers such as [1,2,4]; got [1, 99]",
+    ),
+    "fractions": (
+        ("data.val_fraction=.6", "data.test_fraction=.5"),
+        "data.val_fraction + data.test_fraction must be below 1",
+    ),
+    "fold": (("data.folds=5", "data.fold=5"), "data.fold must be below data.folds=5, got 5"),
+    "root missing": (("data=ckplus",), "data.root is missing"),
+    "table missing": (("data=csv",), "data.table is missing"),
+    "auto weights": (
+        ("data=csv", "data.table=x.csv", "model.weights=auto"),
+        "model.weights=auto is for data=synthetic only",
+    ),
+    "nothing to learn": (("loss.au_weight=0", "loss.emotion_weight=0"), "both 0"),
+    "several devices": (("trainer.devices=2",), "trainer.devices and trainer.num_nodes must be 1"),
+    "a sweep with one bad value": (("-m", "model.dense=8,-4"), "model.dense must be at least 1, got -4"),
+    "not an override": (("model.dense",), "missing EQUAL"),
+    "folder missing": (("data=ckplus", "data.root=nowhere"), "nowhere does not exist"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_mistake_is_one_line_with_status_2_and_leaves_nothing(case: str, tmp_path: Path) -> None:
+    words, expected = BAD[case]
+    done = fer("fer.train", *words, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == "" and len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("fer train: ") and expected in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "expected"),
+    [
+        ("fer.evaluate", (), "checkpoint is missing"),
+        ("fer.evaluate", ("checkpoint=nowhere",), "checkpoint=nowhere: there is no such run folder or file"),
+        ("fer.evaluate", ("checkpoint=x", "split=tset"), "split must be one of train, val, test, all; got tset"),
+        ("fer.synthesize", (), "root is missing"),
+        ("fer.synthesize", ("root=x", "subjects=1"), "subjects must be at least 3, got 1"),
+        ("fer", ("trian",), "there is no command trian; commands: train, evaluate, synthesize"),
+    ],
+)
+def test_other_commands_answer_likewise(command: str, words: tuple[str, ...], expected: str, tmp_path: Path) -> None:
+    done = fer(command, *words, cwd=tmp_path)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and expected in done.stderr, done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "words", [("fer.train", "--help"), ("fer.train", "model.dens=3"), ("fer", "train", "seed=null")]
+)
+def test_help_and_refusals_never_import_torch(words: tuple[str, ...], tmp_path: Path) -> None:
+    # a module of that name that fails stands before the real one
+    (tmp_path / "torch.py").write_text("raise RuntimeError('torch was imported')")
+    done = fer(*words, cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode in (0, 2) and "torch was imported" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("command", SCHEMAS)
+def test_help_names_every_key_with_its_meaning(command: str, tmp_path: Path) -> None:
+    done = fer(f"fer.{command}", "--help", cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr == ""
+    for key, limits in settings_of(SCHEMAS[command]):
+        assert f"  {key}=" in done.stdout and limits["help"] in done.stdout
+
+
+def test_every_setting_of_every_file_is_checked_and_has_a_help_text() -> None:
+    from conftest import composed
+
+    for group in sorted(p for p in conf_dir().iterdir() if p.is_dir()):
+        for file in group.glob("*.yaml"):
+            needed = {"ckplus": ["data.root=x"], "csv": ["data.table=x"]}.get(file.stem, [])
+            composed("train", f"{group.name}={file.stem}", *needed)
+    assert all(limits["help"] for _, limits in settings_of(TrainConfig))

@@ -1,0 +1,60 @@
+"""The house: imports point up the page only, and what answers first never imports torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "fer"
+
+FLOORS = [
+    {"fer", "fer.labels", "fer.errors"},
+    {"fer.config"},
+    {"fer.cli", "fer.help", "fer.runs"},
+    {"fer.data"},
+    {"fer.model", "fer.results"},
+    {"fer.judging"},
+    {"fer.training"},
+    {"fer.train", "fer.evaluate", "fer.synthesize", "fer.__main__"},
+]
+"""From the top down: a room may import from its own floor and from those above."""
+
+WITHOUT_TORCH = ("fer.labels", "fer.config", "fer.cli", "fer.help", "fer.runs", "fer.train", "fer.evaluate", "fer.synthesize",
+                 "fer.data.samples", "fer.data.readers", "fer.data.prepare", "fer.data.synthetic", "fer.results.report",
+                 "fer.results.scores", "fer.results.tables", "fer.results.thresholds")  # fmt: skip
+
+
+def floor(module: str) -> int:
+    parts = module.split(".")
+    names = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
+    return next(k for name in names for k, rooms in enumerate(FLOORS) if name in rooms)
+
+
+def modules() -> list[tuple[str, Path]]:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+        found.append((".".join(parts).removesuffix(".__init__"), path))
+    return found
+
+
+@pytest.mark.parametrize(("module", "path"), modules())
+def test_imports_point_up(module: str, path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module == "fer":
+            names = [f"fer.{alias.name}" for alias in node.names if not alias.name.startswith("_")]
+        for name in names:
+            if name.split(".")[0] == "fer":
+                assert floor(name) <= floor(module), f"{module} imports {name}, which lies below it"
+
+
+def test_rooms_that_answer_first_do_not_import_torch() -> None:
+    code = "import sys, importlib\nfor m in sys.argv[1:]: importlib.import_module(m)\nprint('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, *WITHOUT_TORCH], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

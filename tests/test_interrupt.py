@@ -1,0 +1,134 @@
+"""Kills: what a signal, a crash, a full disk or a nan leaves behind, and that the resumed run ends as the whole one."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL
+from test_train import same_weights
+
+from fer.errors import FerError
+from fer.model import checkpoints
+
+Train = Callable[..., Path]
+
+
+def start(tree: Path, cache: Path, run_dir: Path, *more: str) -> subprocess.Popen[str]:
+    words = ("data=ckplus", f"data.root={tree}", *SMALL, f"cache_dir={cache}", f"run_dir={run_dir}", *more)
+    return subprocess.Popen(
+        [sys.executable, "-m", "fer.train", *words], stderr=subprocess.PIPE, text=True, cwd=run_dir.parent
+    )
+
+
+def wait_for(path: Path, text: str, process: subprocess.Popen[str], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not (path.is_file() and text in path.read_text()):
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < end, f"{text!r} did not come in {path}"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_killed_run_resumes_to_the_same_weights(
+    train: Train, resume: Train, tree: Path, cache: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    # small batches: an epoch has ten steps, so that the signal falls into the middle of one
+    settings = ("trainer.max_epochs=4", "data.batch_size=2")
+    whole = train(*settings, run_dir=tmp_path / "whole")
+    process = start(tree, cache, tmp_path / "part", *settings)
+    wait_for(tmp_path / "part" / "train.log", "epoch 2 of", process)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    if number != signal.SIGKILL:
+        assert process.returncode == 130
+        assert f"resume={tmp_path / 'part'}" in said
+    about = json.loads((tmp_path / "part" / "run.json").read_text())
+    assert about["finished"] is False
+    resume(tmp_path / "part")
+    assert same_weights(whole, tmp_path / "part")
+    assert (whole / "metrics.json").read_text() == (tmp_path / "part" / "metrics.json").read_text()
+
+
+def test_finished_run_is_not_resumed_and_settings_are_not_changed(train: Train, resume: Train) -> None:
+    run_dir = train()
+    with pytest.raises(FerError, match="finished"):
+        resume(run_dir)
+    with pytest.raises(FerError, match=r"model\.dense=4 would change"):
+        resume(run_dir, "model.dense=4")
+    with pytest.raises(FerError, match="cosine"):
+        resume(run_dir, "trainer.max_epochs=5")
+
+
+def test_run_folder_that_holds_a_run_is_not_overwritten(train: Train) -> None:
+    train()
+    with pytest.raises(FerError, match="already holds a run"):
+        train()
+
+
+def test_resume_notices_other_data(train: Train, resume: Train, tmp_path: Path, tree: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(tree, copy)
+    run_dir = train(f"data.root={copy}", "scheduler=none")
+    emotion = next((copy / "Emotion").glob("*/*/*.txt"))
+    emotion.unlink()
+    with pytest.raises(FerError, match="not what this run was started with"):
+        resume(run_dir, "trainer.max_epochs=3")
+
+
+def test_nan_stops_the_run_with_a_clear_word(train: Train) -> None:
+    with pytest.raises(FerError, match=r"not a number in epoch 0.*optimizer\.lr"):
+        train("optimizer=sgd", "optimizer.lr=10", "trainer.gradient_clip=0", "optimizer.weight_decay=9")
+
+
+def test_write_that_fails_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "last.ckpt"
+    checkpoints.write_atomically({"epoch": 1}, path)
+
+    def full_disk(content: object, file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    monkeypatch.setattr(torch, "save", full_disk)
+    with pytest.raises(FerError, match=r"can't be written.*last good one is kept"):
+        checkpoints.write_atomically({"epoch": 2}, path)
+    monkeypatch.undo()
+    assert torch.load(path, weights_only=True) == {"epoch": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+class Trap:
+    """Pickles into a call that leaves a trace."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return __import__("os").mkdir, (str(self.trace),)
+
+
+def test_checkpoint_never_runs_code(tmp_path: Path) -> None:
+    torch.save({"fer": Trap(tmp_path / "ran")}, tmp_path / "trap.ckpt")
+    with pytest.raises(FerError, match="can't be loaded as a checkpoint"):
+        checkpoints.load_checkpoint(tmp_path / "trap.ckpt")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_damaged_or_foreign_checkpoint_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.ckpt"
+    path.write_bytes(content)
+    with pytest.raises(FerError, match=r"x\.ckpt can't be loaded"):
+        checkpoints.load_checkpoint(path)
+    torch.save({"state_dict": {}}, path)
+    with pytest.raises(FerError, match="not a checkpoint of fer"):
+        checkpoints.load_checkpoint(path)

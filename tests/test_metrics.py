@@ -1,0 +1,52 @@
+"""Scores while training against scikit-learn, over batches, with missing labels and absent units."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+from fer.model.metrics import AuScores, EmotionScores
+
+
+def test_au_scores_are_those_of_the_whole_split_not_means_of_batches() -> None:
+    generator = torch.Generator().manual_seed(0)
+    probabilities, targets = torch.rand(50, 3, generator=generator), torch.randint(-1, 2, (50, 3), generator=generator)
+    targets[:, 2] = 0  # a unit that never occurs has no score and must not drag the mean
+    metric = AuScores([1, 2, 4])
+    for rows in torch.arange(50).split(7):
+        metric.update(probabilities[rows], targets[rows])
+    scores = metric.compute()
+    expected: dict[str, list[float]] = {"au_ap": [], "au_auc": [], "au_f1": []}
+    for k in range(2):
+        known = targets[:, k] >= 0
+        t, p = targets[known, k].numpy(), probabilities[known, k].numpy()
+        expected["au_ap"].append(average_precision_score(t, p))
+        expected["au_auc"].append(roc_auc_score(t, p))
+        expected["au_f1"].append(f1_score(t, p > 0.5))
+    for name, values in expected.items():
+        assert float(scores[name]) == pytest.approx(sum(values) / 2, abs=1e-6)
+    known = targets >= 0
+    assert float(scores["au_accuracy"]) == pytest.approx(
+        float(((probabilities > 0.5) == (targets == 1))[known].float().mean())
+    )
+    assert "au_f1_each/AU4" not in scores and "au_f1_each/AU1" in scores
+
+
+def test_probabilities_are_not_squashed_twice() -> None:
+    metric = AuScores([12])
+    metric.update(torch.tensor([[0.6], [0.2]]), torch.tensor([[1], [0]]))  # sigmoid(.2) would be above .5
+    assert float(metric.compute()["au_f1"]) == 1
+
+
+def test_emotion_scores_leave_unlabelled_rows_out() -> None:
+    probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3], [0.0, 0.1, 0.9]])
+    targets = torch.tensor([0, 1, 0, -1])
+    metric = EmotionScores()
+    metric.update(probabilities, targets)
+    scores = metric.compute()
+    assert float(scores["emotion_accuracy"]) == pytest.approx(2 / 3)
+    assert float(scores["emotion_f1"]) == pytest.approx(f1_score([0, 1, 0], [0, 1, 1], average="macro"))
+    metric.reset()
+    metric.update(probabilities[3:], targets[3:])
+    assert metric.compute() == {}
