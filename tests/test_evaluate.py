@@ -1,0 +1,89 @@
+"""Judging a finished checkpoint: the same numbers from the file alone, other data, and nothing that the model has seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from conftest import composed
+
+from fer.cli import Call
+from fer.errors import FerError
+from fer.evaluate import run
+
+Evaluate = Callable[..., Path]
+
+
+@pytest.fixture
+def evaluate(cache: Path, tmp_path: Path) -> Evaluate:
+    """`evaluate(checkpoint, *overrides)` is `fer.evaluate`; returns its run folder."""
+
+    def start(checkpoint: Path, *overrides: str, name: str = "judged") -> Path:
+        typed = (f"checkpoint={checkpoint}", f"cache_dir={cache}", f"run_dir={tmp_path / name}", *overrides)
+        run(composed("evaluate", *typed), Call("python -m fer.evaluate ...", typed, None))
+        return tmp_path / name
+
+    return start
+
+
+def metrics(run_dir: Path) -> dict[str, Any]:
+    return json.loads((run_dir / "metrics.json").read_text())
+
+
+def test_the_checkpoint_alone_repeats_the_numbers_of_its_run(
+    train: Callable[..., Path], evaluate: Evaluate, tmp_path: Path
+) -> None:
+    run_dir = train()
+    alone = shutil.copy(run_dir / "checkpoints" / "best.ckpt", tmp_path / "alone.ckpt")
+    assert metrics(evaluate(alone, name="test"))["test"] == metrics(run_dir)["test"]
+    assert metrics(evaluate(run_dir, "split=val", name="val"))["val"] == metrics(run_dir)["val"]
+    everything = metrics(evaluate(run_dir, "split=all", name="all"))["all"]
+    assert everything == metrics(run_dir)["test"]  # of its own data the model has not seen the test people only
+
+
+def test_other_data_is_judged_whole_without_what_the_model_has_seen(
+    train: Callable[..., Path], evaluate: Evaluate, tree: Path, tmp_path: Path
+) -> None:
+    run_dir = train()
+    split = pd.read_csv(run_dir / "split.csv", dtype=str).set_index("subject")["split"]
+    copy = tmp_path / "renamed"  # the same pictures under other names, and fewer labels: other data by its fingerprint
+    shutil.copytree(tree, copy)
+    shutil.rmtree(copy / "Emotion")
+    judged = evaluate(run_dir, f"data.root={copy}")
+    people = set(pd.read_csv(judged / "predictions.csv", dtype=str)["subject"])
+    assert people == set(split[split == "test"].index)
+    assert set(metrics(judged)) == {"all"} and "emotion" not in metrics(judged)["all"]
+
+
+def test_data_without_the_labels_of_the_model_or_without_anybody_new_is_refused(
+    train: Callable[..., Path], evaluate: Evaluate, tree: Path, tmp_path: Path
+) -> None:
+    run_dir = train("data.aus=[1,4]")
+    picture = next((tree / "cohn-kanade-images").glob("*/*/*.png"))
+    table = tmp_path / "table.csv"
+    table.write_text(f"path,subject,AU12\n{picture},x,1\n")
+    with pytest.raises(FerError, match="nothing to judge"):
+        evaluate(run_dir, "data=csv", f"data.table={table}")
+    with pytest.raises(FerError, match="use split=all"):
+        evaluate(run_dir, "data=csv", f"data.table={table}", "split=test", name="other")
+
+
+def test_settings_of_the_model_cannot_be_changed(train: Callable[..., Path], evaluate: Evaluate) -> None:
+    run_dir = train()
+    with pytest.raises(FerError, match=r"data\.crop is stored in the checkpoint \(face\)"):
+        evaluate(run_dir, "data.crop=full")
+
+
+def test_a_checkpoint_of_another_version_says_so(train: Callable[..., Path], evaluate: Evaluate, tmp_path: Path) -> None:
+    checkpoint = torch.load(train() / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["fer"]["fer_version"] = "9.9"
+    checkpoint["hyper_parameters"]["strange"] = 1
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    with pytest.raises(FerError, match=r"written by fer 9\.9"):
+        evaluate(tmp_path / "other.ckpt")

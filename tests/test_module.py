@@ -1,0 +1,167 @@
+"""What is trained and how fast: frozen backbones, parameter groups, optimizers, schedules; and that it learns at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import composed
+from PIL import Image
+
+from fer.config import OptimizerConfig, SchedulerConfig, as_dict
+from fer.model.module import FaceModule, make_optimizer, make_schedule
+
+Train = Callable[..., Path]
+
+
+def module(**changes: Any) -> FaceModule:
+    cfg = composed("train", "model=resnet18", "model.dense=8")
+    plain = {
+        "labels": {"aus": [1, 2], "emotions": ["a", "b"]},
+        "preprocessing": {"image_size": 32},
+        "model": as_dict(cfg.model),
+        "loss": as_dict(cfg.loss),
+        "optimizer": as_dict(cfg.optimizer) | {"backbone_lr": 1e-4},
+        "scheduler": as_dict(cfg.scheduler),
+        "class_weights": {},
+        "max_epochs": 5,
+        "seed": 0,
+    }
+    return FaceModule(**{**plain, **changes})
+
+
+def checkpoint(run_dir: Path, name: str = "last") -> dict[str, Any]:
+    return torch.load(run_dir / "checkpoints" / f"{name}.ckpt", weights_only=True)
+
+
+def backbone_of(run_dir: Path) -> dict[str, torch.Tensor]:
+    return {k: v for k, v in checkpoint(run_dir)["state_dict"].items() if k.startswith("network.backbone.")}
+
+
+@pytest.mark.parametrize(("finetune", "moves"), [("frozen", False), ("gradual", True), ("full", True)])
+def test_frozen_backbone_stands_still_statistics_and_all(train: Train, tmp_path: Path, finetune: str, moves: bool) -> None:
+    settings = (f"model.finetune={finetune}", "model.freeze_epochs=1", "scheduler=none")
+    start = {k: v for k, v in started(tmp_path, train, *settings).items()}
+    end = backbone_of(train(*settings, run_dir=tmp_path / "end"))
+    same = [k for k in start if torch.equal(start[k], end[k])]
+    assert (len(same) == len(start)) is not moves
+    assert ("network.backbone.bn1.running_mean" in same) is not moves
+
+
+def started(tmp_path: Path, train: Train, *settings: str) -> dict[str, torch.Tensor]:
+    """The backbone before its first step, from the same seed: a run whose backbone learns nothing."""
+    return backbone_of(train(*settings, "model.finetune=frozen", "trainer.max_epochs=1", run_dir=tmp_path / "start")) if (
+        "model.finetune=gradual" not in settings
+    ) else backbone_of(train("model.finetune=frozen", "trainer.max_epochs=1", run_dir=tmp_path / "start"))
+
+
+def test_gradual_sets_the_backbone_free_after_its_epochs() -> None:
+    made = module(model=as_dict(composed("train", "model=resnet18", "model.finetune=gradual").model))
+    for epoch, frozen in ((0, True), (2, True), (3, False)):
+        made._freeze_for(epoch)
+        made.train()
+        assert made.frozen is frozen
+        assert all(p.requires_grad is not frozen for p in made.network.backbone.parameters())
+        assert made.network.backbone.training is not frozen and made.network.dense.training
+
+
+def test_backbone_and_heads_have_rates_of_their_own_and_norms_no_decay() -> None:
+    made = module(optimizer=as_dict(OptimizerConfig(lr=1e-3, backbone_lr=1e-5, weight_decay=0.1)))
+    groups = {g["name"]: g for g in make_optimizer(made.optimizer, list(made._parameter_groups())).param_groups}
+    assert (groups["backbone"]["lr"], groups["heads"]["lr"]) == (1e-5, 1e-3)
+    assert (groups["backbone"]["weight_decay"], groups["backbone_no_decay"]["weight_decay"]) == (0.1, 0.0)
+    assert sum(p.numel() for g in groups.values() for p in g["params"]) == sum(p.numel() for p in made.parameters())
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "rmsprop"])
+def test_optimizers_are_torchs_own(name: str) -> None:
+    group = {"params": [torch.nn.Parameter(torch.ones(1))], "lr": 0.1}
+    cfg = composed("train", f"optimizer={name}").optimizer
+    assert type(make_optimizer(cfg, [group])).__name__.lower() == name
+
+
+def rates(cfg: SchedulerConfig, losses: list[float]) -> list[float]:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    schedule = make_schedule(cfg, optimizer, len(losses))
+    found = []
+    for loss in losses:
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        if isinstance(schedule, torch.optim.lr_scheduler.ReduceLROnPlateau):
+            schedule.step(loss)
+        elif schedule is not None:
+            schedule.step()
+    return found
+
+
+def test_schedules_do_what_their_names_say() -> None:
+    flat = [1.0] * 6
+    assert rates(SchedulerConfig("none"), flat) == flat
+    assert rates(SchedulerConfig("step", factor=0.5, step_epochs=2), flat) == [1, 1, 0.5, 0.5, 0.25, 0.25]
+    assert rates(SchedulerConfig("plateau", factor=0.5, patience=1), flat) == [1, 1, 1, 0.5, 0.5, 0.25]
+    cosine = rates(SchedulerConfig("cosine"), flat)
+    assert cosine[0] == 1 and cosine == sorted(cosine, reverse=True) and cosine[-1] < 0.1
+    warm = rates(SchedulerConfig("cosine", warmup_epochs=2), flat)
+    assert warm[0] == pytest.approx(1 / 3) and max(warm) == warm[2] == 1
+
+
+@pytest.mark.parametrize(("columns", "absent"), [(("AU1", "AU2"), "emotion"), (("emotion",), "au")])
+def test_data_with_one_kind_of_label_trains_that_head_alone(
+    train: Train, tmp_path: Path, columns: tuple[str, ...], absent: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(0)
+    lines = [",".join(("path", "subject", *columns))]
+    for k in range(24):
+        name = tmp_path / f"{k}.png"
+        Image.fromarray(rng.integers(0, 255, (40, 40), np.uint8)).save(name)
+        lines.append(",".join((str(name), f"p{k // 2}", *(("anger", "happy")[k % 2] if c == "emotion" else str(k % 2) for c in columns))))
+    (tmp_path / "table.csv").write_text("\n".join(lines))
+    run_dir = train("data=csv", "data.root=null", f"data.table={tmp_path / 'table.csv'}", "trainer.max_epochs=1")
+    assert absent not in json.loads((run_dir / "metrics.json").read_text())["test"]
+    assert not any(absent in key for key in checkpoint(run_dir)["state_dict"])
+    assert f"no {'AU' if absent == 'au' else 'emotion'} labels to learn from" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [("loss.class_weights=none", "scheduler=plateau", "optimizer=sgd"), ("loss.balance=uncertainty", "optimizer=rmsprop", "augment=seed")],
+)
+def test_other_choices_train_too(train: Train, settings: tuple[str, ...]) -> None:
+    run_dir = train(*settings, "trainer.max_epochs=1")
+    assert np.isfinite(pd.read_csv(run_dir / "curves.csv")["train/loss"]).all()
+
+
+def test_best_is_the_best_and_last_the_last(train: Train) -> None:
+    run_dir = train("trainer.max_epochs=4", "scheduler=none")
+    curves = pd.read_csv(run_dir / "curves.csv")
+    assert checkpoint(run_dir, "best")["epoch"] == curves["val/loss"].idxmin()
+    assert checkpoint(run_dir, "last")["epoch"] == 3
+    assert json.loads((run_dir / "run.json").read_text())["best_epoch"] == curves["val/loss"].idxmin()
+
+
+def test_early_stopping_ends_a_run_that_gets_no_better(train: Train) -> None:
+    run_dir = train("trainer.max_epochs=50", "trainer.patience=1", "optimizer.lr=1e-9", "scheduler=none")
+    assert json.loads((run_dir / "run.json").read_text())["epochs"] < 50
+
+
+def test_it_learns_four_pictures_by_heart() -> None:
+    torch.manual_seed(0)
+    made = module(model=as_dict(composed("train", "model=resnet18", "model.dense=32", "model.dropout=0").model))
+    batch = {
+        "image": torch.rand(4, 3, 32, 32),
+        "au": torch.tensor([[0, 1], [1, 0], [1, 1], [0, 0]]),
+        "emotion": torch.tensor([0, 1, -1, 1]),
+    }
+    optimizer = make_optimizer(made.optimizer, list(made._parameter_groups()))
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = made.balance(made.losses(made(batch["image"]), batch))
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.05
