@@ -65,7 +65,7 @@ def prepare(cfg: DataConfig, cache_dir: Path, *, split: bool = True, progress: P
     Raises:
         FerError: the data can't be read, has no usable label, too few people or too many broken pictures.
     """
-    samples = read_samples(cfg, cache_dir)
+    samples = read_samples(cfg, cache_dir, progress)
     table, skipped = samples.table, samples.skipped
     n_read = len(table) + skipped.n_images
     chosen = _with_classes(table, cfg.emotions, skipped)

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from fer.config import DataConfig
 from fer.data import ckplus, csv, synthetic
 from fer.data.samples import Samples
 
+Progress = Callable[[int, int], None]
+
 SYNTHETIC_SEED = 0
 """The drawn set is one data set, the same for every run: the seed of a run draws its split and its weights, not its faces."""
 
 
-def read_samples(cfg: DataConfig, cache_dir: Path) -> Samples:
+def read_samples(cfg: DataConfig, cache_dir: Path, progress: Progress | None = None) -> Samples:
     """The sample table of the chosen data.
+
+    Args:
+        cfg: which reader, and where.
+        cache_dir: where drawn faces are kept.
+        progress: called with (sequences drawn, of all) while faces are drawn for the first time.
 
     Raises:
         FerError: from the reader: the folder or table is missing, empty or not what it should be.
@@ -25,4 +33,14 @@ def read_samples(cfg: DataConfig, cache_dir: Path) -> Samples:
     if cfg.name == "ckplus":
         assert root is not None  # config.check
         return ckplus.read(root, cfg.frames)
-    return ckplus.read(root or synthetic.cached_tree(cache_dir, cfg.subjects, SYNTHETIC_SEED), cfg.frames)
+    return ckplus.read(_drawn(cfg, root, cache_dir, progress), cfg.frames)
+
+
+def _drawn(cfg: DataConfig, root: Path | None, cache_dir: Path, progress: Progress | None) -> Path:
+    # the frames just before the peak are only drawn when they are asked for: half of the work
+    frames = 2 if cfg.frames == "peak" else 4
+    if root is None:
+        return synthetic.cached_tree(cache_dir, cfg.subjects, SYNTHETIC_SEED, frames, progress=progress)
+    if not root.exists():
+        synthetic.write_tree(root, cfg.subjects, SYNTHETIC_SEED, progress=progress)
+    return root

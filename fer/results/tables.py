@@ -25,7 +25,7 @@ _Columns = Sequence[tuple[str, str]]
 
 
 def print_scores(metrics: Mapping[str, Mapping[str, Any]], console: Console) -> None:
-    """Prints every split: verdict, headline scores with intervals and baselines, each AU, each emotion, confusion."""
+    """Prints verdict and headline scores with intervals and baselines of every split; of the last one also each AU and emotion."""
     if not console.is_terminal:
         console.width = _WIDTH  # rich assumes 80 in files and pipes, where nothing limits the width
     for split, scores in metrics.items():
@@ -37,7 +37,7 @@ def print_scores(metrics: Mapping[str, Mapping[str, Any]], console: Console) -> 
         for verdict in verdicts(scores):
             line = Text(f"{verdict.head}: {verdict.text}", style=_COLOURS[verdict.good])
             console.print(line, width=_WIDTH)
-        for table in _tables(scores, wide=console.width >= _WIDE_ENOUGH):
+        for table in _tables(scores, wide=console.width >= _WIDE_ENOUGH)[: None if split == list(metrics)[-1] else 1]:
             console.print(table, width=_WIDTH)
             console.print()
 

@@ -152,9 +152,7 @@ def _draw_subject(root: Path, rows: list[dict[str, Any]], seed: int, frames: int
     color = bool(rng.random() < 0.08)
     with _one_thread():
         for row in rows:
-            _draw_sequence(
-                root, row, np.random.default_rng([seed, number, int(row["sequence"])]), frames, person, size, color
-            )
+            _draw_sequence(root, row, (seed, number, int(row["sequence"])), frames, person, size, color)
     return len(rows)
 
 
@@ -171,8 +169,9 @@ def _one_thread() -> Iterator[None]:
 
 
 def _draw_sequence(
-    root: Path, row: dict[str, Any], rng: np.random.Generator, frames: int, person: Any, size: Any, color: bool
+    root: Path, row: dict[str, Any], stream: tuple[int, ...], frames: int, person: Any, size: Any, color: bool
 ) -> None:
+    rng = np.random.default_rng(stream)
     grades = {int(key[2:]): int(value) for key, value in row.items() if key.startswith("AU") and not pd.isna(value)}
     strength = {au: grade / 5 if grade else float(rng.uniform(0.4, 0.9)) for au, grade in grades.items()}
     lean = _imbalance(strength, rng)
@@ -181,11 +180,12 @@ def _draw_sequence(
     for number in numbers:
         share = 1.0 - ((row["peak"] - number) / (row["peak"] - 1)) ** 1.5  # quick at first, then it settles
         aus = {au: value * share for au, value in strength.items()} if share else {}
-        drawing = draw_face(rng, aus, person, view, color=color, imbalance=lean)
+        # a stream of its own for each frame: the peak is the same picture however many frames come before it
+        own = np.random.default_rng([*stream, number])
+        drawing = draw_face(own, aus, person, jitter(view, own), color=color, imbalance=lean)
         _write_frame(
             root, f"{row['subject']}/{row['sequence']}/{row['subject']}_{row['sequence']}_{number:08d}", drawing
         )
-        view = jitter(view, rng)
     _write_labels(root, row, grades)
 
 
