@@ -72,7 +72,9 @@ def resumed(cfg: TrainConfig, call: Call) -> TrainConfig:
     if folder.about["finished"] and "max_epochs" not in trainer:
         raise FerError(f"resume={cfg.resume}: that run is finished; trainer.max_epochs=N would train it further")
     if trainer.get("max_epochs", old.trainer.max_epochs) != old.trainer.max_epochs and old.scheduler.name == "cosine":
-        raise FerError(f"resume={cfg.resume}: scheduler=cosine was planned for {old.trainer.max_epochs} epochs and can't be made longer")
+        raise FerError(
+            f"resume={cfg.resume}: scheduler=cosine was planned for {old.trainer.max_epochs} epochs and can't be made longer"
+        )
     changes: dict[str, Any] = {"resume": str(path), "trainer": dataclasses.replace(old.trainer, **trainer)}
     if "data.workers" in typed:
         changes["data"] = dataclasses.replace(old.data, workers=cfg.data.workers)

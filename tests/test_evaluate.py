@@ -80,7 +80,9 @@ def test_settings_of_the_model_cannot_be_changed(train: Callable[..., Path], eva
         evaluate(run_dir, "data.crop=full")
 
 
-def test_a_checkpoint_of_another_version_says_so(train: Callable[..., Path], evaluate: Evaluate, tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_version_says_so(
+    train: Callable[..., Path], evaluate: Evaluate, tmp_path: Path
+) -> None:
     checkpoint = torch.load(train() / "checkpoints" / "best.ckpt", weights_only=True)
     checkpoint["fer"]["fer_version"] = "9.9"
     checkpoint["hyper_parameters"]["strange"] = 1

@@ -45,7 +45,9 @@ def backbone_of(run_dir: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(("finetune", "moves"), [("frozen", False), ("gradual", True), ("full", True)])
-def test_frozen_backbone_stands_still_statistics_and_all(train: Train, tmp_path: Path, finetune: str, moves: bool) -> None:
+def test_frozen_backbone_stands_still_statistics_and_all(
+    train: Train, tmp_path: Path, finetune: str, moves: bool
+) -> None:
     settings = (f"model.finetune={finetune}", "model.freeze_epochs=1", "scheduler=none")
     start = {k: v for k, v in started(tmp_path, train, *settings).items()}
     end = backbone_of(train(*settings, run_dir=tmp_path / "end"))
@@ -56,9 +58,11 @@ def test_frozen_backbone_stands_still_statistics_and_all(train: Train, tmp_path:
 
 def started(tmp_path: Path, train: Train, *settings: str) -> dict[str, torch.Tensor]:
     """The backbone before its first step, from the same seed: a run whose backbone learns nothing."""
-    return backbone_of(train(*settings, "model.finetune=frozen", "trainer.max_epochs=1", run_dir=tmp_path / "start")) if (
-        "model.finetune=gradual" not in settings
-    ) else backbone_of(train("model.finetune=frozen", "trainer.max_epochs=1", run_dir=tmp_path / "start"))
+    return (
+        backbone_of(train(*settings, "model.finetune=frozen", "trainer.max_epochs=1", run_dir=tmp_path / "start"))
+        if ("model.finetune=gradual" not in settings)
+        else backbone_of(train("model.finetune=frozen", "trainer.max_epochs=1", run_dir=tmp_path / "start"))
+    )
 
 
 def test_gradual_sets_the_backbone_free_after_its_epochs() -> None:
@@ -120,7 +124,15 @@ def test_data_with_one_kind_of_label_trains_that_head_alone(
     for k in range(24):
         name = tmp_path / f"{k}.png"
         Image.fromarray(rng.integers(0, 255, (40, 40), np.uint8)).save(name)
-        lines.append(",".join((str(name), f"p{k // 2}", *(("anger", "happy")[k % 2] if c == "emotion" else str(k % 2) for c in columns))))
+        lines.append(
+            ",".join(
+                (
+                    str(name),
+                    f"p{k // 2}",
+                    *(("anger", "happy")[k % 2] if c == "emotion" else str(k % 2) for c in columns),
+                )
+            )
+        )
     (tmp_path / "table.csv").write_text("\n".join(lines))
     run_dir = train("data=csv", "data.root=null", f"data.table={tmp_path / 'table.csv'}", "trainer.max_epochs=1")
     assert absent not in json.loads((run_dir / "metrics.json").read_text())["test"]
@@ -130,7 +142,10 @@ def test_data_with_one_kind_of_label_trains_that_head_alone(
 
 @pytest.mark.parametrize(
     "settings",
-    [("loss.class_weights=none", "scheduler=plateau", "optimizer=sgd"), ("loss.balance=uncertainty", "optimizer=rmsprop", "augment=seed")],
+    [
+        ("loss.class_weights=none", "scheduler=plateau", "optimizer=sgd"),
+        ("loss.balance=uncertainty", "optimizer=rmsprop", "augment=seed"),
+    ],
 )
 def test_other_choices_train_too(train: Train, settings: tuple[str, ...]) -> None:
     run_dir = train(*settings, "trainer.max_epochs=1")
