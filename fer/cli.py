@@ -67,7 +67,11 @@ def command(name: str, job: Callable[[Any, Call], float | None]) -> Callable[[],
 
 def _run(name: str, job: Callable[[Any, Call], float | None]) -> str | None:
     """Composes and runs; returns the line of a refused single run (Hydra would print a second one if it saw the error)."""
-    refuse_bad_overrides(sys.argv[1:], SCHEMAS[name])
+    typed = refuse_bad_overrides(sys.argv[1:], SCHEMAS[name])
+    if any(override.is_sweep_override() for override in typed):
+        # job folders are named by what differs between them
+        same = ",".join(override.key_or_group for override in typed if not override.is_sweep_override())
+        sys.argv.append(f"hydra.job.config.override_dirname.exclude_keys=[{same}]")
     ConfigStore.instance().store(f"{name}_schema", node=SCHEMAS[name])
     failure: list[str] = []
 
@@ -110,14 +114,17 @@ def show_messages() -> None:
     logger.setLevel(logging.INFO)
 
 
-def refuse_bad_overrides(argv: list[str], schema: type) -> None:
+def refuse_bad_overrides(argv: list[str], schema: type) -> list[Override]:
     """Looks at every typed key and value, each value of a sweep too, before anything is composed or imported.
+
+    Returns:
+        What was typed, parsed.
 
     Raises:
         FerError: names the first key that the schema lacks (with the nearest one) or whose value it does not take.
     """
-    typed = [a for a in argv if "=" in a and not a.startswith("-")]
-    for override in OverridesParser.create().parse_overrides(typed):
+    typed = OverridesParser.create().parse_overrides([a for a in argv if "=" in a and not a.startswith("-")])
+    for override in typed:
         key = override.key_or_group
         if key.split(".")[0].split("/")[0] == "hydra" or (conf_dir() / key).is_dir():
             continue
@@ -127,6 +134,7 @@ def refuse_bad_overrides(argv: list[str], schema: type) -> None:
         if not override.is_delete():
             for value in _values(override):
                 _check_value(schema, key, value, known[key])
+    return typed
 
 
 def _unknown(key: str, known: list[str]) -> str:

@@ -119,7 +119,7 @@ class LossConfig:
 @dataclass
 class OptimizerConfig:
     name: str = setting("adamw", "which optimizer", choices=("adam", "adamw", "sgd", "rmsprop"))
-    lr: float = setting(1e-3, "learning rate of the dense layer and the heads", above=0, most=10)
+    lr: float = setting(3e-4, "learning rate of the dense layer and the heads", above=0, most=10)
     backbone_lr: float | None = setting(
         None, "of the backbone; null: lr/10 with pretrained weights, lr with random ones", above=0, most=10
     )

@@ -20,11 +20,9 @@ def print_help(name: str) -> None:
     print(
         f"{_purpose(name)}\n\nusage: python -m fer.{name} [key=value ...]      several values, a run each: -m key=a,b\n"
     )
-    for group in sorted(p for p in conf_dir().iterdir() if p.is_dir() and p.name in values):
-        print(f"  {group.name}={'|'.join(sorted(f.stem for f in group.glob('*.yaml')))}")
-    if name == "train":
-        experiments = sorted(f.stem for f in (conf_dir() / "experiment").glob("*.yaml"))
-        print(f"  experiment={'|'.join(experiments)}")
+    for folder in sorted(p for p in conf_dir().iterdir() if p.is_dir()):
+        if folder.name in values or (folder.name == "experiment" and name == "train"):
+            print(f"  {folder.name}={'|'.join(sorted(file.stem for file in folder.glob('*.yaml')))}")
     print()
     group = ""
     for key, limits in settings_of(SCHEMAS[name]):

@@ -30,7 +30,7 @@ def test_1_pixels_reach_the_backbone_normalised_once(tree: Path, cache: Path) ->
     data = FaceData(DataConfig("ckplus", str(tree), image_size=64, min_au_count=1), AugmentConfig(), 0, cache)
     data.setup()
     batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
-    assert 0 <= batch["image"].min() and 0.3 < batch["image"].max() <= 1
+    assert batch["image"].min() >= 0 and 0.3 < batch["image"].max() <= 1
     from fer.model.network import TwoHeadNetwork
 
     network = TwoHeadNetwork("resnet18", 64, 8, 0.0, 1, 3).eval()

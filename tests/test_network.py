@@ -105,7 +105,7 @@ def test_file_says_which_statistics_it_wants(tmp_path: Path) -> None:
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     other = weights.find_weights("resnet18", str(saved(tmp_path / "w.pth", get_model("resnet34").state_dict())))
     backbone, _ = make_backbone("resnet50", 64)
-    with pytest.raises(FerError, match="does not fit model.backbone"):
+    with pytest.raises(FerError, match=r"does not fit model\.backbone"):
         other.load_into(backbone)
     (tmp_path / "text.pth").write_text("not weights")
     for wanted, message in (("text.pth", "can't be read as weights"), ("none.pth", "there is no such file")):

@@ -12,7 +12,6 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fer.errors import FerError
 from fer.results.predictions import au_columns
 
 Train = Callable[..., Path]

@@ -44,7 +44,10 @@ def make_callbacks(cfg: TrainerConfig, run_dir: Path, show_progress: bool) -> li
         LearningRateMonitor("epoch"),
         EpochLog(run_dir / "curves.csv"),
         StopSafely(folder / "last.ckpt"),
-        ModelCheckpoint(folder, "best", monitor=cfg.monitor, mode=mode, enable_version_counter=False),
+        # to use, not to go on from: a third of the size without the optimizer's state
+        ModelCheckpoint(
+            folder, "best", monitor=cfg.monitor, mode=mode, save_weights_only=True, enable_version_counter=False
+        ),
         # one of its own, as save_last follows the best: it is refreshed only when that is (Lightning 2.6)
         ModelCheckpoint(folder, "last", monitor=None, enable_version_counter=False, save_on_train_epoch_end=True),
     ]
@@ -149,9 +152,14 @@ class ProgressBar(Callback):
         assert trainer.max_epochs is not None
         n_batches = int(trainer.num_training_batches)
         self.bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeElapsedColumn(), TextColumn("at most"),
-            TimeRemainingColumn(), TextColumn("left  {task.fields[scores]}"),
-        )  # fmt: skip
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("at most"),
+            TimeRemainingColumn(),
+            TextColumn("left  {task.fields[scores]}"),
+        )
         done = trainer.current_epoch * n_batches
         self.task = self.bar.add_task("training", total=trainer.max_epochs * n_batches, completed=done, scores="")
         self.bar.start()
