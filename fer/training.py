@@ -157,7 +157,7 @@ def describe(folder: RunFolder, cfg: TrainConfig, data: FaceData, weights: Weigh
     _split(data).to_csv(folder.path / "split.csv", index=False)
     folder.note(
         data={**judging.about_data(cfg.data, prepared), "split_hash": split_hash(_split(data))},
-        weights={"source": weights.source, "sha256": weights.sha256},
+        weights={"source": weights.source, "sha256": weights.sha256, "warning": weights.warning},
         precision=_precision(cfg),
         threads=torch.get_num_threads(),
     )

@@ -135,7 +135,7 @@ def test_named_weights_that_cannot_be_had_are_an_error_that_says_how_to_get_them
 def test_auto_falls_back_to_random_weights_loudly(caplog: pytest.LogCaptureFixture) -> None:
     found = weights.find_weights("resnet50", "auto")
     assert not found.pretrained and found.source == "random"
-    assert "RANDOM WEIGHTS" in caplog.text
+    assert "RANDOM WEIGHTS" in caplog.text and found.warning is not None and "RANDOM WEIGHTS" in found.warning
 
 
 def test_named_weights_bring_their_statistics(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ class Weights:
         state: tensors by torchvision's names (a classifier's own are allowed and left out), None for random weights.
         sha256: of the tensors, None for random weights.
         mean, std: per channel, of pictures in [0, 1], as the weights were trained with.
+        warning: what the log, the report and `run.json` must say of them.
     """
 
     source: str
@@ -41,6 +42,7 @@ class Weights:
     sha256: str | None = None
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    warning: str | None = None
 
     @property
     def pretrained(self) -> bool:
@@ -82,8 +84,9 @@ def find_weights(backbone: str, wanted: str) -> Weights:
         try:
             return _named(backbone, "DEFAULT")
         except FerError as error:
-            log.warning("RANDOM WEIGHTS: ImageNet weights can't be had here, training starts from nothing (%s)", error)
-            return Weights("random")
+            warning = f"RANDOM WEIGHTS: ImageNet weights can't be had here, training starts from nothing ({error})"
+            log.warning(warning)
+            return Weights("random", warning=warning)
     if Path(wanted).suffix or "/" in wanted:
         return _from_file(Path(wanted).expanduser(), backbone)
     return _named(backbone, wanted)

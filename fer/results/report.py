@@ -65,6 +65,7 @@ def report_context(run_dir: Path) -> dict[str, Any]:
         "split": split,
         "scores": scores,
         "dead": dead_line(scores),
+        "weights_warning": (run.get("weights") or {}).get("warning"),
         "verdicts": verdicts(scores),
         "others": {name: part for name, part in metrics.items() if name != split},
         "curves": _curves(run_dir / "curves.csv", run.get("best_epoch")),
