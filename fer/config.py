@@ -102,6 +102,7 @@ class ModelConfig:
     finetune: str = setting(
         "full", "backbone: frozen, gradual (frozen at first), or full", choices=("frozen", "gradual", "full")
     )
+    flip_average: bool = setting(False, "answers are the mean over a picture and its mirror image; twice the time of use")
     freeze_epochs: int = setting(3, "gradual: epochs before the backbone is set free", least=1)
 
 

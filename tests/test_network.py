@@ -47,6 +47,17 @@ def test_features_are_those_of_torchvision_before_its_classifier() -> None:
     assert torch.equal(whole(images), backbone(images))
 
 
+def test_flip_average_answers_the_same_for_a_picture_and_its_mirror_image() -> None:
+    plain = TwoHeadNetwork("resnet18", 32, 8, 0.0, 2, 3).eval()
+    averaged = TwoHeadNetwork("resnet18", 32, 8, 0.0, 2, 3, flip_average=True).eval()
+    averaged.load_state_dict(plain.state_dict())
+    images = torch.rand(2, 3, 32, 32)
+    for one, mirror, both, both_mirror in zip(
+        plain(images), plain(images.flip(-1)), averaged(images), averaged(images.flip(-1)), strict=True
+    ):
+        assert torch.allclose(both, (one + mirror) / 2, atol=1e-6) and torch.allclose(both, both_mirror, atol=1e-6)
+
+
 def test_missing_head_says_nothing() -> None:
     network = TwoHeadNetwork("resnet18", 32, 8, 0.0, n_aus=0, n_emotions=3)
     logits = network.eval()(torch.rand(1, 3, 32, 32))

@@ -68,6 +68,7 @@ class FaceModule(lightning.LightningModule):
             len(self.emotions),
             tuple(preprocessing.get("mean", IMAGENET_MEAN)),
             tuple(preprocessing.get("std", IMAGENET_STD)),
+            self.model.flip_average,
         ).to(memory_format=torch.channels_last)
         self.balance = TaskBalance(self.loss.balance, self.loss.au_weight, self.loss.emotion_weight)
         for head in ("au", "emotion"):

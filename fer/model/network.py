@@ -47,8 +47,10 @@ class TwoHeadNetwork(nn.Module):
         n_emotions: int,
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
+        flip_average: bool = False,
     ) -> None:
         super().__init__()
+        self.flip_average = flip_average
         self.backbone, n_features = make_backbone(backbone, image_size)
         self.dense = nn.Sequential(nn.Dropout(dropout), nn.Linear(n_features, dense), nn.ReLU(), nn.Dropout(dropout))
         self.au_head = nn.Linear(dense, n_aus) if n_aus else None
@@ -57,7 +59,12 @@ class TwoHeadNetwork(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> Logits:
-        return self.heads(self.features(images))
+        """With `flip_average`, in eval mode: the mean over the picture and its mirror image."""
+        logits = self.heads(self.features(images))
+        if self.training or not self.flip_average:
+            return logits
+        mirrored = self.heads(self.features(images.flip(-1)))
+        return Logits(*(None if a is None or b is None else (a + b) / 2 for a, b in zip(logits, mirrored, strict=True)))
 
     def features(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N F"]:
         features: Tensor = self.backbone((images - self.mean) / self.std)
