@@ -12,8 +12,9 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from logging.handlers import MemoryHandler
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -26,9 +27,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fer.config import SCHEMAS, bad_value, check, conf_dir, settings_of
-from fer.errors import FerError
+from fer.errors import FerError, first_line
 
 log = logging.getLogger(__name__)
+
+REFUSALS = (FerError, HydraException, OmegaConfBaseException, OSError)
+"""Errors that are the user's to mend: a setting, the data, the disk. All else is a bug and keeps its traceback."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +43,10 @@ class Call:
     overrides: tuple[str, ...]
     sweep_dir: Path | None
 
-    def typed(self, prefix: str) -> list[str]:
-        """The overrides whose key is `prefix` or lies below it."""
-        return [o for o in self.overrides if o.lstrip("+").split("=")[0].split(".")[0] == prefix]
+    @property
+    def keys(self) -> list[str]:
+        """The keys that were typed, without a `+`."""
+        return [override.split("=")[0].lstrip("+") for override in self.overrides]
 
 
 def command(name: str, job: Callable[[Any, Call], float | None]) -> Callable[[], None]:
@@ -56,8 +61,11 @@ def command(name: str, job: Callable[[Any, Call], float | None]) -> Callable[[],
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own hints
         try:
             failed = _run(name, job)
-        except (FerError, HydraException, OmegaConfBaseException) as error:
+        except REFUSALS as error:
             failed = _one_line(error)
+        except KeyboardInterrupt:
+            print(f"fer {name}: interrupted", file=sys.stderr)
+            sys.exit(130)
         if failed is not None:
             print(f"fer {name}: {failed}", file=sys.stderr)
             sys.exit(2)
@@ -71,21 +79,23 @@ def _run(name: str, job: Callable[[Any, Call], float | None]) -> str | None:
     if any(override.is_sweep_override() for override in typed):
         # job folders are named by what differs between them
         same = ",".join(override.key_or_group for override in typed if not override.is_sweep_override())
-        sys.argv.append(f"hydra.job.config.override_dirname.exclude_keys=[{same}]")
+        # beside the others: Hydra does not take overrides on both sides of an option
+        place = next(k for k, word in enumerate(sys.argv) if k and "=" in word and not word.startswith("-"))
+        sys.argv.insert(place, f"hydra.job.config.override_dirname.exclude_keys=[{same}]")
     ConfigStore.instance().store(f"{name}_schema", node=SCHEMAS[name])
     failure: list[str] = []
 
     def task(composed: DictConfig) -> float | None:
+        show_messages()
         try:
             return job(settings(SCHEMAS[name], composed), _call(name))
-        except FerError as error:
+        except REFUSALS as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
-                log.error("this job of the sweep failed: %s", error)
+                log.error("this job of the sweep failed: %s", _one_line(error))
                 raise
-            failure.append(str(error))
+            failure.append(_one_line(error))
             return None
 
-    show_messages()
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)()
     return failure[0] if failure else None
 
@@ -105,12 +115,22 @@ def _call(name: str) -> Call:
     return Call(shlex.join(["python", "-m", f"fer.{name}", *typed]), typed, sweep_dir)
 
 
+class _Terminal(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stderr` is at the moment: a progress bar puts itself there to keep lines above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
 def show_messages() -> None:
-    """Sends the program's own messages to the terminal, one plain line each."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    """Sends the program's own messages to the terminal, one plain line each, and keeps them for the log of the run folder."""
+    terminal = _Terminal()
+    terminal.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("fer")
-    logger.handlers[:] = [handler]
+    for old in logger.handlers:  # of an earlier job of a sweep
+        old.close()
+    logger.handlers[:] = [terminal, MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1)]
     logger.setLevel(logging.INFO)
 
 
@@ -166,7 +186,11 @@ def _check_value(schema: type, key: str, value: Any, limits: Any) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    """The message of a Hydra or OmegaConf error without its hints, options joined with commas."""
+    """What is wrong, on one line: of a Hydra or OmegaConf error without its hints, options joined with commas."""
+    if isinstance(error, FerError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError):
+        return f"{error.filename or 'disk'}: {error.strerror or first_line(error)}"
     lines = [
         line.strip()
         for line in str(error).splitlines()
@@ -175,6 +199,8 @@ def _one_line(error: Exception) -> str:
     head = [
         line for line in lines if not line.startswith(("Config search path", "full_key", "object_type", "provider="))
     ]
+    if any("hydra.cc" in line for line in head):
+        return f"{head[0]}; quote a value with other than plain characters twice: \"data.root='my, folder'\""
     if "Available options" in str(error):
         at = next(i for i, line in enumerate(head) if line.startswith("Available options"))
         return f"{' '.join(head[:at])} {head[at]} {', '.join(head[at + 1 :])}"

@@ -6,13 +6,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import operator
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fer.errors import FerError
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fer.errors import FerError, first_line
 from fer.labels import AU_NAMES, EMOTION_SETS
 
 _LIMITS = {
@@ -102,7 +107,9 @@ class ModelConfig:
     finetune: str = setting(
         "full", "backbone: frozen, gradual (frozen at first), or full", choices=("frozen", "gradual", "full")
     )
-    flip_average: bool = setting(False, "answers are the mean over a picture and its mirror image; twice the time of use")
+    flip_average: bool = setting(
+        False, "answers are the mean over a picture and its mirror image; twice the time of use"
+    )
     freeze_epochs: int = setting(3, "gradual: epochs before the backbone is set free", least=1)
 
 
@@ -170,6 +177,12 @@ class TrainConfig:
 
 
 @dataclass
+class JudgeConfig:
+    accelerator: str = setting("auto", "processor to judge on", choices=("auto", "cpu", "gpu", "mps"))
+    progress: bool = setting(True, "progress bar (on a terminal)")
+
+
+@dataclass
 class EvaluateConfig:
     checkpoint: str | None = setting(None, "run folder or checkpoint file (required)")
     split: str | None = setting(
@@ -181,7 +194,7 @@ class EvaluateConfig:
     run_dir: str | None = setting(None, "where to write; null: outputs/evaluate/<name>/<date_time>")
     cache_dir: str | None = setting(None, "pixels and drawn faces; null: the user's cache folder. Safe to delete")
     data: DataConfig = field(default_factory=DataConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    trainer: JudgeConfig = field(default_factory=JudgeConfig)
 
 
 @dataclass
@@ -226,7 +239,7 @@ def check(cfg: Any) -> None:
     Raises:
         FerError: names every bad value by its key, with what is allowed.
     """
-    problems = list(_bad_values(cfg, ""))
+    problems = list(_bad_values(cfg, "")) + bad_name(getattr(cfg, "name", None))
     if isinstance(cfg, TrainConfig):
         problems += _bad_combinations(cfg)
     if isinstance(cfg, EvaluateConfig) and cfg.checkpoint is None:
@@ -254,8 +267,10 @@ def bad_value(value: Any, key: str, limits: Mapping[str, Any]) -> Iterator[str]:
         yield from _bad_aus(value, key)
     elif limits["choices"] and value not in limits["choices"]:
         yield f"{key} must be one of {', '.join(limits['choices'])}; got {value}"
-    if isinstance(value, float) and value != value:
-        yield f"{key} must be a number, got nan"
+    if value == "":
+        yield f"{key} must not be empty; null means: not given"
+    if isinstance(value, float) and not math.isfinite(value):
+        yield f"{key} must be a number, got {value}"
     for limit, (words, holds) in _LIMITS.items():
         if limits[limit] is not None and not holds(value, limits[limit]):
             yield f"{key} must be {words} {limits[limit]}, got {value}"
@@ -298,7 +313,14 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
 def resolve(cfg: TrainConfig) -> TrainConfig:
     """Fills in what depends on other settings and makes folders absolute, so that the saved settings mean the same anywhere."""
     weights = cfg.model.weights or ("auto" if cfg.data.name == "synthetic" else "DEFAULT")
+    if is_file_name(weights):
+        weights = str(Path(weights).expanduser().absolute())
     return dataclasses.replace(cfg, data=absolute(cfg.data), model=dataclasses.replace(cfg.model, weights=weights))
+
+
+def is_file_name(weights: str) -> bool:
+    """Whether `model.weights` names a file rather than weights of torchvision."""
+    return "/" in weights or bool(Path(weights).suffix)
 
 
 def absolute(data: DataConfig) -> DataConfig:
@@ -308,6 +330,13 @@ def absolute(data: DataConfig) -> DataConfig:
         return None if path is None else str(Path(path).expanduser().absolute())
 
     return dataclasses.replace(data, root=full(data.root), table=full(data.table))
+
+
+def bad_name(name: str | None) -> list[str]:
+    """What is wrong with a name that becomes a folder: it must not lead anywhere else."""
+    if name is None or re.fullmatch(r"[\w+=,@-][\w+=,@ .-]*", name):
+        return []
+    return [f"name must be letters, digits, spaces and +=,@.-_ without a slash; got {name}"]
 
 
 def bad_source(data: DataConfig) -> list[str]:
@@ -324,19 +353,17 @@ def as_dict(cfg: Any) -> dict[str, Any]:
     return dataclasses.asdict(cfg)
 
 
-def from_dict(schema: type, values: dict[str, Any], source: str) -> Any:
-    """The opposite of `as_dict`: unknown keys are refused, missing ones take their default.
+def from_dict(schema: type, values: Any, source: str) -> Any:
+    """The opposite of `as_dict`: typed and with limits; missing keys take their default.
 
     Raises:
-        FerError: `values` (read from `source`) does not fit the schema.
+        FerError: `values` (read from `source`) does not fit the schema: damaged, or written by another version.
     """
-    known = {f.name: f for f in dataclasses.fields(schema)}
-    strange = sorted(set(values) - set(known))
-    if strange:
-        raise FerError(f"{source}: unknown settings {', '.join(strange)}: written by another version of fer?")
-    nested = {
-        name: from_dict(group, values[name], source)
-        for name, f in known.items()
-        if name in values and (group := group_of(f))
-    }
-    return schema(**{**values, **nested})
+    try:
+        cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
+    except (OmegaConfBaseException, TypeError, ValueError) as error:
+        raise FerError(f"{source} does not hold settings of this version of fer: {first_line(error)}") from error
+    problems = list(_bad_values(cfg, ""))
+    if problems:
+        raise FerError(f"{source}: {problems[0]}")
+    return cfg

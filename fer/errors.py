@@ -8,6 +8,10 @@ class FerError(Exception):
     """
 
 
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM was answered: `last.ckpt` is written and the run can be resumed."""
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what another library says, or the name of its error if it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

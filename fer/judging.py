@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,18 +22,17 @@ from torch import Tensor
 from fer.config import AugmentConfig, DataConfig
 from fer.data.cache import default_cache_dir
 from fer.data.datamodule import FaceData
+from fer.data.faces import PIXELS_VERSION
 from fer.data.prepare import Prepared
-from fer.errors import FerError
-from fer.model.checkpoints import CARD, find_checkpoint, load_checkpoint, write_atomically
+from fer.errors import FerError, first_line
+from fer.model.checkpoints import CARD, load_checkpoint, write_atomically
 from fer.model.module import FaceModule
 from fer.results.predictions import au_columns
 from fer.results.report import write_report
 from fer.results.scores import judge
 from fer.results.tables import print_scores
 from fer.results.thresholds import choose_thresholds
-from fer.runs import RunFolder
-
-__all__ = ["find_checkpoint"]
+from fer.runs import RunFolder, write_text
 
 log = logging.getLogger(__name__)
 
@@ -48,13 +47,20 @@ def load_module(path: Path) -> tuple[FaceModule, dict[str, Any]]:
     try:
         module = FaceModule(**checkpoint["hyper_parameters"])
         module.load_state_dict(checkpoint["state_dict"])
+        pixels_version = checkpoint["hyper_parameters"]["preprocessing"]["pixels_version"]
     except (TypeError, KeyError, RuntimeError) as error:
         written_by = checkpoint[CARD].get("fer_version", "another version")
-        raise FerError(f"{path} was written by fer {written_by} and does not fit this one: {error}") from error
+        raise FerError(
+            f"{path} was written by fer {written_by} and does not fit this one: {first_line(error)}"
+        ) from error
+    if pixels_version != PIXELS_VERSION:
+        raise FerError(
+            f"{path} was trained on faces cropped in another way (version {pixels_version}, here {PIXELS_VERSION})"
+        )
     return module.eval(), checkpoint[CARD]
 
 
-def progress_data(data: FaceData, show: bool) -> FaceData:
+def set_up(data: FaceData, show: bool) -> FaceData:
     """Sets the data up behind a progress bar for what takes long: drawing and decoding."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not (show and console.is_terminal)) as bar:
@@ -62,6 +68,17 @@ def progress_data(data: FaceData, show: bool) -> FaceData:
         data.progress = lambda n, total: bar.update(task, completed=n, total=total)
         data.setup()
     return data
+
+
+def check_accelerator(name: str) -> None:
+    """Refuses a processor that is not there.
+
+    Raises:
+        FerError: `trainer.accelerator` names a GPU, and torch finds none.
+    """
+    found = {"gpu": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not found.get(name, True):
+        raise FerError(f"trainer.accelerator={name}: torch finds none on this machine; use auto or cpu")
 
 
 def cache_folder(cache_dir: str | None) -> Path:
@@ -91,14 +108,19 @@ def read_data(
     data = FaceData(
         cfg, AugmentConfig(name="none"), 0, cache_folder(cache_dir), labels=(module.aus, tuple(module.emotions))
     )
-    prepared = progress_data(data, progress).prepared
+    prepared = set_up(data, progress).prepared
     own = prepared.fingerprint == card["data_fingerprint"]
     part = part or ("test" if own else "all")
     if part == "all":
-        unseen = ~np.isin(picture_hashes(prepared, prepared.table), card["seen"].numpy())
-        if n_seen := int((~unseen).sum()):
-            log.info("left out: %d pictures that the model was trained or tuned on", n_seen)
-        table = prepared.table[unseen].assign(split="all")
+        people = prepared.table["subject"]
+        seen = np.isin(picture_hashes(prepared, prepared.table), card["seen"].numpy())
+        seen |= np.isin(name_hashes(prepared.table), card["seen_names"].numpy())
+        known = people.isin(people[seen])  # all of a person of whom the model has seen one picture
+        if own:
+            known |= people.astype(str).map(card["split"]).isin(("train", "val"))
+        if known.any():
+            log.info("left out: %d pictures of people that the model was trained or tuned on", int(known.sum()))
+        table = prepared.table[~known].assign(split="all")
     elif own:
         table = prepared.table.assign(split=prepared.table["subject"].astype(str).map(card["split"]))
     else:
@@ -113,7 +135,17 @@ def read_data(
 
 def picture_hashes(prepared: Prepared, table: pd.DataFrame) -> np.ndarray:
     """[n] int64: a hash of each row's stored pixels, by which a checkpoint knows the pictures that it has seen."""
-    digests = [hashlib.blake2b(prepared.pixels.array[row], digest_size=8).digest() for row in table["pixel"]]
+    return _hashes(prepared.pixels.array[row].tobytes() for row in table["pixel"])
+
+
+def name_hashes(table: pd.DataFrame) -> np.ndarray:
+    """[n] int64: a hash of each row's person, folder and file name, which stay the same when pictures are cropped in another way."""
+    parts = (Path(path).parts[-2:] for path in table["path"])
+    return _hashes("/".join((str(who), *part)).encode() for who, part in zip(table["subject"], parts, strict=True))
+
+
+def _hashes(contents: Iterable[bytes]) -> np.ndarray:
+    digests = (hashlib.blake2b(content, digest_size=8).digest() for content in contents)
     return np.frombuffer(b"".join(digests), dtype="<i8")
 
 
@@ -128,6 +160,7 @@ def predict(module: FaceModule, data: FaceData, parts: list[str], accelerator: s
             accelerator=accelerator,
             devices=1,
             logger=False,
+            deterministic="warn",
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -165,11 +198,11 @@ def keep_thresholds(path: Path, predictions: pd.DataFrame) -> dict[str, float]:
     return thresholds
 
 
-def judge_and_write(folder: RunFolder, predictions: pd.DataFrame, card: dict[str, Any]) -> dict[str, Any]:
-    """Decides by the card's thresholds, judges each split, and leaves `predictions.csv`, `metrics.json` and `report.html`.
+def judge_all(predictions: pd.DataFrame, card: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Decides by the card's thresholds and judges each split.
 
     Returns:
-        The content of `metrics.json`.
+        The table with decisions, and the content of `metrics.json`.
 
     Raises:
         FerError: no row has a label that the model has an answer for.
@@ -183,13 +216,17 @@ def judge_and_write(folder: RunFolder, predictions: pd.DataFrame, card: dict[str
         raise FerError(
             "none of these pictures has a label that the model gives an answer for: there is nothing to judge"
         )
-    decided.to_csv(folder.path / "predictions.csv", index=False)
+    return decided, metrics
+
+
+def write_results(folder: RunFolder, decided: pd.DataFrame, metrics: dict[str, Any]) -> None:
+    """Leaves `predictions.csv`, `metrics.json` and `report.html`, prints the table, and marks the run finished, in this order."""
+    write_text(folder.path / "predictions.csv", decided.to_csv(index=False))
     folder.write_json("metrics.json", metrics)
-    folder.note(finished=True, timings={**folder.about.get("timings", {}), "total_s": folder.seconds()})
     report = write_report(folder.path)
+    folder.note(finished=True, timings={**folder.about.get("timings", {}), "total_s": folder.seconds()})
     print_scores(metrics, Console())
     log.info("report: %s", report)
-    return metrics
 
 
 def _with_decisions(predictions: pd.DataFrame, thresholds: dict[str, float]) -> pd.DataFrame:

@@ -7,16 +7,17 @@ import logging
 import os
 import platform
 import subprocess
-import sys
 import time
 from datetime import datetime
 from importlib import metadata
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
+from yaml import YAMLError
 
-from fer.errors import FerError
+from fer.errors import FerError, first_line
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,27 @@ def default_run_dir(command: str, name: str) -> Path:
     while folder.exists():
         folder, number = base.with_name(f"{base.name}_{number}"), number + 1
     return folder.absolute()
+
+
+def check_free(path: Path) -> None:
+    """Refuses a folder that holds something.
+
+    Raises:
+        FerError: says so.
+    """
+    if not _free(path):
+        raise FerError(f"run_dir={path} is not empty: choose another folder, or go on with its run by resume={path}")
+
+
+def _free(path: Path) -> bool:
+    """Whether a run may be started in a folder: it is empty, or holds one that ended before it saved anything to go on from."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return True
+    try:
+        ended = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return ended.get("finished") is False and not (path / "checkpoints" / "last.ckpt").exists()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -69,20 +91,17 @@ class RunFolder:
         Raises:
             FerError: it already holds a run, or can't be made.
         """
-        if (path / "run.json").exists():
-            raise FerError(
-                f"run_dir={path} already holds a run: choose another folder, or go on with it by resume={path}"
-            )
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            write_text(path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
-        except OSError as error:
-            raise FerError(f"run_dir={path} can't be written: {error.strerror}") from error
+        check_free(path)
         run = cls(
             path,
             {"command": line, "name": config["name"], "seed": config.get("seed"), "finished": False, **_surroundings()},
         )
-        run.save()
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            run.keep_config(config)
+            run.save()
+        except OSError as error:
+            raise FerError(f"run_dir={path} can't be written: {error.strerror}") from error
         return run
 
     @classmethod
@@ -95,14 +114,18 @@ class RunFolder:
         try:
             return cls(path, json.loads((path / "run.json").read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
-            raise FerError(f"{path} is not a run folder: its run.json can't be read ({error})") from error
+            raise FerError(f"{path} is not a run folder: its run.json can't be read ({first_line(error)})") from error
 
     def config(self) -> dict[str, Any]:
         """The settings that the run was started with."""
         try:
             return OmegaConf.to_container(OmegaConf.load(self.path / "config.yaml"))  # type: ignore[return-value]
-        except OSError as error:
-            raise FerError(f"{self.path} is not a run folder: {error}") from error
+        except (OSError, YAMLError) as error:
+            raise FerError(f"{self.path}: its config.yaml can't be read ({first_line(error)})") from error
+
+    def keep_config(self, config: dict[str, Any]) -> None:
+        """Writes `config.yaml`."""
+        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
 
     def save(self) -> None:
         """Writes `run.json`."""
@@ -117,15 +140,16 @@ class RunFolder:
         """Writes `content` to the file `name` in the folder; nan is a bug and refused."""
         write_text(self.path / name, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
-    def log_to_file(self) -> None:
-        """From now on what is logged stands in `train.log` too, with the time."""
-        handler = logging.FileHandler(self.path / "train.log", encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    def log_to_file(self, name: str) -> None:
+        """What was logged so far and what will be stands in the file `name` too, with the time."""
+        file = logging.FileHandler(self.path / name, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         logger = logging.getLogger("fer")
-        for old in [h for h in logger.handlers if isinstance(h, logging.FileHandler)]:  # of an earlier job of a sweep
-            logger.removeHandler(old)
-            old.close()
-        logger.addHandler(handler)
+        for kept in [handler for handler in logger.handlers if isinstance(handler, MemoryHandler)]:
+            kept.setTarget(file)
+            kept.close()
+            logger.removeHandler(kept)
+        logger.addHandler(file)
         logger.setLevel(logging.INFO)
 
     def seconds(self) -> float:
@@ -137,14 +161,20 @@ def _surroundings() -> dict[str, Any]:
     from fer import __version__
 
     versions = {"fer": __version__, "python": platform.python_version()}
-    versions |= {name: metadata.version(name) for name in PACKAGES}
+    versions |= {name: _version(name) for name in PACKAGES}
     return {
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": versions,
         "git": _git(),
         "platform": f"{platform.system()} {platform.machine()}",
-        "argv": sys.argv[1:],
     }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:  # installed under another name, such as opencv-python
+        return "unknown"
 
 
 def _git() -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from rich.progress import Progress
 from fer.cli import Call, command
 from fer.config import SynthesizeConfig
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("fer.synthesize")  # not __name__: run with -m it is __main__
 
 
 def run(cfg: SynthesizeConfig, call: Call) -> None:

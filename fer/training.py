@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 from typing import Any
 
 import lightning
@@ -17,26 +18,28 @@ from fer.data.datamodule import FaceData
 from fer.data.faces import PIXELS_VERSION
 from fer.data.splits import split_hash
 from fer.errors import FerError
-from fer.model.callbacks import Interrupted, best_precision, make_callbacks
+from fer.model.callbacks import best_precision, make_callbacks
 from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
 from fer.model.curves import log_final_score, start_curves
 from fer.model.module import FaceModule, class_weights
-from fer.model.weights import Weights, find_weights
+from fer.model.network import check_backbone
+from fer.model.weights import Weights, check_weights_file, find_weights
 from fer.results.baselines import au_base_rates, emotion_base_rates
-from fer.runs import RunFolder
-
-__all__ = [
-    "Interrupted",
-    "build_module",
-    "describe",
-    "fit",
-    "judge_best",
-    "read_data",
-    "read_weights",
-    "rebuild_module",
-]
+from fer.runs import RunFolder, check_free
 
 log = logging.getLogger(__name__)
+
+
+def check_early(cfg: TrainConfig, run_dir: Path) -> None:
+    """Refuses what can be refused before pictures are drawn or decoded.
+
+    Raises:
+        FerError: no such backbone, weights file or processor, or the run folder is taken.
+    """
+    check_backbone(cfg.model.backbone)
+    check_weights_file(cfg.model.weights or "none")
+    judging.check_accelerator(cfg.trainer.accelerator)
+    check_free(run_dir)
 
 
 def read_data(cfg: TrainConfig) -> FaceData:
@@ -46,13 +49,14 @@ def read_data(cfg: TrainConfig) -> FaceData:
         FerError: see `fer.data.prepare.prepare`; or no label is left for either head.
     """
     data = FaceData(cfg.data, cfg.augment, cfg.seed, judging.cache_folder(cfg.cache_dir))
-    judging.progress_data(data, cfg.trainer.progress)
+    judging.set_up(data, cfg.trainer.progress)
     prepared = data.prepared
     if not data.aus and not data.emotions:
         raise FerError(
             f"the training split has no emotion label and no AU with data.min_au_count={cfg.data.min_au_count} positives: "
             "nothing can be learned"
         )
+    _refuse_empty(data)
     if not data.aus:
         log.info("no AU labels to learn from: the emotion head is trained alone")
     if not data.emotions:
@@ -71,8 +75,23 @@ def read_data(cfg: TrainConfig) -> FaceData:
     return data
 
 
+def _refuse_empty(data: FaceData) -> None:
+    for part in ("train", "val"):
+        rows = data.prepared.part(part)
+        labelled = [f"AU{au}" for au in data.aus if rows.get(f"AU{au}", pd.Series(dtype="Int8")).nunique() == 2]
+        if not labelled and (not data.emotions or rows["emotion"].isna().all()):
+            raise FerError(
+                f"the {part} split has {len(rows)} pictures and no label that could be judged: more people or labels are needed, "
+                "or another data.val_fraction or data.split_seed"
+            )
+
+
 def read_weights(cfg: TrainConfig) -> Weights:
-    """The backbone's first weights."""
+    """The backbone's first weights.
+
+    Raises:
+        FerError: there is no such backbone, or its weights can't be had.
+    """
     weights = find_weights(cfg.model.backbone, cfg.model.weights or "none")
     if not weights.pretrained and cfg.model.finetune != "full":
         log.warning("model.finetune=%s keeps random weights frozen: they will not learn", cfg.model.finetune)
@@ -114,13 +133,15 @@ def rebuild_module(folder: RunFolder, data: FaceData) -> FaceModule:
     Raises:
         FerError: nothing was saved yet, or the data is not what the run was started with.
     """
-    path = folder.path / "checkpoints" / "last.ckpt"
-    if not path.is_file():
-        raise FerError(f"{folder.path} stopped before its first checkpoint: start it anew")
-    module, card = judging.load_module(path)
-    now, then = data.prepared.fingerprint, card["data_fingerprint"]
-    split = pd.read_csv(folder.path / "split.csv", dtype=str)
-    if now != then or split_hash(split) != split_hash(_split(data)):
+    checkpoints = folder.path / "checkpoints"
+    if not (checkpoints / "last.ckpt").is_file():
+        raise FerError(f"{folder.path} stopped before its first checkpoint: start it anew with run_dir={folder.path}")
+    for unfinished in checkpoints.glob("*.tmp*"):  # of a process that was killed while it wrote
+        unfinished.unlink()
+    module, card = judging.load_module(checkpoints / "last.ckpt")
+    split = pd.read_csv(folder.path / "split.csv", dtype=str, keep_default_na=False)  # a person may be called NA
+    same = card["data_fingerprint"] == data.prepared.fingerprint and split_hash(split) == split_hash(_split(data))
+    if not same or not torch.equal(card["seen"], _seen(data)):
         raise FerError(
             f"{folder.path}: the data or its split is not what this run was started with; resume needs the same"
         )
@@ -129,9 +150,16 @@ def rebuild_module(folder: RunFolder, data: FaceData) -> FaceModule:
     return module
 
 
+def _seen(data: FaceData) -> torch.Tensor:
+    return torch.from_numpy(judging.picture_hashes(data.prepared, _seen_rows(data)).copy())
+
+
+def _seen_rows(data: FaceData) -> pd.DataFrame:
+    return data.prepared.table[data.prepared.table["split"] != "test"]
+
+
 def _card(cfg: TrainConfig, data: FaceData, weights: Weights) -> dict[str, Any]:
     train = data.prepared.part("train")
-    seen = data.prepared.table[data.prepared.table["split"] != "test"]
     return {
         "fer_version": __version__,
         "data": as_dict(cfg.data),
@@ -139,7 +167,8 @@ def _card(cfg: TrainConfig, data: FaceData, weights: Weights) -> dict[str, Any]:
         "split": dict(_split(data).itertuples(index=False)),
         "weights": weights.source,
         "name": cfg.name,
-        "seen": torch.from_numpy(judging.picture_hashes(data.prepared, seen).copy()),
+        "seen": _seen(data),
+        "seen_names": torch.from_numpy(judging.name_hashes(_seen_rows(data)).copy()),
         "thresholds": {f"AU{au}": 0.5 for au in data.aus},
         "au_rates": au_base_rates(train, [f"AU{au}" for au in data.aus]),
         "emotion_rates": emotion_base_rates(train, list(data.emotions)) if data.emotions else {},
@@ -155,6 +184,7 @@ def describe(folder: RunFolder, cfg: TrainConfig, data: FaceData, weights: Weigh
     """Writes `split.csv` and what `run.json` says of data, weights and machine."""
     prepared = data.prepared
     _split(data).to_csv(folder.path / "split.csv", index=False)
+    prepared.skipped.table().to_csv(folder.path / "skipped.csv", index=False)
     folder.note(
         data={**judging.about_data(cfg.data, prepared), "split_hash": split_hash(_split(data))},
         weights={"source": weights.source, "sha256": weights.sha256, "warning": weights.warning},
@@ -175,48 +205,62 @@ def fit(cfg: TrainConfig, folder: RunFolder, module: FaceModule, data: FaceData)
         Interrupted: Ctrl-C or SIGTERM; everything is saved.
         FerError: the loss became nan, or a checkpoint can't be written.
     """
-    console = Console(stderr=True)
+    if folder.about.get("fitted_epochs") == cfg.trainer.max_epochs:
+        return  # it was stopped while it was judged: one more epoch would make it another run
     logger = TensorBoardLogger(folder.path, name=None, version="tensorboard", default_hp_metric=False)
     start_curves(logger, cfg, module)
     with judging.quiet_lightning():
-        trainer = lightning.Trainer(
-            accelerator=cfg.trainer.accelerator,
-            devices=1,
-            precision=folder.about["precision"],
-            max_epochs=cfg.trainer.max_epochs,
-            gradient_clip_val=cfg.trainer.gradient_clip or None,
-            logger=logger,
-            callbacks=make_callbacks(cfg.trainer, folder.path, cfg.trainer.progress and console.is_terminal),
-            plugins=[AtomicCheckpointIO()],
-            deterministic="warn",
-            num_sanity_val_steps=0,
-            log_every_n_steps=1,
-            use_distributed_sampler=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
+        trainer = make_trainer(cfg, folder, logger)
         folder.note(device=str(trainer.strategy.root_device))
         last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
-        trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):
+                raise FerError(
+                    "a batch of one picture is too few for BatchNorm here: raise data.batch_size or data.image_size"
+                ) from error
+            raise
     timings = {**folder.about.get("timings", {})}
     timings["fit_s"] = round(timings.get("fit_s", 0) + folder.seconds(), 1)
-    folder.note(timings=timings, epochs=trainer.current_epoch)
+    folder.note(timings=timings, epochs=trainer.current_epoch, fitted_epochs=cfg.trainer.max_epochs)
 
 
-def judge_best(cfg: TrainConfig, folder: RunFolder, data: FaceData, *, test: bool) -> float | None:
-    """Chooses thresholds on validation, then judges the best checkpoint. The test people are looked at here, once, and only if `test`.
+def make_trainer(cfg: TrainConfig, folder: RunFolder, logger: TensorBoardLogger) -> lightning.Trainer:
+    """Lightning's trainer: one device, atomic checkpoints, the same result twice."""
+    return lightning.Trainer(
+        accelerator=cfg.trainer.accelerator,
+        devices=1,
+        precision=folder.about["precision"],
+        max_epochs=cfg.trainer.max_epochs,
+        gradient_clip_val=cfg.trainer.gradient_clip or None,
+        logger=logger,
+        callbacks=make_callbacks(cfg.trainer, folder.path, cfg.trainer.progress and Console(stderr=True).is_terminal),
+        plugins=[AtomicCheckpointIO()],
+        deterministic="warn",
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def judge_best(cfg: TrainConfig, folder: RunFolder, data: FaceData) -> float | None:
+    """Chooses thresholds on validation, then judges the best checkpoint; on the test people, here alone and if `cfg.test` says so.
 
     Returns:
         The validation score.
     """
     path = folder.path / "checkpoints" / "best.ckpt"
     module, card = judging.load_module(path)
-    parts = ["val", "test"] if test and len(data.prepared.part("test")) else ["val"]
+    parts = ["val", "test"] if cfg.test and len(data.prepared.part("test")) else ["val"]
     predictions = judging.predict(module, data, parts, cfg.trainer.accelerator)
     card["thresholds"] = judging.keep_thresholds(path, predictions)
     folder.note(best_epoch=int(load_checkpoint(path)["epoch"]))
-    metrics = judging.judge_and_write(folder, predictions, card)
+    decided, metrics = judging.judge_all(predictions, card)
     score: float | None = metrics["val"]["score"]
     log_final_score(folder.path / "tensorboard", cfg, score)
+    judging.write_results(folder, decided, metrics)
     log.info("curves: tensorboard --logdir %s", folder.path.parent)
     return score

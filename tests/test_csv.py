@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fer.data import csv
-from fer.data.samples import NOT_FOUND, au_columns
+from fer.data.samples import NOT_FOUND, OUTSIDE_ROOT, au_columns
 from fer.errors import FerError
 
 PLAIN = "path,subject,emotion\na.png,010,happy\nb.png,011,sadness\n"
@@ -199,7 +199,7 @@ def test_no_path_leaves_a_given_root(tmp_path: Path) -> None:
     table = table_of(tmp_path, f"path,subject,emotion\n{rows}", "")
     samples = csv.read(table, tmp_path / "root", "subject")
     assert samples.table["path"].tolist() == [str(tmp_path / "root/a.png")]
-    assert samples.skipped.items == {csv.OUTSIDE_ROOT: climbing}
+    assert samples.skipped.items == {OUTSIDE_ROOT: climbing}
 
 
 def test_rows_without_any_label_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_finished_run_is_not_resumed_and_settings_are_not_changed(train: Train, 
 
 def test_run_folder_that_holds_a_run_is_not_overwritten(train: Train) -> None:
     train()
-    with pytest.raises(FerError, match="already holds a run"):
+    with pytest.raises(FerError, match="is not empty"):
         train()
 
 

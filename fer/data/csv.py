@@ -22,7 +22,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer.data.samples import BOX_COLUMNS, NOT_FOUND, Samples, Skipped, checked
+from fer.data.samples import BOX_COLUMNS, NOT_FOUND, OUTSIDE_ROOT, Samples, Skipped, checked
 from fer.data.table_file import TableFile
 from fer.errors import FerError
 from fer.labels import BASIC, HIGH_LEVEL, NEUTRAL, au_number, canonical_emotion
@@ -34,7 +34,6 @@ SUBJECT_COLUMNS = ("subject", "subject_id", "person", "person_id", "participant"
 EMOTION_COLUMNS = ("emotion", "high_level_emotion", "expression", "label")
 FRAME_COLUMNS = ("frame", "image_index")
 
-OUTSIDE_ROOT = "path that leads out of data.root"
 NO_LABEL = "row with neither AU nor emotion label"
 NO_LANDMARKS = "landmark file not found"
 UNKNOWN_AU = "column of an AU that FACS does not have"

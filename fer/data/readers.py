@@ -29,7 +29,7 @@ def read_samples(cfg: DataConfig, cache_dir: Path, progress: Progress | None = N
     root = None if cfg.root is None else Path(cfg.root)
     if cfg.name == "csv":
         assert cfg.table is not None  # config.check
-        return csv.read(Path(cfg.table), root, cfg.subject)
+        return csv.read(Path(cfg.table), root, cfg.subject, cfg.frames)
     if cfg.name == "ckplus":
         assert root is not None  # config.check
         return ckplus.read(root, cfg.frames)

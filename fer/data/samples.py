@@ -2,7 +2,7 @@
 
 Columns, in this order: `path` (absolute), `subject`, `sequence`, `frame`, `emotion`, then one `AU<n>` per coded unit
 (0/1), then what a data set has beyond that: `AU<n>_intensity` (1-5; missing = present but not graded, or absent), `x y
-w h` (face box in pixels of the stored picture), `landmarks` (a file with one `x y` line per point). A missing label is
+w h` (face box in pixels of the upright picture), `landmarks` (a file with one `x y` line per point). A missing label is
 `<NA>`, never 0.
 """
 
@@ -25,7 +25,8 @@ BOX_COLUMNS = ("x", "y", "w", "h")
 
 BROKEN = "image that can't be read"
 NOT_FOUND = "file not found"
-UNUSABLE_IMAGES = (BROKEN, NOT_FOUND)
+OUTSIDE_ROOT = "path that leads out of data.root"
+UNUSABLE_IMAGES = (BROKEN, NOT_FOUND, OUTSIDE_ROOT)
 """Reasons that mean a damaged data set, not one that merely holds more than is needed."""
 
 
@@ -51,6 +52,12 @@ class Skipped:
     def counts(self) -> dict[str, int]:
         """Reason -> number of items, the most frequent first."""
         return dict(Counter({reason: len(found) for reason, found in self.items.items()}).most_common())
+
+    def table(self) -> pd.DataFrame:
+        """Columns reason and item, a row per item."""
+        return pd.DataFrame(
+            [(r, item) for r, found in self.items.items() for item in found], columns=["reason", "item"]
+        )
 
     def report(self) -> None:
         """Logs one line per reason with its count and an example."""

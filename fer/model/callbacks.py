@@ -13,10 +13,12 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from fer.config import TrainerConfig
+from fer.errors import Interrupted
 
 log = logging.getLogger(__name__)
 
@@ -31,27 +33,36 @@ EPOCH_LINE = {
 }
 
 
-class Interrupted(Exception):
-    """Ctrl-C or SIGTERM was answered: `last.ckpt` is written and the run can be resumed."""
-
-
 def make_callbacks(cfg: TrainerConfig, run_dir: Path, show_progress: bool) -> list[Callback]:
     """The callbacks of a training run."""
     mode = "min" if cfg.monitor == "val/loss" else "max"
     folder = run_dir / "checkpoints"
     callbacks: list[Callback] = [
         EarlyStopping(cfg.monitor, mode=mode, patience=cfg.patience, check_finite=True),
-        LearningRateMonitor("epoch"),
         EpochLog(run_dir / "curves.csv"),
         StopSafely(folder / "last.ckpt"),
         # to use, not to go on from: a third of the size without the optimizer's state
-        ModelCheckpoint(
+        BestCheckpoint(
             folder, "best", monitor=cfg.monitor, mode=mode, save_weights_only=True, enable_version_counter=False
         ),
         # one of its own, as save_last follows the best: it is refreshed only when that is (Lightning 2.6)
         ModelCheckpoint(folder, "last", monitor=None, enable_version_counter=False, save_on_train_epoch_end=True),
     ]
     return [*callbacks, ProgressBar()] if show_progress else callbacks
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Remembers the best score on resume wherever the run folder stands now: Lightning forgets it in another folder."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        here, before = str(self.dirpath), str(state_dict["dirpath"])
+
+        def moved(path: str) -> str:
+            return path.replace(before, here, 1)
+
+        scores = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+        paths = {key: moved(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
+        super().load_state_dict({**state_dict, **paths, "dirpath": here, "best_k_models": scores})
 
 
 class EpochLog(Callback):
@@ -66,14 +77,7 @@ class EpochLog(Callback):
         self.started = time.monotonic()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        values = {
-            k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith(("val/au_f1_each", "lr-"))
-        }
-        values |= {
-            f"lr/{group['name']}": group["lr"]
-            for group in trainer.optimizers[0].param_groups
-            if "no_decay" not in group["name"]
-        }
+        values = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith("val/au_f1_each")}
         self.rows.append({"epoch": trainer.current_epoch, **{k: f"{v:.6g}" for k, v in sorted(values.items())}})
         _write_rows(self.path, self.rows)
         log.info(
@@ -115,7 +119,8 @@ class StopSafely(Callback):
         self.last, self.asked = last, False
         self.handlers: dict[signal.Signals, Any] = {}
 
-    def on_fit_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        # not earlier: Lightning would put its own handler, which ends with exit status 0, before this one
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
                 self.handlers[number] = signal.signal(number, self._ask)
@@ -159,6 +164,7 @@ class ProgressBar(Callback):
             TextColumn("at most"),
             TimeRemainingColumn(),
             TextColumn("left  {task.fields[scores]}"),
+            console=Console(stderr=True),
         )
         done = trainer.current_epoch * n_batches
         self.task = self.bar.add_task("training", total=trainer.max_epochs * n_batches, completed=done, scores="")

@@ -12,12 +12,14 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, ReduceLROnPlateau, SequentialLR, StepLR
+from torchmetrics import MeanMetric, Metric
 
 from fer.config import LossConfig, ModelConfig, OptimizerConfig, SchedulerConfig
 from fer.errors import FerError
+from fer.labels import MISSING_TARGET
 from fer.model.checkpoints import CARD
 from fer.model.losses import TaskBalance, au_loss, balanced_weights, emotion_loss
-from fer.model.metrics import AuScores, EmotionScores, HeadScores
+from fer.model.metrics import AuScores, EmotionScores
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Logits, TwoHeadNetwork
 
 FINITE_CHECK_STEPS = 20
@@ -82,15 +84,10 @@ class FaceModule(lightning.LightningModule):
         for stage in ("train", "val"):
             if self.aus:
                 self.metrics[f"{stage}_au"] = AuScores(self.aus)
+                self.metrics[f"{stage}_au_loss"] = MeanMetric()
             if self.emotions:
                 self.metrics[f"{stage}_emotion"] = EmotionScores()
-
-    def _scores(self, stage: str) -> dict[str, HeadScores]:
-        """The metrics of a stage by head, for the heads that there are."""
-        found = {
-            head: self.metrics[f"{stage}_{head}"] for head in ("au", "emotion") if f"{stage}_{head}" in self.metrics
-        }
-        return cast(dict[str, HeadScores], found)
+                self.metrics[f"{stage}_emotion_loss"] = MeanMetric()
 
     def forward(self, images: Tensor) -> Logits:
         """[N, 3, H, W] in [0, 1] to logits."""
@@ -119,50 +116,60 @@ class FaceModule(lightning.LightningModule):
         losses = self.losses(logits, batch)
         total: Tensor = self.balance(losses)
         self._refuse_nan(total, batch_idx)
-        self._log_batch("train", total, losses, logits, batch)
+        self._keep_batch("train", losses, logits, batch)
         return total
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         logits = self(batch["image"])
-        losses = self.losses(logits, batch)
-        # with learned task weights the sum of training falls as they move; the plain sum is comparable between epochs
-        total = self.balance(losses) if self.loss.balance == "fixed" else torch.stack(list(losses.values())).sum()
-        self._log_batch("val", total, losses, logits, batch)
+        self._keep_batch("val", self.losses(logits, batch), logits, batch)
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Probabilities of a batch, on the CPU: `index` [N], `au` [N, A], `emotion` [N, E]."""
         found = {name: p.float().cpu() for name, p in probabilities(self(batch["image"])).items()}
         return {"index": batch["index"].cpu(), **found}
 
-    def _log_batch(
-        self, stage: str, total: Tensor, losses: dict[str, Tensor], logits: Logits, batch: dict[str, Tensor]
-    ) -> None:
-        values = {f"{stage}/loss": total, **{f"{stage}/{head}_loss": loss for head, loss in losses.items()}}
-        self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(batch["image"]))
+    def _keep_batch(self, stage: str, losses: dict[str, Tensor], logits: Logits, batch: dict[str, Tensor]) -> None:
         for head, probability in probabilities(logits).items():
-            self._scores(stage)[head].update(probability, batch[head])
+            n_labelled = (batch[head] != MISSING_TARGET).sum()
+            if n_labelled:
+                # over the labelled cells of the whole split: a mean of batch means would hang on who shares a batch with whom
+                self._metric(stage, f"{head}_loss").update(losses[head].detach(), n_labelled)
+            self._metric(stage, head).update(probability, batch[head])
 
     def on_validation_start(self) -> None:
         # the epoch's last training step is behind us; on_train_epoch_end would be after the callbacks that read the scores
-        self._log_scores("train", names=("au_accuracy", "au_f1", "emotion_accuracy", "emotion_f1"))
+        self._log_stage("train", names=("au_accuracy", "au_f1", "emotion_accuracy", "emotion_f1"))
+        groups = self.trainer.optimizers[0].param_groups
+        self.log_dict({f"lr/{group['name']}": group["lr"] for group in groups if "no_decay" not in group["name"]})
 
     def on_validation_epoch_end(self) -> None:
-        scores = self._log_scores("val")
+        scores = self._log_stage("val")
         parts = [scores[name] for name in ("au_ap", "emotion_f1") if name in scores]
         if parts:
             self.log("val/score", torch.stack(parts).mean())
-        loss = self.trainer.callback_metrics.get("val/loss")
-        if loss is not None and not torch.isfinite(loss) and not self.trainer.sanity_checking:
-            raise FerError(_nan_message(self.current_epoch))
 
-    def _log_scores(self, stage: str, names: tuple[str, ...] = ()) -> dict[str, Tensor]:
+    def _log_stage(self, stage: str, names: tuple[str, ...] = ()) -> dict[str, Tensor]:
+        """Logs losses and scores of a whole split and forgets them."""
+        losses: dict[str, Tensor] = {}
         scores: dict[str, Tensor] = {}
-        for metric in self._scores(stage).values():
-            if metric.update_called:
-                scores |= metric.compute()
-                metric.reset()
+        for head in ("au", "emotion"):
+            if f"{stage}_{head}" in self.metrics and self._metric(stage, f"{head}_loss").update_called:
+                losses[head] = self._metric(stage, f"{head}_loss").compute()
+                scores |= self._metric(stage, head).compute()
+            for name in (head, f"{head}_loss"):
+                if f"{stage}_{name}" in self.metrics:
+                    self._metric(stage, name).reset()
+        if losses:
+            # with learned task weights the sum of training falls as they move; the plain sum is comparable between epochs
+            total = self.balance(losses) if self.loss.balance == "fixed" else torch.stack(list(losses.values())).sum()
+            if not torch.isfinite(total):
+                raise FerError(_nan_message(self.current_epoch))
+            self.log_dict({f"{stage}/loss": total, **{f"{stage}/{head}_loss": loss for head, loss in losses.items()}})
         self.log_dict({f"{stage}/{name}": value for name, value in scores.items() if not names or name in names})
         return scores
+
+    def _metric(self, stage: str, name: str) -> Metric:
+        return cast(Metric, self.metrics[f"{stage}_{name}"])
 
     def _refuse_nan(self, loss: Tensor, batch_idx: int) -> None:
         if (batch_idx % FINITE_CHECK_STEPS == 0 or self.trainer.is_last_batch) and not math.isfinite(loss.item()):
@@ -190,6 +197,16 @@ class FaceModule(lightning.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         self._freeze_for(self.current_epoch)
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """Leaves plateau schedules to `on_train_epoch_end`: Lightning steps them after the checkpoint of the epoch is written."""
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            super().lr_scheduler_step(scheduler, metric)
+
+    def on_train_epoch_end(self) -> None:
+        schedule = self.lr_schedulers()
+        if isinstance(schedule, ReduceLROnPlateau):
+            schedule.step(self.trainer.callback_metrics["val/loss"])
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # dropout becomes a function of (seed, step), whatever was drawn before

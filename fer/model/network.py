@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.models import get_model, list_models
 
-from fer.errors import FerError
+from fer.errors import FerError, first_line
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -78,6 +78,18 @@ class TwoHeadNetwork(nn.Module):
         )
 
 
+def check_backbone(name: str) -> None:
+    """Refuses a name that no torchvision classifier has.
+
+    Raises:
+        FerError: names the nearest ones.
+    """
+    names = list_models(module=torchvision.models)
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0)
+        raise FerError(f"model.backbone={name}: torchvision has no such classifier; near it are {', '.join(near)}")
+
+
 def make_backbone(name: str, image_size: int) -> tuple[nn.Module, int]:
     """A torchvision classifier with random weights and without its classifier: pictures to pooled features.
 
@@ -87,10 +99,7 @@ def make_backbone(name: str, image_size: int) -> tuple[nn.Module, int]:
     Raises:
         FerError: torchvision has no classifier of that name, or it does not take pictures of `image_size` pixels.
     """
-    names = list_models(module=torchvision.models)
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0) or names[:3]
-        raise FerError(f"model.backbone={name}: torchvision has no such classifier; near it are {', '.join(near)}")
+    check_backbone(name)
     # GoogLeNet and Inception come with auxiliary classifiers, and warn of their slow initialisation unless told not to
     extra = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
     model = get_model(name, weights=None, **extra)
@@ -122,6 +131,8 @@ def _n_features(model: nn.Module, name: str, image_size: int) -> int:
         with torch.no_grad():
             n_features = model(torch.zeros(1, 3, image_size, image_size)).shape[1]
     except (RuntimeError, AssertionError) as error:
-        raise FerError(f"model.backbone={name} does not take data.image_size={image_size}: {error}") from error
+        raise FerError(
+            f"model.backbone={name} does not take data.image_size={image_size}: {first_line(error)}"
+        ) from error
     model.train()
     return int(n_features)

@@ -8,17 +8,19 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
-from urllib.error import URLError
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights
 
+from fer.config import is_file_name
 from fer.errors import FerError, first_line
-from fer.model.network import IMAGENET_MEAN, IMAGENET_STD
+from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, check_backbone
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,7 @@ def find_weights(backbone: str, wanted: str) -> Weights:
     Raises:
         FerError: the weights can't be had; the message says how to get them.
     """
+    check_backbone(backbone)
     if wanted == "none":
         return Weights("random")
     if wanted == "auto":
@@ -87,9 +90,19 @@ def find_weights(backbone: str, wanted: str) -> Weights:
             warning = f"RANDOM WEIGHTS: ImageNet weights can't be had here, training starts from nothing ({error})"
             log.warning(warning)
             return Weights("random", warning=warning)
-    if Path(wanted).suffix or "/" in wanted:
-        return _from_file(Path(wanted).expanduser(), backbone)
+    if is_file_name(wanted):
+        return _from_file(Path(wanted), backbone)
     return _named(backbone, wanted)
+
+
+def check_weights_file(wanted: str) -> None:
+    """Refuses a `model.weights` that names a file which is not there.
+
+    Raises:
+        FerError: says so.
+    """
+    if is_file_name(wanted) and not Path(wanted).is_file():
+        raise FerError(f"model.weights={wanted}: there is no such file")
 
 
 def _named(backbone: str, name: str) -> Weights:
@@ -105,8 +118,8 @@ def _named(backbone: str, name: str) -> Weights:
         )
     try:
         with _timeout(DOWNLOAD_TIMEOUT_S):
-            state = chosen.get_state_dict(progress=False, check_hash=True)
-    except (URLError, OSError, RuntimeError) as error:
+            state = chosen.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, HTTPException, RuntimeError, EOFError, UnpicklingError) as error:  # no network, or half a file
         raise FerError(
             f"model.weights={chosen.name} can't be downloaded ({error}): fetch {chosen.url} on a machine with a network "
             f"and put it into {torch.hub.get_dir()}/checkpoints, or give a file with model.weights=FILE, or train with model.weights=none"
@@ -138,17 +151,27 @@ def _timeout(seconds: float) -> Iterator[None]:
 
 
 def _from_file(path: Path, backbone: str) -> Weights:
-    if not path.is_file():
-        raise FerError(f"model.weights={path}: there is no such file")
+    check_weights_file(str(path))
     try:
         state, meta = _safetensors(path) if path.suffix == ".safetensors" else (_pickled(path), {})
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
         raise FerError(f"model.weights={path} can't be read as weights: {first_line(error)}") from error
-    state = {name.removeprefix("module.").removeprefix("backbone."): tensor for name, tensor in state.items()}
+    for prefix in ("module.", "network.", "backbone."):  # of DataParallel, of our own checkpoints and backbones
+        state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
     mean, std = _statistics(backbone, IMAGENET_MEAN, IMAGENET_STD)
     if "mean" in meta and "std" in meta:
-        mean, std = tuple(map(float, meta["mean"].split(","))), tuple(map(float, meta["std"].split(",")))
+        mean, std = _three_numbers(path, meta["mean"]), _three_numbers(path, meta["std"])
     return Weights(str(path), state, _sha256(state), mean, std)
+
+
+def _three_numbers(path: Path, text: str) -> tuple[float, ...]:
+    try:
+        numbers = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 3:
+        raise FerError(f"model.weights={path}: its mean and std must be three numbers each, got {text!r}")
+    return numbers
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -55,7 +55,14 @@ def learning_curve(curves: pd.DataFrame, tags: Sequence[str], best_epoch: int | 
             known = curves[["epoch", tag]].dropna()
             style, colour = ("--", _SECOND) if tag.startswith("train/") else ("-", _FIRST)
             marker = "o" if len(known) == 1 else None
-            axes.plot(known["epoch"], known[tag], style, color=colour, label=tag.split("/")[0], marker=marker)
+            axes.plot(
+                known["epoch"],
+                known[tag],
+                style,
+                color=colour,
+                label=tag.removeprefix("lr/").split("/")[0],
+                marker=marker,
+            )
         if best_epoch is not None:
             axes.axvline(best_epoch, color=_INK, linewidth=1, linestyle=":", label="best epoch")
         axes.set_xlabel("epoch")

@@ -44,7 +44,8 @@ class Answers:
 def read_predictions(path: Path) -> pd.DataFrame:
     """Reads a `predictions.csv` with text ids kept as text."""
     texts = ("path", "subject", "split", "emotion", "emotion_pred")
-    return pd.read_csv(path, dtype={name: "str" for name in texts})
+    # only an empty cell is a missing value: a person may be called NA
+    return pd.read_csv(path, dtype={name: "str" for name in texts}, keep_default_na=False, na_values=[""])
 
 
 def au_columns(predictions: pd.DataFrame) -> list[str]:

@@ -25,7 +25,7 @@ _CURVES = {
     "Action unit loss": ("train/au_loss", "val/au_loss"),
     "Emotion loss": ("train/emotion_loss", "val/emotion_loss"),
     "Score": ("train/score", "val/score"),
-    "Learning rate": ("lr",),
+    "Learning rate": ("lr/heads", "lr/backbone"),
 }
 
 
@@ -104,7 +104,6 @@ def _facts(run: Mapping[str, Any], config: Mapping[str, Any]) -> list[tuple[str,
         "Ran on": _joined(
             run.get("device"), _after("precision", run.get("precision")), _after("seed", run.get("seed"))
         ),
-        "Finished": _joined(run.get("finished")),
     }
     return [(term, words) for term, words in facts.items() if words]
 
