@@ -77,6 +77,10 @@ def _run(name: str, job: Callable[[Any, Call], float | None]) -> str | None:
     """Composes and runs; returns the line of a refused single run (Hydra would print a second one if it saw the error)."""
     typed = refuse_bad_overrides(sys.argv[1:], SCHEMAS[name])
     if any(override.is_sweep_override() for override in typed):
+        if "run_dir" in {override.key_or_group for override in typed}:
+            raise FerError(
+                "run_dir names one folder, and a sweep makes one for each job: name=NAME chooses outputs/sweeps/NAME"
+            )
         # job folders are named by what differs between them
         same = ",".join(override.key_or_group for override in typed if not override.is_sweep_override())
         # beside the others: Hydra does not take overrides on both sides of an option

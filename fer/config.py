@@ -90,6 +90,9 @@ class AugmentConfig:
     brightness: float = setting(0.15, "largest added brightness, 1: the whole range", least=0, most=1)
     contrast: float = setting(0.25, "largest change of contrast, 0.25: factors 0.75 to 1.25", least=0, below=1)
     erase: float = setting(0.0, "probability that a rectangle of the picture is blanked", least=0, most=1)
+    mixup: float = setting(
+        0.0, "alpha of mixing pictures and labels in pairs; 0: none, .2 to .4 usual", least=0, most=10
+    )
     padding: str = setting("border", "what stands outside the stored picture", choices=("border", "zeros"))
 
 

@@ -32,10 +32,6 @@ def run(cfg: TrainConfig, call: Call) -> float | None:
     if cfg.resume:
         return resume(cfg, call)
     # settled now and saved: a job of a sweep stays away from the test people when it is resumed alone, too
-    if call.sweep_dir and cfg.run_dir:
-        raise FerError(
-            "run_dir names one folder, and a sweep makes one for each job: name=NAME chooses outputs/sweeps/NAME"
-        )
     cfg = dataclasses.replace(resolve(cfg), test=call.sweep_dir is None if cfg.test is None else cfg.test)
     from fer import training  # torch and all: only now that the settings are known to be good
 

@@ -121,6 +121,7 @@ def build_module(cfg: TrainConfig, data: FaceData, weights: Weights) -> FaceModu
         class_weights=class_weights(cfg.loss, *data.label_counts()),
         max_epochs=cfg.trainer.max_epochs,
         seed=cfg.seed,
+        mixup=cfg.augment.mixup,
     )
     weights.load_into(module.network.backbone)
     module.card = _card(cfg, data, weights)

@@ -56,6 +56,16 @@ BAD = {
     "several devices": (("trainer.devices=2",), "trainer.devices and trainer.num_nodes must be 1"),
     "a sweep with one bad value": (("-m", "model.dense=8,-4"), "model.dense must be at least 1, got -4"),
     "not an override": (("model.dense",), "missing EQUAL"),
+    "no such backbone": (
+        ("model.backbone=resnet5",),
+        "model.backbone=resnet5: torchvision has no such classifier; near it are resnet50",
+    ),
+    "no such processor": (("trainer.accelerator=mps",), "trainer.accelerator=mps: torch finds none on this machine"),
+    "weights file missing": (("model.weights=w.pth",), "w.pth: there is no such file"),
+    "name that leads away": (("name=../x",), "name must be letters, digits, spaces"),
+    "empty value": (("data=ckplus", "data.root="), "data.root must not be empty; null means: not given"),
+    "folder that is no tree": (("data=ckplus", "data.root=."), "no folder cohn-kanade-images"),
+    "sweep into one folder": (("-m", "run_dir=x", "seed=1,2"), "run_dir names one folder"),
     "folder missing": (("data=ckplus", "data.root=nowhere"), "nowhere does not exist"),
 }
 

@@ -61,6 +61,22 @@ def test_other_data_is_judged_whole_without_what_the_model_has_seen(
     assert set(metrics(judged)) == {"all"} and "emotion" not in metrics(judged)["all"]
 
 
+def test_other_frames_of_known_people_are_not_new(
+    train: Callable[..., Path], evaluate: Evaluate, tree: Path, tmp_path: Path
+) -> None:
+    run_dir = train()
+    split = pd.read_csv(run_dir / "split.csv", dtype=str).set_index("subject")["split"]
+    strangers = set(split[split == "test"].index)
+    judged = evaluate(run_dir, "data.frames=neutral+peak3")
+    assert set(pd.read_csv(judged / "predictions.csv", dtype=str)["subject"]) == strangers
+    # and as a table without landmarks, so that every face is cropped in another way
+    pictures = sorted((tree / "cohn-kanade-images").glob("*/*/*.png"))
+    rows = [f"{path},{path.parent.parent.name},1" for path in pictures]
+    (tmp_path / "table.csv").write_text("\n".join(["path,subject,AU4", *rows]))
+    judged = evaluate(run_dir, "data=csv", f"data.table={tmp_path / 'table.csv'}", name="table")
+    assert set(pd.read_csv(judged / "predictions.csv", dtype=str)["subject"]) == strangers
+
+
 def test_data_without_the_labels_of_the_model_or_without_anybody_new_is_refused(
     train: Callable[..., Path], evaluate: Evaluate, tree: Path, tmp_path: Path
 ) -> None:
@@ -71,7 +87,8 @@ def test_data_without_the_labels_of_the_model_or_without_anybody_new_is_refused(
     with pytest.raises(FerError, match="nothing to judge"):
         evaluate(run_dir, "data=csv", f"data.table={table}")
     with pytest.raises(FerError, match="use split=all"):
-        evaluate(run_dir, "data=csv", f"data.table={table}", "split=test", name="other")
+        evaluate(run_dir, "data=csv", f"data.table={table}", "split=test")
+    assert not (tmp_path / "judged").exists()
 
 
 def test_settings_of_the_model_cannot_be_changed(train: Callable[..., Path], evaluate: Evaluate) -> None:

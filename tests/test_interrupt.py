@@ -10,9 +10,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import SMALL
+from PIL import Image
 from test_train import same_weights
 
 from fer.errors import FerError
@@ -55,6 +58,41 @@ def test_killed_run_resumes_to_the_same_weights(
     resume(tmp_path / "part")
     assert same_weights(whole, tmp_path / "part")
     assert (whole / "metrics.json").read_text() == (tmp_path / "part" / "metrics.json").read_text()
+
+
+def test_moved_run_folder_remembers_its_best(train: Train, resume: Train, tmp_path: Path) -> None:
+    # a rate that soon makes it worse: the best epoch is an early one
+    settings = ("optimizer.lr=0.03", "scheduler=none", "trainer.patience=50")
+    whole = train(*settings, "trainer.max_epochs=6", run_dir=tmp_path / "whole")
+    part = train(*settings, "trainer.max_epochs=4", run_dir=tmp_path / "part")
+    moved = (tmp_path / "elsewhere").joinpath("moved")
+    moved.parent.mkdir()
+    part.rename(moved)
+    resume(moved, "trainer.max_epochs=6")
+    one, other = (torch.load(p / "checkpoints" / "best.ckpt", weights_only=True) for p in (whole, moved))
+    assert one["epoch"] == other["epoch"]
+    assert (whole / "metrics.json").read_text() == (moved / "metrics.json").read_text()
+
+
+def test_run_that_stopped_early_is_not_trained_on(train: Train, resume: Train) -> None:
+    run_dir = train("trainer.max_epochs=50", "trainer.patience=1", "optimizer.lr=1e-9", "scheduler=none")
+    about = json.loads((run_dir / "run.json").read_text())
+    (run_dir / "run.json").write_text(json.dumps({**about, "finished": False}))  # killed while it was judged
+    before = (run_dir / "curves.csv").read_text()
+    resume(run_dir)
+    assert (run_dir / "curves.csv").read_text() == before
+    assert json.loads((run_dir / "run.json").read_text())["finished"] is True
+
+
+def test_person_called_na_can_be_resumed(train: Train, resume: Train, tmp_path: Path) -> None:
+    rows = []
+    for k in range(12):
+        Image.fromarray(np.full((40, 40), 20 * k, np.uint8)).save(tmp_path / f"{k}.png")
+        rows.append(f"{k}.png,{'NA' if k < 2 else f'p{k // 2}'},{('anger', 'happy')[k % 2]}")
+    (tmp_path / "t.csv").write_text("\n".join(["path,subject,emotion", *rows]))
+    run_dir = train("data=csv", "data.root=null", f"data.table={tmp_path / 't.csv'}", "scheduler=none")
+    resume(run_dir, "trainer.max_epochs=3")
+    assert len(pd.read_csv(run_dir / "curves.csv")) == 3
 
 
 def test_finished_run_is_not_resumed_and_settings_are_not_changed(train: Train, resume: Train) -> None:

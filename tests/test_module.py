@@ -143,6 +143,7 @@ def test_data_with_one_kind_of_label_trains_that_head_alone(
 @pytest.mark.parametrize(
     "settings",
     [
+        ("augment.mixup=0.3", "optimizer=adam"),
         ("loss.class_weights=none", "scheduler=plateau", "optimizer=sgd"),
         ("loss.balance=uncertainty", "optimizer=rmsprop", "augment=seed"),
     ],
@@ -150,6 +151,26 @@ def test_data_with_one_kind_of_label_trains_that_head_alone(
 def test_other_choices_train_too(train: Train, settings: tuple[str, ...]) -> None:
     run_dir = train(*settings, "trainer.max_epochs=1")
     assert np.isfinite(pd.read_csv(run_dir / "curves.csv")["train/loss"]).all()
+
+
+def test_mixing_a_picture_with_itself_changes_nothing_and_missing_labels_stay_missing() -> None:
+    made = module(mixup=0.4).eval()
+    batch = {
+        "image": torch.rand(1, 3, 32, 32).expand(3, -1, -1, -1),
+        "au": torch.tensor([[1, -1]] * 3),
+        "emotion": torch.tensor([-1, -1, -1]),
+    }
+    plain, mixed = made._plain(batch)[1], made._mixed(batch)[1]
+    assert torch.allclose(plain["au"], mixed["au"], atol=1e-5) and mixed["emotion"] == 0
+
+
+def test_validation_loss_does_not_hang_on_who_shares_a_batch(train: Train, tmp_path: Path) -> None:
+    losses = []
+    for size in (3, 64):  # half of the sequences have no emotion label
+        settings = (f"data.batch_size={size}", "model.finetune=frozen", "optimizer.lr=1e-12", "trainer.max_epochs=1")
+        run_dir = train(*settings, run_dir=tmp_path / str(size))
+        losses.append(pd.read_csv(run_dir / "curves.csv")["val/loss"][0])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_best_is_the_best_and_last_the_last(train: Train) -> None:

@@ -26,6 +26,7 @@ def test_sweep_leaves_a_run_per_setting_without_test_scores(tree: Path, cache: P
     runs = sorted(p.parent for p in (tmp_path / "outputs" / "sweeps" / "s").glob("*/run.json"))
     assert len(runs) == 2, done.stderr
     for run in runs:
+        assert "epoch 1 of 1" in (run / "train.log").read_text() and "faces found by" in (run / "train.log").read_text()
         assert json.loads((run / "run.json").read_text())["finished"] is True
         assert set(json.loads((run / "metrics.json").read_text())) == {"val"}
         assert set(pd.read_csv(run / "predictions.csv")["split"]) == {"val"}

@@ -121,12 +121,15 @@ def test_another_seed_is_another_run(train: Train, finished: Path) -> None:
     assert not same_weights(finished, train("seed=1"))
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("finetune", ["full", "gradual"])
+@pytest.mark.parametrize(
+    ("finetune", "workers", "schedule"),
+    [("full", 0, "scheduler=plateau"), ("gradual", 2, "scheduler=step"), ("gradual", 0, "scheduler=none")],
+)
 def test_run_stopped_after_an_epoch_and_resumed_ends_the_same(
-    train: Train, resume: Train, tmp_path: Path, finetune: str, workers: int
+    train: Train, resume: Train, tmp_path: Path, finetune: str, workers: int, schedule: str
 ) -> None:
-    settings = (f"model.finetune={finetune}", "model.freeze_epochs=1", f"data.workers={workers}", "scheduler=step")
+    settings = (f"model.finetune={finetune}", "model.freeze_epochs=1", f"data.workers={workers}", schedule)
+    settings += ("scheduler.patience=0", "scheduler.step_epochs=1", "augment.mixup=0.2", "optimizer.lr=0.01")
     whole = train(*settings, "trainer.max_epochs=3", run_dir=tmp_path / "whole")
     part = train(*settings, "trainer.max_epochs=2", run_dir=tmp_path / "part")
     resume(part, "trainer.max_epochs=3")

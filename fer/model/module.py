@@ -37,7 +37,8 @@ class FaceModule(lightning.LightningModule):
         model, loss, optimizer, scheduler: the settings of these groups (`fer.config`).
         class_weights: `au` [A][2] for absent and present, `emotion` [E]; empty for none.
         max_epochs: length of the schedule.
-        seed: with the step, fixes dropout.
+        seed: with the step, fixes dropout and mixing.
+        mixup: alpha of `_mixed`, 0 for none.
     """
 
     au_weights: Tensor | None
@@ -54,13 +55,14 @@ class FaceModule(lightning.LightningModule):
         class_weights: dict[str, Any],
         max_epochs: int,
         seed: int,
+        mixup: float = 0.0,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)
         self.aus, self.emotions = list(labels["aus"]), list(labels["emotions"])
         self.model, self.loss = ModelConfig(**model), LossConfig(**loss)
         self.optimizer, self.scheduler = OptimizerConfig(**optimizer), SchedulerConfig(**scheduler)
-        self.max_epochs, self.seed = max_epochs, seed
+        self.max_epochs, self.seed, self.mixup = max_epochs, seed, mixup
         self.network = TwoHeadNetwork(
             self.model.backbone,
             preprocessing["image_size"],
@@ -112,16 +114,32 @@ class FaceModule(lightning.LightningModule):
         return found
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        logits = self(batch["image"])
-        losses = self.losses(logits, batch)
+        logits, losses = self._mixed(batch) if self.mixup else self._plain(batch)
         total: Tensor = self.balance(losses)
         self._refuse_nan(total, batch_idx)
         self._keep_batch("train", losses, logits, batch)
         return total
 
-    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+    def _plain(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor]]:
         logits = self(batch["image"])
-        self._keep_batch("val", self.losses(logits, batch), logits, batch)
+        return logits, self.losses(logits, batch)
+
+    def _mixed(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor]]:
+        """Each picture blended with another one of the batch, and the losses with the labels of both.
+
+        Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018.
+        """
+        images = batch["image"]
+        share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
+        partner = torch.randperm(len(images), device=images.device)
+        logits = self(share * images + (1 - share) * images[partner])
+        own = self.losses(logits, batch)
+        other = self.losses(logits, {head: batch[head][partner] for head in ("au", "emotion")})
+        return logits, {head: share * own[head] + (1 - share) * other[head] for head in own}
+
+    def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
+        logits, losses = self._plain(batch)
+        self._keep_batch("val", losses, logits, batch)
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Probabilities of a batch, on the CPU: `index` [N], `au` [N, A], `emotion` [N, E]."""
