@@ -193,7 +193,7 @@ def _one_line(error: Exception) -> str:
     """What is wrong, on one line: of a Hydra or OmegaConf error without its hints, options joined with commas."""
     if isinstance(error, FerError):
         return " ".join(str(error).split())
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and not isinstance(error, HydraException):  # Hydra's missing files are both
         return f"{error.filename or 'disk'}: {error.strerror or first_line(error)}"
     lines = [
         line.strip()
