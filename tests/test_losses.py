@@ -61,10 +61,10 @@ def test_class_weights_weigh_classes_not_tasks() -> None:
 
 
 def test_balanced_weights_give_every_class_the_same_sum() -> None:
-    weights = balanced_weights(torch.tensor([[90.0, 10.0], [50.0, 50.0]]), most=100)
+    weights = balanced_weights(torch.tensor([[90.0, 10.0], [50.0, 50.0]]), most=100.0)
     assert torch.allclose(weights, torch.tensor([[100 / 180, 5.0], [1.0, 1.0]]))
-    assert balanced_weights(torch.tensor([999.0, 1.0]), most=10)[1] == 10
-    assert balanced_weights(torch.tensor([5.0, 0.0, 5.0]), most=10)[1] == 1
+    assert balanced_weights(torch.tensor([999.0, 1.0]), most=10.0)[1] == 10
+    assert balanced_weights(torch.tensor([5.0, 0.0, 5.0]), most=10.0)[1] == 1
 
 
 def test_fixed_balance_is_the_weighted_sum_and_a_missing_task_is_left_out() -> None:
