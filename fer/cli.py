@@ -204,7 +204,8 @@ def _one_line(error: Exception) -> str:
         line for line in lines if not line.startswith(("Config search path", "full_key", "object_type", "provider="))
     ]
     if any("hydra.cc" in line for line in head):
-        return f"{head[0]}; quote a value with other than plain characters twice: \"data.root='my, folder'\""
+        said = " ".join(line for line in head if not line.startswith(("See ", "^")))
+        return f"{said}; quote a value with other than plain characters twice: \"data.root='my, folder'\""
     if "Available options" in str(error):
         at = next(i for i, line in enumerate(head) if line.startswith("Available options"))
         return f"{' '.join(head[:at])} {head[at]} {', '.join(head[at + 1 :])}"

@@ -14,7 +14,7 @@ NONE = {"flip": 0.0, "shift": 0.0, "rotate": 0.0, "zoom": 0.0, "brightness": 0.0
 
 
 def only(**settings: float) -> AugmentConfig:
-    return AugmentConfig(**{**NONE, **settings})
+    return AugmentConfig(**{**NONE, **{name: float(value) for name, value in settings.items()}})
 
 
 def pictures(n: int = 4, stored: int = 48) -> torch.Tensor:

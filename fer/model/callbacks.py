@@ -42,16 +42,16 @@ def make_callbacks(cfg: TrainerConfig, run_dir: Path, show_progress: bool) -> li
         EpochLog(run_dir / "curves.csv"),
         StopSafely(folder / "last.ckpt"),
         # to use, not to go on from: a third of the size without the optimizer's state
-        BestCheckpoint(
+        MovableCheckpoint(
             folder, "best", monitor=cfg.monitor, mode=mode, save_weights_only=True, enable_version_counter=False
         ),
         # one of its own, as save_last follows the best: it is refreshed only when that is (Lightning 2.6)
-        ModelCheckpoint(folder, "last", monitor=None, enable_version_counter=False, save_on_train_epoch_end=True),
+        MovableCheckpoint(folder, "last", monitor=None, enable_version_counter=False, save_on_train_epoch_end=True),
     ]
     return [*callbacks, ProgressBar()] if show_progress else callbacks
 
 
-class BestCheckpoint(ModelCheckpoint):
+class MovableCheckpoint(ModelCheckpoint):
     """Remembers the best score on resume wherever the run folder stands now: Lightning forgets it in another folder."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

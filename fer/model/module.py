@@ -83,13 +83,13 @@ class FaceModule(lightning.LightningModule):
         self.card: dict[str, Any] = {}
         self.frozen = False
         self.metrics = nn.ModuleDict()
-        for stage in ("train", "val"):
+        for stage in ("train", "val"):  # nan must stay nan, to be seen: torchmetrics would drop it from a mean
             if self.aus:
                 self.metrics[f"{stage}_au"] = AuScores(self.aus)
-                self.metrics[f"{stage}_au_loss"] = MeanMetric()
+                self.metrics[f"{stage}_au_loss"] = MeanMetric(nan_strategy="disable")
             if self.emotions:
                 self.metrics[f"{stage}_emotion"] = EmotionScores()
-                self.metrics[f"{stage}_emotion_loss"] = MeanMetric()
+                self.metrics[f"{stage}_emotion_loss"] = MeanMetric(nan_strategy="disable")
 
     def forward(self, images: Tensor) -> Logits:
         """[N, 3, H, W] in [0, 1] to logits."""
