@@ -149,7 +149,7 @@ class SchedulerConfig:
 
 @dataclass
 class TrainerConfig:
-    max_epochs: int = setting(30, "epochs at most", least=1, most=100_000)
+    max_epochs: int = setting(25, "epochs at most", least=1, most=100_000)
     patience: int = setting(10, "early stopping: epochs without a better validation loss", least=1)
     monitor: str = setting(
         "val/loss", "what chooses the best checkpoint and stops early", choices=("val/loss", "val/score")
