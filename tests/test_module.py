@@ -15,7 +15,8 @@ from conftest import composed
 from PIL import Image
 
 from fer.config import OptimizerConfig, SchedulerConfig, as_dict
-from fer.model.module import FaceModule, make_optimizer, make_schedule
+from fer.model.module import FaceModule
+from fer.model.optimizers import make_optimizer, make_schedule
 
 Train = Callable[..., Path]
 

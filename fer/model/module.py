@@ -10,8 +10,7 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer, RMSprop
-from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler, ReduceLROnPlateau, SequentialLR, StepLR
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric
 
 from fer.config import LossConfig, ModelConfig, OptimizerConfig, SchedulerConfig
@@ -21,6 +20,7 @@ from fer.model.checkpoints import CARD
 from fer.model.losses import TaskBalance, au_loss, balanced_weights, emotion_loss
 from fer.model.metrics import AuScores, EmotionScores
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Logits, TwoHeadNetwork
+from fer.model.optimizers import make_optimizer, make_schedule
 
 FINITE_CHECK_STEPS = 20
 """Steps between looks at the loss: each look waits for the device. NaN stays NaN, so none is missed."""
@@ -275,38 +275,6 @@ def class_weights(cfg: LossConfig, au_counts: Tensor, emotion_counts: Tensor) ->
         "au": balanced_weights(au_counts, cfg.max_weight).tolist(),
         "emotion": balanced_weights(emotion_counts, cfg.max_weight).tolist(),
     }
-
-
-def make_optimizer(cfg: OptimizerConfig, groups: list[dict[str, Any]]) -> Optimizer:
-    """The chosen optimizer over parameter groups that bring their own rates."""
-    match cfg.name:
-        case "sgd":
-            return SGD(groups, lr=cfg.lr, momentum=cfg.momentum, weight_decay=cfg.weight_decay)
-        case "rmsprop":
-            return RMSprop(groups, lr=cfg.lr, momentum=cfg.momentum, weight_decay=cfg.weight_decay)
-        case "adam":
-            return Adam(groups, lr=cfg.lr, weight_decay=cfg.weight_decay)
-        case _:
-            return AdamW(groups, lr=cfg.lr, weight_decay=cfg.weight_decay)
-
-
-def make_schedule(
-    cfg: SchedulerConfig, optimizer: Optimizer, max_epochs: int
-) -> LRScheduler | ReduceLROnPlateau | None:
-    """The chosen schedule, in epochs; None for constant rates."""
-    match cfg.name:
-        case "none":
-            return None
-        case "plateau":
-            return ReduceLROnPlateau(optimizer, factor=cfg.factor, patience=cfg.patience)
-        case "step":
-            return StepLR(optimizer, cfg.step_epochs, cfg.factor)
-    warmup = min(cfg.warmup_epochs, max_epochs - 1)
-    cosine = CosineAnnealingLR(optimizer, max(1, max_epochs - warmup))
-    if not warmup:
-        return cosine
-    rise = LinearLR(optimizer, start_factor=1 / (warmup + 1), total_iters=warmup)
-    return SequentialLR(optimizer, [rise, cosine], [warmup])
 
 
 def _nan_message(epoch: int) -> str:
