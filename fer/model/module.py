@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
@@ -21,9 +20,6 @@ from fer.model.losses import TaskBalance, au_loss, balanced_weights, emotion_los
 from fer.model.metrics import AuScores, EmotionScores
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Logits, TwoHeadNetwork
 from fer.model.optimizers import make_optimizer, make_schedule
-
-FINITE_CHECK_STEPS = 20
-"""Steps between looks at the loss: each look waits for the device. NaN stays NaN, so none is missed."""
 
 
 class FaceModule(lightning.LightningModule):
@@ -83,13 +79,13 @@ class FaceModule(lightning.LightningModule):
         self.card: dict[str, Any] = {}
         self.frozen = False
         self.metrics = nn.ModuleDict()
-        for stage in ("train", "val"):  # nan must stay nan, to be seen: torchmetrics would drop it from a mean
+        for stage in ("train", "val"):
             if self.aus:
                 self.metrics[f"{stage}_au"] = AuScores(self.aus)
-                self.metrics[f"{stage}_au_loss"] = MeanMetric(nan_strategy="disable")
+                self.metrics[f"{stage}_au_loss"] = MeanMetric()
             if self.emotions:
                 self.metrics[f"{stage}_emotion"] = EmotionScores()
-                self.metrics[f"{stage}_emotion_loss"] = MeanMetric(nan_strategy="disable")
+                self.metrics[f"{stage}_emotion_loss"] = MeanMetric()
 
     def forward(self, images: Tensor) -> Logits:
         """[N, 3, H, W] in [0, 1] to logits."""
@@ -116,7 +112,6 @@ class FaceModule(lightning.LightningModule):
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         logits, losses = self._mixed(batch) if self.mixup else self._plain(batch)
         total: Tensor = self.balance(losses)
-        self._refuse_nan(total, batch_idx)
         self._keep_batch("train", losses, logits, batch)
         return total
 
@@ -149,6 +144,8 @@ class FaceModule(lightning.LightningModule):
     def _keep_batch(self, stage: str, losses: dict[str, Tensor], logits: Logits, batch: dict[str, Tensor]) -> None:
         for head, probability in probabilities(logits).items():
             n_labelled = (batch[head] != MISSING_TARGET).sum()
+            if not torch.isfinite(losses[head]):
+                raise FerError(_nan_message(self.current_epoch))
             if n_labelled:
                 # over the labelled cells of the whole split: a mean of batch means would hang on who shares a batch with whom
                 self._metric(stage, f"{head}_loss").update(losses[head].detach(), n_labelled)
@@ -180,18 +177,12 @@ class FaceModule(lightning.LightningModule):
         if losses:
             # with learned task weights the sum of training falls as they move; the plain sum is comparable between epochs
             total = self.balance(losses) if self.loss.balance == "fixed" else torch.stack(list(losses.values())).sum()
-            if not torch.isfinite(total):
-                raise FerError(_nan_message(self.current_epoch))
             self.log_dict({f"{stage}/loss": total, **{f"{stage}/{head}_loss": loss for head, loss in losses.items()}})
         self.log_dict({f"{stage}/{name}": value for name, value in scores.items() if not names or name in names})
         return scores
 
     def _metric(self, stage: str, name: str) -> Metric:
         return cast(Metric, self.metrics[f"{stage}_{name}"])
-
-    def _refuse_nan(self, loss: Tensor, batch_idx: int) -> None:
-        if (batch_idx % FINITE_CHECK_STEPS == 0 or self.trainer.is_last_batch) and not math.isfinite(loss.item()):
-            raise FerError(_nan_message(self.current_epoch))
 
     # --- what is trained, and how fast
 
