@@ -1,0 +1,102 @@
+"""The rules between settings, and what is settled before a run begins. Never imports torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+from fer.config.commands import EvaluateConfig, SynthesizeConfig, TrainConfig
+from fer.config.groups import DataConfig
+from fer.config.setting import bad_values
+from fer.errors import FerError
+
+
+def conf_dir() -> Path:
+    """The folder of the YAML files: inside the installed package, or at the root of a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for candidate in (package / "conf", package.parent / "conf"):
+        if (candidate / "train.yaml").is_file():
+            return candidate
+    raise FerError(f"conf/train.yaml was found neither in {package} nor beside it: the installation is not complete")
+
+
+def check(cfg: Any) -> None:
+    """Looks at every value and at the rules between values.
+
+    Raises:
+        FerError: names every bad value by its key, with what is allowed.
+    """
+    problems = list(bad_values(cfg, "")) + bad_name(getattr(cfg, "name", None))
+    if isinstance(cfg, TrainConfig):
+        problems += _bad_combinations(cfg)
+    if isinstance(cfg, EvaluateConfig) and cfg.checkpoint is None:
+        problems.append("checkpoint is missing: checkpoint=RUN_FOLDER or checkpoint=FILE")
+    if isinstance(cfg, SynthesizeConfig) and cfg.root is None:
+        problems.append("root is missing: root=FOLDER")
+    if problems:
+        raise FerError("; ".join(problems))
+
+
+def _bad_combinations(cfg: TrainConfig) -> list[str]:
+    data, found = cfg.data, bad_source(cfg.data)
+    if data.folds == 1:
+        found.append("data.folds must be 0 (no folds) or at least 2, got 1")
+    if data.folds > 1 and data.fold >= data.folds:
+        found.append(f"data.fold must be below data.folds={data.folds}, got {data.fold}")
+    if not data.folds and data.val_fraction + data.test_fraction >= 1:
+        found.append(
+            f"data.val_fraction + data.test_fraction must be below 1, got {data.val_fraction + data.test_fraction:g}"
+        )
+    if cfg.model.weights == "auto" and data.name != "synthetic":
+        found.append("model.weights=auto is for data=synthetic only: name the weights, a file, or none")
+    if cfg.model.finetune == "gradual" and cfg.model.freeze_epochs >= cfg.trainer.max_epochs:
+        found.append(
+            f"model.freeze_epochs must be below trainer.max_epochs={cfg.trainer.max_epochs}, got {cfg.model.freeze_epochs}"
+        )
+    if cfg.loss.au_weight == 0 and cfg.loss.emotion_weight == 0:
+        found.append("loss.au_weight and loss.emotion_weight are both 0: nothing would be learned")
+    if cfg.trainer.devices > 1 or cfg.trainer.num_nodes > 1:
+        found.append(
+            "trainer.devices and trainer.num_nodes must be 1: training on several processors is not supported yet"
+        )
+    return found
+
+
+def resolve(cfg: TrainConfig) -> TrainConfig:
+    """Fills in what depends on other settings and makes folders absolute, so that the saved settings mean the same anywhere."""
+    weights = cfg.model.weights or ("auto" if cfg.data.name == "synthetic" else "DEFAULT")
+    if is_file_name(weights):
+        weights = str(Path(weights).expanduser().absolute())
+    return dataclasses.replace(cfg, data=absolute(cfg.data), model=dataclasses.replace(cfg.model, weights=weights))
+
+
+def is_file_name(weights: str) -> bool:
+    """Whether `model.weights` names a file rather than weights of torchvision."""
+    return "/" in weights or bool(Path(weights).suffix)
+
+
+def absolute(data: DataConfig) -> DataConfig:
+    """The same settings with folders that do not depend on where the command was typed."""
+
+    def full(path: str | None) -> str | None:
+        return None if path is None else str(Path(path).expanduser().absolute())
+
+    return dataclasses.replace(data, root=full(data.root), table=full(data.table))
+
+
+def bad_name(name: str | None) -> list[str]:
+    """What is wrong with a name that becomes a folder: it must not lead anywhere else."""
+    if name is None or re.fullmatch(r"[\w+=,@-][\w+=,@ .-]*", name):
+        return []
+    return [f"name must be letters, digits, spaces and +=,@.-_ without a slash; got {name}"]
+
+
+def bad_source(data: DataConfig) -> list[str]:
+    """What the chosen reader lacks."""
+    if data.name == "ckplus" and data.root is None:
+        return ["data.root is missing: data.root=FOLDER of the CK+ tree"]
+    if data.name == "csv" and data.table is None:
+        return ["data.table is missing: data.table=FILE, a table with a row per picture"]
+    return []
