@@ -9,6 +9,7 @@ import difflib
 import logging
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -76,7 +77,8 @@ def command(name: str, job: Callable[[Any, Call], float | None]) -> Callable[[],
 def _run(name: str, job: Callable[[Any, Call], float | None]) -> str | None:
     """Composes and runs; returns the line of a refused single run (Hydra would print a second one if it saw the error)."""
     typed = refuse_bad_overrides(sys.argv[1:], SCHEMAS[name])
-    if any(override.is_sweep_override() for override in typed):
+    _refuse_slurm_elsewhere(typed)
+    if any(override.is_sweep_override() or override.key_or_group == "sweep" for override in typed):
         if "run_dir" in {override.key_or_group for override in typed}:
             raise FerError(
                 "run_dir names one folder, and a sweep makes one for each job: name=NAME chooses outputs/sweeps/NAME"
@@ -102,6 +104,15 @@ def _run(name: str, job: Callable[[Any, Call], float | None]) -> str | None:
 
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)()
     return failure[0] if failure else None
+
+
+def _refuse_slurm_elsewhere(typed: list[Override]) -> None:
+    launcher = next((o.value() for o in typed if o.key_or_group == "hydra/launcher"), None)
+    if launcher in ("slurm", "submitit_slurm") and shutil.which("srun") is None:
+        raise FerError(
+            f"hydra/launcher={launcher}: there is no srun here; start it on a machine of the Slurm cluster, or try "
+            "hydra/launcher=submitit_local"
+        )
 
 
 def settings(schema: type, composed: DictConfig) -> Any:

@@ -23,6 +23,7 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     """One evaluation; returns its score."""
     from fer import judging  # torch and all: only now that the settings are known to be good
     from fer.model.checkpoints import find_checkpoint
+    from fer.predicting import predict
 
     assert cfg.checkpoint is not None  # config.check
     path = find_checkpoint(cfg.checkpoint)
@@ -31,7 +32,9 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     data_cfg = chosen_data(own, cfg.data, call.keys)
     judging.check_accelerator(cfg.trainer.accelerator)
     data, part = judging.read_data(data_cfg, module, card, cfg.split, cfg.cache_dir, progress=cfg.trainer.progress)
-    decided, metrics = judging.judge_all(judging.predict(module, data, [part], cfg.trainer.accelerator), card)
+    predictions, features = predict(module, data, [part], cfg.trainer.accelerator)
+    decided, metrics = judging.judge_all(predictions, card)
+    judging.add_probes(metrics, decided, features, data.prepared)
     # the card's name is what some file says: it must not lead out of outputs/
     name = cfg.name or re.sub(r"[^\w+=,@-]", "-", str(card["name"]))
     where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("evaluate", name)

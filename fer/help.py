@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from fer.config import SCHEMAS, conf_dir, settings_of
+from fer.config import SCHEMAS, TrainConfig, conf_dir, settings_of
 
 
 def print_help(name: str) -> None:
@@ -21,7 +21,8 @@ def print_help(name: str) -> None:
         f"{_purpose(name)}\n\nusage: python -m fer.{name} [key=value ...]      several values, a run each: -m key=a,b\n"
     )
     for folder in sorted(p for p in conf_dir().iterdir() if p.is_dir()):
-        if folder.name in values or (folder.name == "experiment" and name == "train"):
+        trains = folder.name == "experiment" and issubclass(SCHEMAS[name], TrainConfig)
+        if folder.name in values or trains or (folder.name == "sweep" and name == "train"):
             print(f"  {folder.name}={'|'.join(sorted(file.stem for file in folder.glob('*.yaml')))}")
     print()
     group = ""

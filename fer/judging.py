@@ -1,33 +1,33 @@
-"""A trained network and data in; predictions, thresholds and scores out. What `fer.train` and `fer.evaluate` share."""
+"""A trained network's answers in; temperatures, thresholds, scores and the report out. What `fer.train` and `fer.evaluate` share."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import logging
-import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import lightning
 import numpy as np
 import pandas as pd
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from torch import Tensor
 
 from fer.config import AugmentConfig, DataConfig
 from fer.data.cache import default_cache_dir
 from fer.data.datamodule import FaceData
+from fer.data.duplicates import across_splits
 from fer.data.faces import PIXELS_VERSION
 from fer.data.prepare import Prepared
+from fer.data.seen import of_known_people
 from fer.errors import FerError, first_line
 from fer.model.checkpoints import CARD, load_checkpoint, write_atomically
 from fer.model.module import FaceModule
+from fer.results.calibration import calibrated, fit_temperatures
+from fer.results.card import write_model_card
 from fer.results.predictions import au_columns
+from fer.results.probes import probe
+from fer.results.reliability import reliability
 from fer.results.report import write_report
 from fer.results.scores import judge
 from fer.results.tables import print_scores
@@ -112,12 +112,9 @@ def read_data(
     own = prepared.fingerprint == card["data_fingerprint"]
     part = part or ("test" if own else "all")
     if part == "all":
-        people = prepared.table["subject"]
-        seen = np.isin(picture_hashes(prepared, prepared.table), card["seen"].numpy())
-        seen |= np.isin(name_hashes(prepared.table), card["seen_names"].numpy())
-        known = people.isin(people[seen])  # all of a person of whom the model has seen one picture
+        known = of_known_people(prepared, card["seen"].numpy(), card["seen_names"].numpy())
         if own:
-            known |= people.astype(str).map(card["split"]).isin(("train", "val"))
+            known |= prepared.table["subject"].astype(str).map(card["split"]).isin(("train", "val"))
         if known.any():
             log.info("left out: %d pictures of people that the model was trained or tuned on", int(known.sum()))
         table = prepared.table[~known].assign(split="all")
@@ -133,85 +130,37 @@ def read_data(
     return data, part
 
 
-def picture_hashes(prepared: Prepared, table: pd.DataFrame) -> np.ndarray:
-    """[n] int64: a hash of each row's stored pixels, by which a checkpoint knows the pictures that it has seen."""
-    return _hashes(prepared.pixels.array[row].tobytes() for row in table["pixel"])
-
-
-def name_hashes(table: pd.DataFrame) -> np.ndarray:
-    """[n] int64: a hash of each row's person, folder and file name, which stay the same when pictures are cropped in another way."""
-    parts = (Path(path).parts[-2:] for path in table["path"])
-    return _hashes("/".join((str(who), *part)).encode() for who, part in zip(table["subject"], parts, strict=True))
-
-
-def _hashes(contents: Iterable[bytes]) -> np.ndarray:
-    digests = (hashlib.blake2b(content, digest_size=8).digest() for content in contents)
-    return np.frombuffer(b"".join(digests), dtype="<i8")
-
-
-def predict(module: FaceModule, data: FaceData, parts: list[str], accelerator: str) -> pd.DataFrame:
-    """The predictions table of the given splits, without decisions for the AUs yet.
-
-    In full precision whatever the training was in, so that the numbers are the checkpoint's and not the machine's.
-    """
-    data.predicted = parts
-    with quiet_lightning():
-        trainer = lightning.Trainer(
-            accelerator=accelerator,
-            devices=1,
-            logger=False,
-            deterministic="warn",
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        outputs = trainer.predict(module, datamodule=data)
-    assert outputs is not None
-    per_part = [outputs] if len(parts) == 1 else outputs
-    tables = [_table(part, data, module, list(batches)) for part, batches in zip(parts, per_part, strict=True)]
-    return pd.concat(tables, ignore_index=True)
-
-
-def _table(part: str, data: FaceData, module: FaceModule, batches: list[Any]) -> pd.DataFrame:
-    rows = data.prepared.part(part)
-    found: dict[str, Tensor] = {name: torch.cat([batch[name] for batch in batches]) for name in batches[0]}
-    if found["index"].tolist() != list(range(len(rows))):
-        raise AssertionError(f"{part}: {len(found['index'])} predictions for {len(rows)} pictures, or in another order")
-    columns: dict[str, Any] = {"path": rows["path"], "subject": rows["subject"], "split": part}
-    for k, au in enumerate(module.aus):
-        columns[f"AU{au}"] = rows.get(f"AU{au}", pd.Series(pd.NA, rows.index, dtype="Int8"))
-        columns[f"AU{au}_prob"] = found["au"][:, k].numpy()
-    if module.emotions:
-        columns["emotion"] = rows["emotion"]
-        columns["emotion_pred"] = [module.emotions[k] for k in found["emotion"].argmax(1).tolist()]
-        columns |= {f"emotion_prob_{name}": found["emotion"][:, k].numpy() for k, name in enumerate(module.emotions)}
-    return pd.DataFrame(columns)
-
-
-def keep_thresholds(path: Path, predictions: pd.DataFrame) -> dict[str, float]:
-    """Chooses a threshold per AU on the validation rows, keeps it in the checkpoint's card, and returns it."""
+def keep_decisions(path: Path, predictions: pd.DataFrame) -> dict[str, Any]:
+    """Fits temperatures and chooses thresholds on the validation rows, keeps both in the checkpoint's card, and returns them."""
     validation = predictions[predictions["split"] == "val"]
-    thresholds = choose_thresholds(validation, au_columns(validation)) if au_columns(validation) else {}
+    temperature = fit_temperatures(validation)
+    aus = au_columns(validation)
+    thresholds = choose_thresholds(calibrated(validation, temperature), aus) if aus else {}
+    decisions = {"temperature": temperature, "thresholds": thresholds}
     checkpoint = load_checkpoint(path)
-    checkpoint[CARD]["thresholds"] = thresholds
+    checkpoint[CARD] |= decisions
     write_atomically(checkpoint, path)
-    return thresholds
+    return decisions
 
 
 def judge_all(predictions: pd.DataFrame, card: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Decides by the card's thresholds and judges each split.
+    """Calibrates by the card's temperatures, decides by its thresholds and judges each split.
 
     Returns:
-        The table with decisions, and the content of `metrics.json`.
+        The table with calibrated probabilities and decisions, and the content of `metrics.json`.
 
     Raises:
         FerError: no row has a label that the model has an answer for.
     """
-    decided = _with_decisions(predictions, card["thresholds"])
-    metrics = {
-        str(part): judge(rows, card["thresholds"], base_rates=card["au_rates"], emotion_rates=card["emotion_rates"])
-        for part, rows in decided.groupby("split", sort=False)
-    }
+    # a checkpoint of an older version has no temperature
+    temperature = {"au": 1.0, "emotion": 1.0, **card.get("temperature", {})}
+    decided = _with_decisions(calibrated(predictions, temperature), card["thresholds"])
+    metrics = {}
+    for part, rows in decided.groupby("split", sort=False):
+        scores = judge(rows, card["thresholds"], base_rates=card["au_rates"], emotion_rates=card["emotion_rates"])
+        for head, block in reliability(predictions.loc[rows.index], temperature).items():
+            scores[head]["calibration"] = block
+        metrics[str(part)] = scores
     if not any(head in scores for scores in metrics.values() for head in ("au", "emotion")):
         raise FerError(
             "none of these pictures has a label that the model gives an answer for: there is nothing to judge"
@@ -219,11 +168,20 @@ def judge_all(predictions: pd.DataFrame, card: dict[str, Any]) -> tuple[pd.DataF
     return decided, metrics
 
 
+def add_probes(metrics: dict[str, Any], decided: pd.DataFrame, features: np.ndarray, prepared: Prepared) -> None:
+    """Adds the honesty probes of each split to the content of `metrics.json`."""
+    for part, scores in metrics.items():
+        rows = (decided["split"] == part).to_numpy()
+        scores["probes"] = probe(decided[rows], prepared.part(part), features[rows], prepared.shared)
+
+
 def write_results(folder: RunFolder, decided: pd.DataFrame, metrics: dict[str, Any]) -> None:
     """Leaves `predictions.csv`, `metrics.json` and `report.html`, prints the table, and marks the run finished, in this order."""
     write_text(folder.path / "predictions.csv", decided.to_csv(index=False))
     folder.write_json("metrics.json", metrics)
     report = write_report(folder.path)
+    if (folder.path / "checkpoints").is_dir():  # a run that made a model
+        write_model_card(folder.path)
     folder.note(finished=True, timings={**folder.about.get("timings", {}), "total_s": folder.seconds()})
     print_scores(metrics, Console())
     log.info("report: %s", report)
@@ -248,19 +206,5 @@ def about_data(cfg: DataConfig, prepared: Prepared) -> dict[str, Any]:
         "n_subjects": int(prepared.table["subject"].nunique()),
         "skipped": prepared.skipped.counts(),
         "crops": prepared.crops(),
+        "near_identical": {"pairs": len(prepared.shared), "across_splits": len(across_splits(prepared.shared))},
     }
-
-
-@contextmanager
-def quiet_lightning() -> Iterator[None]:
-    """Keeps Lightning's tips and device lines off the terminal: `run.json` and our own lines say what matters."""
-    for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*LeafSpec.*deprecated")  # Lightning 2.6 on torch 2.15
-        warnings.filterwarnings("ignore", message=".*does not have many workers")
-        warnings.filterwarnings(
-            "ignore", message=".*custom batch sampler"
-        )  # ours gives every picture, which is checked
-        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-        yield

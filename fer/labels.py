@@ -72,6 +72,20 @@ BASIC_TO_HIGH_LEVEL: dict[str, str] = {
     "surprise": "surprise",
 }
 
+EMOTION_CRITERIA: dict[str, tuple[tuple[int, ...], ...]] = {
+    "anger": ((23, 24),),
+    "disgust": ((9,), (10,)),
+    "fear": ((1, 2, 4),),
+    "happy": ((12,),),
+    "sadness": ((1, 4, 15), (11,), (6, 15)),
+    "surprise": ((1, 2), (5,)),
+    "contempt": ((14,),),
+}
+"""Basic emotion -> combinations of units, each of which makes it (Lucey et al., CVPR workshops 2010, Table 2, in its order).
+
+Two clauses ask for intensities: fear may do without AU4 if AU5 is at E, and it is no surprise if AU5 is above B.
+"""
+
 CKPLUS_EMOTION_CODES: dict[int, str] = {
     0: NEUTRAL,
     1: "anger",
@@ -113,7 +127,11 @@ def emotion_in_set(emotion: str, emotion_set: str) -> str | None:
 
     Basic emotions fold into the high-level ones; a high-level label can't be unfolded, so `negative` has no place in `basic`.
     """
-    classes = EMOTION_SETS[emotion_set]
+    return emotion_among(emotion, EMOTION_SETS[emotion_set])
+
+
+def emotion_among(emotion: str, classes: tuple[str, ...] | list[str]) -> str | None:
+    """A canonical emotion as one of `classes`: itself, or the high-level one that it folds into, or None."""
     for name in (emotion, BASIC_TO_HIGH_LEVEL.get(emotion)):
         if name in classes:
             return name

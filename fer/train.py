@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ from fer.errors import FerError, Interrupted
 from fer.runs import RunFolder, default_run_dir
 
 if TYPE_CHECKING:
+    from lightning.pytorch.callbacks import Callback
+
     from fer.data.datamodule import FaceData
     from fer.model.module import FaceModule
 
@@ -29,8 +32,19 @@ CHANGEABLE = ("resume", "trainer.max_epochs", "trainer.progress", "data.workers"
 
 def run(cfg: TrainConfig, call: Call) -> float | None:
     """One training run, new or resumed; returns the validation score of its best checkpoint."""
-    if cfg.resume:
-        return resume(cfg, call)
+    try:
+        return resume(cfg, call) if cfg.resume else begin(cfg, call)
+    except Interrupted as stopped:
+        log.warning("stopped; go on with: python -m fer.train resume=%s", stopped)
+        sys.exit(130)
+
+
+def begin(cfg: TrainConfig, call: Call, callbacks: Sequence[Callback] = ()) -> float | None:
+    """A new run, watched by `callbacks` beside its own.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; says in which run folder.
+    """
     # settled now and saved: a job of a sweep stays away from the test people when it is resumed alone, too
     cfg = dataclasses.replace(resolve(cfg), test=call.sweep_dir is None if cfg.test is None else cfg.test)
     from fer import training  # torch and all: only now that the settings are known to be good
@@ -43,7 +57,7 @@ def run(cfg: TrainConfig, call: Call) -> float | None:
     module = training.build_module(cfg, data, weights)
     folder = RunFolder.create(where, as_dict(cfg), call.line)
     training.describe(folder, cfg, data, weights)
-    return finish(cfg, folder, module, data)
+    return finish(cfg, folder, module, data, callbacks)
 
 
 def resume(cfg: TrainConfig, call: Call) -> float | None:
@@ -60,17 +74,18 @@ def resume(cfg: TrainConfig, call: Call) -> float | None:
     return finish(cfg, folder, module, data)
 
 
-def finish(cfg: TrainConfig, folder: RunFolder, module: FaceModule, data: FaceData) -> float | None:
+def finish(
+    cfg: TrainConfig, folder: RunFolder, module: FaceModule, data: FaceData, callbacks: Sequence[Callback] = ()
+) -> float | None:
     """Fits and judges, in the run folder."""
     from fer import training
 
     folder.log_to_file("train.log")
     log.info("run folder: %s", folder.path)
     try:
-        training.fit(cfg, folder, module, data)
-    except Interrupted:
-        log.warning("stopped; go on with: python -m fer.train resume=%s", folder.path)
-        sys.exit(130)
+        training.fit(cfg, folder, module, data, callbacks)
+    except Interrupted as stopped:
+        raise Interrupted(str(folder.path)) from stopped
     return training.judge_best(cfg, folder, data)
 
 

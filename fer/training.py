@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import lightning
 import pandas as pd
 import torch
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
@@ -16,6 +18,7 @@ from fer import __version__, judging
 from fer.config import TrainConfig, as_dict
 from fer.data.datamodule import FaceData
 from fer.data.faces import PIXELS_VERSION
+from fer.data.seen import name_hashes, picture_hashes
 from fer.data.splits import split_hash
 from fer.errors import FerError
 from fer.model.callbacks import best_precision, make_callbacks
@@ -23,7 +26,8 @@ from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
 from fer.model.curves import log_final_score, start_curves
 from fer.model.module import FaceModule, class_weights
 from fer.model.network import check_backbone
-from fer.model.weights import Weights, check_weights_file, find_weights
+from fer.model.weights import Weights, check_weights_file, find_weights, save_backbone
+from fer.predicting import predict, quiet_lightning
 from fer.results.baselines import au_base_rates, emotion_base_rates
 from fer.runs import RunFolder, check_free
 
@@ -152,7 +156,7 @@ def rebuild_module(folder: RunFolder, data: FaceData) -> FaceModule:
 
 
 def _seen(data: FaceData) -> torch.Tensor:
-    return torch.from_numpy(judging.picture_hashes(data.prepared, _seen_rows(data)).copy())
+    return torch.from_numpy(picture_hashes(data.prepared, _seen_rows(data)).copy())
 
 
 def _seen_rows(data: FaceData) -> pd.DataFrame:
@@ -169,7 +173,8 @@ def _card(cfg: TrainConfig, data: FaceData, weights: Weights) -> dict[str, Any]:
         "weights": weights.source,
         "name": cfg.name,
         "seen": _seen(data),
-        "seen_names": torch.from_numpy(judging.name_hashes(_seen_rows(data)).copy()),
+        "seen_names": torch.from_numpy(name_hashes(_seen_rows(data)).copy()),
+        "temperature": {"au": 1.0, "emotion": 1.0},
         "thresholds": {f"AU{au}": 0.5 for au in data.aus},
         "au_rates": au_base_rates(train, [f"AU{au}" for au in data.aus]),
         "emotion_rates": emotion_base_rates(train, list(data.emotions)) if data.emotions else {},
@@ -186,6 +191,8 @@ def describe(folder: RunFolder, cfg: TrainConfig, data: FaceData, weights: Weigh
     prepared = data.prepared
     _split(data).to_csv(folder.path / "split.csv", index=False)
     prepared.skipped.table().to_csv(folder.path / "skipped.csv", index=False)
+    if len(prepared.shared):
+        prepared.shared.to_csv(folder.path / "near_duplicates.csv", index=False)
     folder.note(
         data={**judging.about_data(cfg.data, prepared), "split_hash": split_hash(_split(data))},
         weights={"source": weights.source, "sha256": weights.sha256, "warning": weights.warning},
@@ -199,8 +206,10 @@ def _precision(cfg: TrainConfig) -> str:
     return chosen.get(cfg.trainer.precision) or best_precision(cfg.trainer.accelerator)
 
 
-def fit(cfg: TrainConfig, folder: RunFolder, module: FaceModule, data: FaceData) -> None:
-    """Trains, or trains on from `last.ckpt`, until early stopping or the last epoch.
+def fit(
+    cfg: TrainConfig, folder: RunFolder, module: FaceModule, data: FaceData, callbacks: Sequence[Callback] = ()
+) -> None:
+    """Trains, or trains on from `last.ckpt`, until early stopping or the last epoch; `callbacks` come after the run's own.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; everything is saved.
@@ -210,8 +219,8 @@ def fit(cfg: TrainConfig, folder: RunFolder, module: FaceModule, data: FaceData)
         return  # it was stopped while it was judged: one more epoch would make it another run
     logger = TensorBoardLogger(folder.path, name=None, version="tensorboard", default_hp_metric=False)
     start_curves(logger, cfg, module)
-    with judging.quiet_lightning():
-        trainer = make_trainer(cfg, folder, logger)
+    with quiet_lightning():
+        trainer = make_trainer(cfg, folder, logger, callbacks)
         folder.note(device=str(trainer.strategy.root_device))
         last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
         try:
@@ -227,8 +236,11 @@ def fit(cfg: TrainConfig, folder: RunFolder, module: FaceModule, data: FaceData)
     folder.note(timings=timings, epochs=trainer.current_epoch, fitted_epochs=cfg.trainer.max_epochs)
 
 
-def make_trainer(cfg: TrainConfig, folder: RunFolder, logger: TensorBoardLogger) -> lightning.Trainer:
+def make_trainer(
+    cfg: TrainConfig, folder: RunFolder, logger: TensorBoardLogger, callbacks: Sequence[Callback]
+) -> lightning.Trainer:
     """Lightning's trainer: one device, atomic checkpoints, the same result twice."""
+    shown = cfg.trainer.progress and Console(stderr=True).is_terminal
     return lightning.Trainer(
         accelerator=cfg.trainer.accelerator,
         devices=1,
@@ -236,7 +248,7 @@ def make_trainer(cfg: TrainConfig, folder: RunFolder, logger: TensorBoardLogger)
         max_epochs=cfg.trainer.max_epochs,
         gradient_clip_val=cfg.trainer.gradient_clip or None,
         logger=logger,
-        callbacks=make_callbacks(cfg.trainer, folder.path, cfg.trainer.progress and Console(stderr=True).is_terminal),
+        callbacks=[*make_callbacks(cfg.trainer, folder.path, shown), *callbacks],
         plugins=[AtomicCheckpointIO()],
         deterministic="warn",
         num_sanity_val_steps=0,
@@ -248,7 +260,7 @@ def make_trainer(cfg: TrainConfig, folder: RunFolder, logger: TensorBoardLogger)
 
 
 def judge_best(cfg: TrainConfig, folder: RunFolder, data: FaceData) -> float | None:
-    """Chooses thresholds on validation, then judges the best checkpoint; on the test people, here alone and if `cfg.test` says so.
+    """Fits temperatures and thresholds on validation, then judges the best checkpoint; test people here alone, if `cfg.test` says so.
 
     Returns:
         The validation score.
@@ -256,10 +268,13 @@ def judge_best(cfg: TrainConfig, folder: RunFolder, data: FaceData) -> float | N
     path = folder.path / "checkpoints" / "best.ckpt"
     module, card = judging.load_module(path)
     parts = ["val", "test"] if cfg.test and len(data.prepared.part("test")) else ["val"]
-    predictions = judging.predict(module, data, parts, cfg.trainer.accelerator)
-    card["thresholds"] = judging.keep_thresholds(path, predictions)
+    predictions, features = predict(module, data, parts, cfg.trainer.accelerator)
+    card |= judging.keep_decisions(path, predictions)
     folder.note(best_epoch=int(load_checkpoint(path)["epoch"]))
+    if cfg.trainer.save_backbone:
+        save_backbone(module.network, folder.path / "backbone.safetensors")
     decided, metrics = judging.judge_all(predictions, card)
+    judging.add_probes(metrics, decided, features, data.prepared)
     score: float | None = metrics["val"]["score"]
     log_final_score(folder.path / "tensorboard", cfg, score)
     judging.write_results(folder, decided, metrics)

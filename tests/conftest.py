@@ -50,6 +50,44 @@ def composed(command: str, *overrides: str) -> Any:
         return settings(SCHEMAS[command], compose(command, list(overrides)))
 
 
+@pytest.fixture(scope="session")
+def trained(tree: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished short run with both heads. For reading only."""
+    from fer.train import run
+
+    folder = tmp_path_factory.mktemp("trained") / "run"
+    typed = ("data=ckplus", f"data.root={tree}", *SMALL, f"cache_dir={cache}", f"run_dir={folder}")
+    run(composed("train", *typed), Call("python -m fer.train ...", typed, None))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def lively(trained: Path, tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of `trained` with heads so steep that answers differ from face to face, and temperatures that show when left out."""
+    import numpy as np
+    import torch
+
+    from fer import load
+
+    model = load(trained)
+    pictures = sorted((tree / "cohn-kanade-images").glob("*/*/*.png"))[::5]
+    pixels = np.stack([model.cut(path)[0].pixels for path in pictures])
+    with torch.inference_mode():
+        logits = model.runtime.module(model.runtime.images(pixels))
+    checkpoint = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    for head, values in (("au_head", logits.au), ("emotion_head", logits.emotion)):
+        weight, bias = (checkpoint["state_dict"][f"network.{head}.{part}"] for part in ("weight", "bias"))
+        gain = 2 / values.std(0)
+        weight *= gain[:, None]
+        bias.copy_((bias - values.mean(0)) * gain)
+    card = checkpoint["fer"]
+    card["temperature"] = {"au": 1.7, "emotion": 0.6}
+    card["thresholds"] = {au: 0.4 + 0.02 * k for k, au in enumerate(card["thresholds"])}
+    path = tmp_path_factory.mktemp("lively") / "lively.ckpt"
+    torch.save(checkpoint, path)
+    return path
+
+
 @pytest.fixture
 def train(tree: Path, cache: Path, tmp_path: Path) -> Callable[..., Path]:
     """`train(*overrides)` is `fer.train` on the small tree; returns the run folder."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from fer.config.groups import (
     AugmentConfig,
@@ -50,11 +51,131 @@ class EvaluateConfig:
 
 
 @dataclass
+class CrossvalConfig(TrainConfig):
+    repeats: int = setting(1, "times that the people are cut into folds anew", least=1, most=100)
+    leave_one_out: bool = setting(False, "a fold for each person, instead of data.folds")
+
+
+@dataclass
+class CompareConfig:
+    runs: list[str] = setting(
+        [], "run folders, or folders that hold some; words without = are taken for these (required)"
+    )
+    split: str | None = setting(
+        None, "judged on which people; null: val, for cross-validations all", choices=("val", "test", "all")
+    )
+    reference: str | None = setting(
+        None, "run to hold the others against: its folder, name or label in the table; null: the best"
+    )
+    different_splits: bool = setting(False, "compare runs with other splits on the people that all were judged on")
+    n_draws: int = setting(2000, "bootstrap draws", least=100, most=100_000)
+    seed: int = setting(0, "seed of the draws", least=0, most=2**31 - 1)
+    name: str | None = setting(None, "name of the comparison: its folder; null: the name of the folder given, or runs")
+    run_dir: str | None = setting(None, "where to write; null: outputs/compare/<name>/<date_time>")
+
+
+@dataclass
+class ExploreConfig:
+    name: str = setting("data", "name of the exploration: its folder")
+    seed: int = setting(0, "seed of the split, of the faces shown and of their augmentation", least=0, most=2**31 - 1)
+    run_dir: str | None = setting(None, "where to write; null: outputs/explore/<name>/<date_time>")
+    cache_dir: str | None = setting(None, "pixels and drawn faces; null: the user's cache folder. Safe to delete")
+    pictures: bool = setting(True, "faces on the page; false: licensed pictures stay out of a file that travels")
+    faces: int = setting(12, "faces shown of each label", least=1, most=100)
+    progress: bool = setting(True, "progress bar (on a terminal)")
+    data: DataConfig = field(default_factory=DataConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+
+@dataclass
 class SynthesizeConfig:
     root: str | None = setting(None, "folder to write (required); must not exist or be empty")
     subjects: int = setting(123, "number of people", least=3, most=5000)
     seed: int = setting(0, "seed of everything that is drawn", least=0, most=2**31 - 1)
 
 
-SCHEMAS: dict[str, type] = {"train": TrainConfig, "evaluate": EvaluateConfig, "synthesize": SynthesizeConfig}
+@dataclass
+class TuneConfig(TrainConfig):
+    name: str = setting("run", "name of the study and of its folder")
+    run_dir: str | None = setting(None, "the folder of the study; null: outputs/tune/<name>")
+    resume: str | None = setting(None, "not here: the same line again goes on with a study")
+    test: bool | None = setting(None, "never true here: nobody looks at the test people")
+    n_trials: int = setting(50, "finished trials in all, of every worker and every start", least=1, most=1_000_000)
+    timeout: float | None = setting(None, "seconds after which this worker starts no new trial", above=0)
+    storage: str | None = setting(
+        None, "where all workers keep the study: a database URL or a journal file; null: study.journal in its folder"
+    )
+    pruning: bool = setting(True, "end a run whose validation score stays below the median of the others")
+    checkpoints: str = setting("best", "whose checkpoints are kept: the best trial's or all", choices=("best", "all"))
+    search: Any = setting(None, "the space: a file of conf/search, or of a search/ folder beside --config-dir")
+
+
+@dataclass
+class PredictConfig:
+    checkpoint: str | None = setting(
+        None, "run folder, checkpoint, or exported .onnx, .xml or .safetensors file (required)"
+    )
+    input: str | None = setting(
+        None,
+        "picture, folder (with what is below it), 'glob', .csv with a path column, video, or 0 for a camera (required)",
+    )
+    output: str | None = setting(None, "FILE.csv or FILE.jsonl, written as it goes; null: the terminal")
+    annotate: str | None = setting(None, "folder for pictures with boxes, emotion and active AUs drawn in")
+    overwrite: bool = setting(False, "write over an output file and into an annotate folder that are there")
+    faces: str = setting("all", "which faces of a picture", choices=("all", "largest"))
+    smallest_face: float | None = setting(
+        None,
+        "share of the picture's short side from which faces are looked for; null: 0.05, in video 0.166",
+        above=0,
+        most=0.5,
+    )
+    every: int = setting(1, "video: every how many frames", least=1)
+    smoothing: float = setting(0.0, "video: seconds over which a face's probabilities are averaged; 0: not", least=0)
+    batch_size: int = setting(32, "faces that go through the network at once", least=1, most=65536)
+    accelerator: str = setting("auto", "processor of a checkpoint", choices=("auto", "cpu", "gpu", "mps"))
+    progress: bool = setting(True, "progress bar (on a terminal)")
+
+
+@dataclass
+class ServeConfig:
+    checkpoint: str | None = setting(None, "run folder, checkpoint, or exported .onnx or .xml file (required)")
+    host: str = setting("127.0.0.1", "name or address to answer at; 0.0.0.0: to whoever reaches this machine")
+    port: int = setting(8000, "port; 0: a free one", least=0, most=65535)
+    max_mb: float = setting(20.0, "largest upload, millions of bytes", above=0, most=1000)
+    timeout: float = setting(30.0, "seconds that one request may take, its upload included", above=0, most=3600)
+    max_waiting: int = setting(8, "requests that may be under way at once; one is worked on", least=1, most=1000)
+    accelerator: str = setting("auto", "processor of a checkpoint", choices=("auto", "cpu", "gpu", "mps"))
+
+
+@dataclass
+class ExportConfig:
+    checkpoint: str | None = setting(None, "run folder or checkpoint file (required)")
+    output: str | None = setting(None, "FILE.onnx, FILE.xml (OpenVINO, with FILE.bin) or FILE.safetensors (required)")
+    format: str | None = setting(
+        None, "kind of file; null: by the ending of output", choices=("onnx", "openvino", "safetensors")
+    )
+    precision: str = setting(
+        "f32",
+        "what it computes in; bf16: openvino and safetensors; int8: onnx and openvino",
+        choices=("f32", "bf16", "int8"),
+    )
+    input: str | None = setting(
+        None, "pictures to compare answers on, and to calibrate int8 on: folder, 'glob' or .csv; null: drawn faces"
+    )
+    max_images: int = setting(300, "pictures that are taken from input", least=1, most=100_000)
+    overwrite: bool = setting(False, "write over a file that is there")
+
+
+SCHEMAS: dict[str, type] = {
+    "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "crossval": CrossvalConfig,
+    "compare": CompareConfig,
+    "predict": PredictConfig,
+    "export": ExportConfig,
+    "serve": ServeConfig,
+    "explore": ExploreConfig,
+    "synthesize": SynthesizeConfig,
+    "tune": TuneConfig,
+}
 """Command name -> the schema of its `conf/<command>.yaml`."""

@@ -20,7 +20,18 @@ class DataConfig:
         "subject", "csv only: the column that names the person; `path` makes every picture its own person"
     )
     subjects: int = setting(123, "synthetic only: number of people to draw", least=3, most=5000)
+    fresh_pictures: int = setting(
+        0,
+        "synthetic only: pictures drawn anew for every training epoch, instead of those of the drawn set (0)",
+        least=0,
+        most=10_000_000,
+    )
     frames: str = setting("peak", "which frames of a sequence", choices=("peak", "peak3", "neutral+peak3"))
+    judged_frames: str = setting(
+        "same",
+        "which frames of the validation and test people count: those of data.frames, or the peak alone",
+        choices=("same", "peak"),
+    )
     crop: str = setting("face", "what the network sees of a picture", choices=("face", "full"))
     color: bool = setting(False, "keep colour; off: luminance in all channels, so that colour can't tell people apart")
     image_size: int = setting(224, "side of the network's input, pixels", least=32, most=1024)
@@ -124,6 +135,9 @@ class TrainerConfig:
     devices: int = setting(1, "number of processors", least=1)
     num_nodes: int = setting(1, "number of machines", least=1)
     progress: bool = setting(True, "progress bar (on a terminal)")
+    save_backbone: bool = setting(
+        False, "leave the best backbone as backbone.safetensors in the run folder, for model.weights=FILE"
+    )
 
 
 @dataclass

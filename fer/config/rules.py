@@ -7,7 +7,18 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fer.config.commands import EvaluateConfig, SynthesizeConfig, TrainConfig
+from fer.config.commands import (
+    CompareConfig,
+    CrossvalConfig,
+    EvaluateConfig,
+    ExploreConfig,
+    ExportConfig,
+    PredictConfig,
+    ServeConfig,
+    SynthesizeConfig,
+    TrainConfig,
+    TuneConfig,
+)
 from fer.config.groups import DataConfig
 from fer.config.setting import bad_values
 from fer.errors import FerError
@@ -31,8 +42,20 @@ def check(cfg: Any) -> None:
     problems = list(bad_values(cfg, "")) + bad_name(getattr(cfg, "name", None))
     if isinstance(cfg, TrainConfig):
         problems += _bad_combinations(cfg)
-    if isinstance(cfg, EvaluateConfig) and cfg.checkpoint is None:
+    if isinstance(cfg, CrossvalConfig) and not cfg.resume and cfg.data.folds < 2 and not cfg.leave_one_out:
+        problems.append("data.folds must be at least 2, or leave_one_out=true")
+    if isinstance(cfg, TuneConfig):
+        problems += _bad_search(cfg)
+    if isinstance(cfg, EvaluateConfig | ServeConfig) and cfg.checkpoint is None:
         problems.append("checkpoint is missing: checkpoint=RUN_FOLDER or checkpoint=FILE")
+    if isinstance(cfg, PredictConfig):
+        problems += _bad_prediction(cfg)
+    if isinstance(cfg, ExportConfig):
+        problems += _bad_export(cfg)
+    if isinstance(cfg, ExploreConfig):
+        problems += bad_source(cfg.data) + _bad_split(cfg.data)
+    if isinstance(cfg, CompareConfig) and not cfg.runs:
+        problems.append("runs is missing: python -m fer.compare RUN_OR_SWEEP...")
     if isinstance(cfg, SynthesizeConfig) and cfg.root is None:
         problems.append("root is missing: root=FOLDER")
     if problems:
@@ -40,17 +63,11 @@ def check(cfg: Any) -> None:
 
 
 def _bad_combinations(cfg: TrainConfig) -> list[str]:
-    data, found = cfg.data, bad_source(cfg.data)
-    if data.folds == 1:
-        found.append("data.folds must be 0 (no folds) or at least 2, got 1")
-    if data.folds > 1 and data.fold >= data.folds:
-        found.append(f"data.fold must be below data.folds={data.folds}, got {data.fold}")
-    if not data.folds and data.val_fraction + data.test_fraction >= 1:
-        found.append(
-            f"data.val_fraction + data.test_fraction must be below 1, got {data.val_fraction + data.test_fraction:g}"
-        )
+    data, found = cfg.data, bad_source(cfg.data) + _bad_split(cfg.data)
     if cfg.model.weights == "auto" and data.name != "synthetic":
         found.append("model.weights=auto is for data=synthetic only: name the weights, a file, or none")
+    if data.fresh_pictures and data.name != "synthetic":
+        found.append("data.fresh_pictures is for data=synthetic only: pictures of other data can't be drawn")
     if cfg.model.finetune == "gradual" and cfg.model.freeze_epochs >= cfg.trainer.max_epochs:
         found.append(
             f"model.freeze_epochs must be below trainer.max_epochs={cfg.trainer.max_epochs}, got {cfg.model.freeze_epochs}"
@@ -61,6 +78,68 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
         found.append(
             "trainer.devices and trainer.num_nodes must be 1: training on several processors is not supported yet"
         )
+    return found
+
+
+def _bad_split(data: DataConfig) -> list[str]:
+    found = []
+    if data.folds == 1:
+        found.append("data.folds must be 0 (no folds) or at least 2, got 1")
+    if data.folds > 1 and data.fold >= data.folds:
+        found.append(f"data.fold must be below data.folds={data.folds}, got {data.fold}")
+    if not data.folds and data.val_fraction + data.test_fraction >= 1:
+        found.append(
+            f"data.val_fraction + data.test_fraction must be below 1, got {data.val_fraction + data.test_fraction:g}"
+        )
+    return found
+
+
+def _bad_search(cfg: TuneConfig) -> list[str]:
+    found = []
+    if cfg.test:
+        found.append(
+            "test must be false: a search never looks at the test people; its best settings are tested by fer.train"
+        )
+    if cfg.resume is not None:
+        found.append("resume is for a single run: the same line again goes on with a search")
+    return found
+
+
+def _bad_prediction(cfg: PredictConfig) -> list[str]:
+    found = []
+    if cfg.checkpoint is None:
+        found.append("checkpoint is missing: checkpoint=RUN_FOLDER or checkpoint=FILE")
+    if cfg.input is None:
+        found.append("input is missing: input=PICTURE, FOLDER, 'GLOB', FILE.csv, VIDEO, or 0 for a camera")
+    if cfg.output is not None and Path(cfg.output).suffix not in (".csv", ".jsonl"):
+        found.append(f"output must end in .csv or .jsonl, got {cfg.output}")
+    return found
+
+
+EXPORT_ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "safetensors": ".safetensors"}
+
+
+def export_format(cfg: ExportConfig) -> str:
+    """`format`, or what the ending of `output` means; empty if it means nothing."""
+    ending = Path(cfg.output or "").suffix
+    return cfg.format or next((form for form, end in EXPORT_ENDINGS.items() if end == ending), "")
+
+
+def _bad_export(cfg: ExportConfig) -> list[str]:
+    found = []
+    if cfg.checkpoint is None:
+        found.append("checkpoint is missing: checkpoint=RUN_FOLDER or checkpoint=FILE")
+    if cfg.output is None:
+        found.append("output is missing: output=FILE.onnx, FILE.xml or FILE.safetensors")
+        return found
+    form = export_format(cfg)
+    if not form or EXPORT_ENDINGS[form] != Path(cfg.output).suffix:
+        wanted = EXPORT_ENDINGS[form] if form else ", ".join(EXPORT_ENDINGS.values())
+        found.append(f"output must end in {wanted}{f' for format={form}' if form else ''}, got {cfg.output}")
+    elif (form, cfg.precision) in (("onnx", "bf16"), ("safetensors", "int8")):
+        found.append(f"precision={cfg.precision} is not made for format={form}: see --help")
+    elif cfg.precision == "int8" and cfg.input is None:
+        found.append("precision=int8 needs input=FOLDER: real pictures to calibrate on")
     return found
 
 

@@ -66,6 +66,11 @@ def default_cache_dir() -> Path:
     return Path(platformdirs.user_cache_dir("fer", appauthor=False))
 
 
+def cache_folder(cache_dir: str | None) -> Path:
+    """The folder that `cache_dir=` means."""
+    return Path(cache_dir).expanduser().absolute() if cache_dir else default_cache_dir()
+
+
 def usable_cores() -> int:
     """Cores that this process may run on; on a shared machine fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

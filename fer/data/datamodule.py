@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from fer.config import AugmentConfig, DataConfig
 from fer.data.augment import augmented_view, centre_view, changes_anything, epoch_draws, epoch_order
 from fer.data.cache import Pixels, Progress
+from fer.data.fresh import FreshFaces, yield_to_training
 from fer.data.prepare import Prepared, chosen_aus, prepare, present_emotions
 from fer.labels import MISSING_TARGET
 
@@ -176,7 +177,7 @@ class FaceData(lightning.LightningDataModule):
         return torch.stack(((au == 0).sum(0), (au == 1).sum(0)), 1).float(), n_emotion.float()
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        loader = self.loader("train", shuffled=True)
+        loader = self.fresh_loader() if self.cfg.fresh_pictures else self.loader("train", shuffled=True)
         assert isinstance(loader, ResumableLoader) and isinstance(loader.batch_sampler, EpochBatches)
         if self.trainer is not None:
             fit: Any = self.trainer.fit_loop  # its progress trackers are typed by a base class without `processed`
@@ -196,6 +197,18 @@ class FaceData(lightning.LightningDataModule):
         seed = self.seed if shuffled else None
         draws = seed if changes_anything(self.augment) else None
         faces = Faces(self.prepared.part(part), self.prepared.pixels, self.aus, self.emotions, draws)
+        return self._loader(faces, seed)
+
+    def fresh_loader(self) -> DataLoader[Batch]:
+        """`data.fresh_pictures` new drawn pictures for each epoch, in the order in which they are drawn."""
+        faces = FreshFaces(
+            self.cfg.fresh_pictures, self.cfg, self.aus, self.emotions, self.seed, changes_anything(self.augment)
+        )
+        # spawned: a forked process waits forever for the threads that OpenCV had in its parent
+        context = "spawn" if self.cfg.workers else None
+        return self._loader(faces, None, worker_init_fn=yield_to_training, multiprocessing_context=context)
+
+    def _loader(self, faces: Faces | FreshFaces, seed: int | None, **more: Any) -> DataLoader[Batch]:
         return ResumableLoader(
             faces,
             batch_sampler=EpochBatches(len(faces), self.cfg.batch_size, seed),
@@ -204,6 +217,7 @@ class FaceData(lightning.LightningDataModule):
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.cfg.workers > 0,
             generator=torch.Generator(),  # so that a loader takes nothing from the stream that dropout draws from
+            **more,
         )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:

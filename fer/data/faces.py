@@ -47,6 +47,9 @@ DETECTOR_PIXELS = 500_000
 It bounds the time, and a sixth of the short side stays far above the 20 pixels that the cascade needs.
 """
 
+SMALLEST_FACE = 1 / 6
+"""Side of the smallest face that training looks for, over the picture's short side."""
+
 N_LANDMARKS = 68
 EYES = slice(36, 48)
 
@@ -73,24 +76,22 @@ def stored_size(image_size: int) -> int:
     return round(image_size * STORED_OVER_INPUT)
 
 
-def find_faces(image: Pixels8) -> list[Box]:
+def find_faces(image: Pixels8, smallest: float = SMALLEST_FACE) -> list[Box]:
     """All frontal faces that the detector sees, the largest first.
 
-    OpenCV's Haar cascade `frontalface_alt2` (Viola & Jones, 2001) on the equalised brightness, for faces of at least
-    a sixth of the short side.
+    OpenCV's Haar cascade `frontalface_alt2` (Viola & Jones, 2001) on the equalised brightness.
 
     Args:
         image: [H, W] or [H, W, 3] uint8.
+        smallest: Side of the smallest face over the picture's short side.
     """
     grey = luminance(image) if image.ndim == 3 else image
     scale = min(1.0, math.sqrt(DETECTOR_PIXELS / grey.size))
     if scale < 1:
         size = [max(1, round(side * scale)) for side in grey.shape[::-1]]
         grey = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
-    smallest = min(grey.shape) // 6
-    found = _detector().detectMultiScale(
-        cv2.equalizeHist(grey), scaleFactor=1.05, minNeighbors=3, minSize=(smallest, smallest)
-    )
+    side = int(min(grey.shape) * smallest)
+    found = _detector().detectMultiScale(cv2.equalizeHist(grey), scaleFactor=1.05, minNeighbors=3, minSize=(side, side))
     boxes = [Box(*(float(v) / scale for v in rectangle)) for rectangle in found]
     return sorted(boxes, key=lambda box: (-box.w * box.h, box.y, box.x))
 

@@ -60,6 +60,18 @@ def decode(source: Path | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> 
         raise BadImage(f"{_name(source)}: {_reason(error)}") from error
 
 
+def from_pillow(image: Image.Image) -> Pixels8:
+    """An opened Pillow image as `decode` would give it: upright, RGB, [H, W, 3] uint8.
+
+    Raises:
+        BadImage: its file is truncated, or it is of a kind without a fixed range.
+    """
+    try:
+        return _rgb(ImageOps.exif_transpose(image))
+    except (OSError, ValueError) as error:
+        raise BadImage(f"image: {_reason(error)}") from error
+
+
 def luminance(rgb: Pixels8) -> Pixels8:
     """[H, W] uint8 brightness of an [H, W, 3] picture by ITU-R BT.601; exact for pictures that are grey already."""
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)

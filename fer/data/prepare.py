@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fer.config import DataConfig
-from fer.data import splits
+from fer.data import duplicates, splits
 from fer.data.cache import Pixels, Progress, build_pixels
 from fer.data.faces import Crop
 from fer.data.readers import read_samples
@@ -37,6 +37,7 @@ class Prepared:
         skipped: what was left out, and why.
         n_read: pictures that the reader found, left-out ones among them.
         fingerprint: of the labels and file names, before anything was left out here.
+        shared: near-identical pictures under two people, see `fer.data.duplicates.shared_pictures`.
     """
 
     table: pd.DataFrame
@@ -45,6 +46,7 @@ class Prepared:
     skipped: Skipped
     n_read: int
     fingerprint: str
+    shared: pd.DataFrame
 
     def part(self, name: str) -> pd.DataFrame:
         """The rows of `train`, `val` or `test`, or of `all`."""
@@ -82,11 +84,16 @@ def prepare(cfg: DataConfig, cache_dir: Path, *, split: bool = True, progress: P
     kept = _without_broken(kept, pixels, skipped)
     _check_skipped(skipped, n_read, cfg.max_skipped)
     kept = _without_unlabelled(kept, skipped)
+    counts = _counts(table, cfg.judged_frames)[kept["pixel"]]
     if people is not None:
-        kept = kept.merge(people, on="subject")
+        kept = kept.assign(counts=counts).merge(people, on="subject")
+        counts = kept.pop("counts") | (kept["split"] == "train")
         splits.assert_disjoint(kept)
+    kept = kept[counts.to_numpy()]
     skipped.report()
-    return Prepared(kept.reset_index(drop=True), people, pixels, skipped, n_read, fingerprint(table))
+    shared = duplicates.shared_pictures(kept, pixels, cache_dir)
+    duplicates.warn(shared)
+    return Prepared(kept.reset_index(drop=True), people, pixels, skipped, n_read, fingerprint(table), shared)
 
 
 def _with_classes(table: pd.DataFrame, emotions: str, skipped: Skipped) -> pd.DataFrame:
@@ -109,6 +116,14 @@ def _split(table: pd.DataFrame, cfg: DataConfig) -> pd.DataFrame:
     if cfg.folds:
         return splits.split_folds(table, cfg.folds, cfg.fold, cfg.val_fraction, cfg.split_seed)
     return splits.split_subjects(table, cfg.val_fraction, cfg.test_fraction, cfg.split_seed)
+
+
+def _counts(table: pd.DataFrame, judged_frames: str) -> pd.Series:
+    """Whether a row is judged: `same` all, `peak` the last frame of each sequence; a picture without a sequence is one by itself."""
+    if judged_frames == "same":
+        return pd.Series(True, table.index)
+    last = table.groupby(["subject", "sequence"])["frame"].transform("max")
+    return (table["frame"] == last).fillna(True).astype(bool) | table["sequence"].isna()
 
 
 def _without_broken(table: pd.DataFrame, pixels: Pixels, skipped: Skipped) -> pd.DataFrame:

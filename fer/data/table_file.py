@@ -20,8 +20,11 @@ class TableFile:
     cells: pd.DataFrame
 
     @classmethod
-    def read(cls, path: Path) -> TableFile:
+    def read(cls, path: Path, key: str = "data.table") -> TableFile:
         """Reads a UTF-8 file (byte order mark or not) with a header line, which tells `,`, `;` and tab apart.
+
+        Args:
+            key: the setting that named the file, for messages.
 
         Raises:
             FerError: no such file, not text, lines of unequal length, a column name twice, no rows.
@@ -40,10 +43,10 @@ class TableFile:
                 encoding="utf-8-sig",
             )
         except OSError as error:
-            raise FerError(f"data.table: {path} can't be read: {error.strerror}") from error
+            raise FerError(f"{key}: {path} can't be read: {error.strerror}") from error
         except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-            raise FerError(f"data.table: {path} is not a csv file in UTF-8: {' '.join(str(error).split())}") from error
-        return cls(path, _with_header(path, raw.fillna("").apply(lambda column: column.str.strip())))
+            raise FerError(f"{key}: {path} is not a csv file in UTF-8: {' '.join(str(error).split())}") from error
+        return cls(path, _with_header(path, key, raw.fillna("").apply(lambda column: column.str.strip())))
 
     def find(self, *names: str) -> str | None:
         """The column that bears the first of `names` that is there, whatever its case."""
@@ -79,14 +82,14 @@ class TableFile:
             raise FerError(f"{self.path}, line {lines[0]}{more}: column {column} is {value!r}; allowed: {allowed}")
 
 
-def _with_header(path: Path, raw: pd.DataFrame) -> pd.DataFrame:
+def _with_header(path: Path, key: str, raw: pd.DataFrame) -> pd.DataFrame:
     names = raw.iloc[0].tolist()
     lowered = [name.lower() for name in names if name]
     twice = next((name for name in lowered if lowered.count(name) > 1), None)
     if twice:
-        raise FerError(f"data.table: {path} has two columns named {twice}")
+        raise FerError(f"{key}: {path} has two columns named {twice}")
     cells = raw.iloc[1:].set_axis(raw.index[1:] + 1, axis="index").set_axis(names, axis="columns")
     cells = cells.loc[(cells != "").any(axis=1), [name for name in names if name]]
     if cells.empty:
-        raise FerError(f"data.table: {path} has no rows below its header")
+        raise FerError(f"{key}: {path} has no rows below its header")
     return cells

@@ -137,9 +137,10 @@ class FaceModule(lightning.LightningModule):
         self._keep_batch("val", losses, logits, batch)
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
-        """Probabilities of a batch, on the CPU: `index` [N], `au` [N, A], `emotion` [N, E]."""
-        found = {name: p.float().cpu() for name, p in probabilities(self(batch["image"])).items()}
-        return {"index": batch["index"].cpu(), **found}
+        """Of a batch, on the CPU: `index` [N], `features` [N, F] in half precision, and the logits `au` [N, A] and `emotion` [N, E]."""
+        features, logits = self.network.with_features(batch["image"].contiguous(memory_format=torch.channels_last))
+        found = {name: head.float().cpu() for name, head in logits._asdict().items() if head is not None}
+        return {"index": batch["index"].cpu(), "features": features.half().cpu(), **found}
 
     def _keep_batch(self, stage: str, losses: dict[str, Tensor], logits: Logits, batch: dict[str, Tensor]) -> None:
         for head, probability in probabilities(logits).items():

@@ -59,12 +59,17 @@ class TwoHeadNetwork(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, images: Float[Tensor, "N 3 H W"]) -> Logits:
-        """With `flip_average`, in eval mode: the mean over the picture and its mirror image."""
-        logits = self.heads(self.features(images))
+        return self.with_features(images)[1]
+
+    def with_features(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N F"], Logits]:
+        """The features of the picture and the logits; of these, with `flip_average` in eval mode, the mean with its mirror image's."""
+        features = self.features(images)
+        logits = self.heads(features)
         if self.training or not self.flip_average:
-            return logits
+            return features, logits
         mirrored = self.heads(self.features(images.flip(-1)))
-        return Logits(*(None if a is None or b is None else (a + b) / 2 for a, b in zip(logits, mirrored, strict=True)))
+        means = (None if a is None or b is None else (a + b) / 2 for a, b in zip(logits, mirrored, strict=True))
+        return features, Logits(*means)
 
     def features(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N F"]:
         features: Tensor = self.backbone((images - self.mean) / self.std)

@@ -15,12 +15,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights
 
 from fer.config import is_file_name
 from fer.errors import FerError, first_line
-from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, check_backbone
+from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, TwoHeadNetwork, check_backbone
 
 log = logging.getLogger(__name__)
 
@@ -162,6 +163,15 @@ def _from_file(path: Path, backbone: str) -> Weights:
     if "mean" in meta and "std" in meta:
         mean, std = _three_numbers(path, meta["mean"]), _three_numbers(path, meta["std"])
     return Weights(str(path), state, _sha256(state), mean, std)
+
+
+def save_backbone(network: TwoHeadNetwork, path: Path) -> None:
+    """Writes a trained backbone as a file that `model.weights` takes, with the statistics that its pictures were normalised by."""
+    state = {name: tensor.contiguous() for name, tensor in network.backbone.state_dict().items()}
+    statistics = {name: getattr(network, name).flatten().tolist() for name in ("mean", "std")}
+    unfinished = path.with_name(f"{path.name}.tmp")
+    save_file(state, unfinished, {name: ",".join(map(repr, numbers)) for name, numbers in statistics.items()})
+    unfinished.replace(path)
 
 
 def _three_numbers(path: Path, text: str) -> tuple[float, ...]:

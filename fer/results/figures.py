@@ -1,11 +1,6 @@
-"""Figures of the report: in, curves and predictions; out, inline SVG text that takes its colours from the page.
+"""Figures of the report: in, curves and predictions; out, inline SVG text that takes its colours from the page."""
 
-Drawn with placeholder colours that are replaced by CSS variables: one figure serves the light and the dark page.
-"""
-
-import io
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,25 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from fer.results.predictions import BoolArray, FloatArray
+from fer.results.svg import FIRST, INK, SECOND, STYLE, svg
 
-_INK, _FAINT, _FIRST, _SECOND = "#010203", "#040506", "#070809", "#0a0b0c"
-_CSS = {_INK: "var(--ink)", _FAINT: "var(--faint)", _FIRST: "var(--first)", _SECOND: "var(--second)"}
-_STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "fer",
-    "font.size": 9,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _FAINT,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "legend.frameon": False,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "lines.linewidth": 1.5,
-}
 _MAX_POINTS = 200
 """Points kept of one ROC or PR curve: more are not visible at the size of a small multiple."""
 
@@ -48,12 +26,12 @@ def learning_curve(curves: pd.DataFrame, tags: Sequence[str], best_epoch: int | 
         tags: the columns to draw, at most two, such as `train/loss` and `val/loss`.
         best_epoch: where early stopping took the checkpoint, None to mark nothing.
     """
-    with context(_STYLE):
+    with context(STYLE):
         figure = Figure(figsize=(3.6, 2.4), layout="constrained")
         axes = figure.subplots()
         for tag in tags:
             known = curves[["epoch", tag]].dropna()
-            style, colour = ("--", _SECOND) if tag.startswith("train/") else ("-", _FIRST)
+            style, colour = ("--", SECOND) if tag.startswith("train/") else ("-", FIRST)
             marker = "o" if len(known) == 1 else None
             axes.plot(
                 known["epoch"],
@@ -64,11 +42,11 @@ def learning_curve(curves: pd.DataFrame, tags: Sequence[str], best_epoch: int | 
                 marker=marker,
             )
         if best_epoch is not None:
-            axes.axvline(best_epoch, color=_INK, linewidth=1, linestyle=":", label="best epoch")
+            axes.axvline(best_epoch, color=INK, linewidth=1, linestyle=":", label="best epoch")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(fontsize=8)
-        return _svg(figure)
+        return svg(figure)
 
 
 def roc_and_pr(targets: FloatArray, scores: FloatArray, threshold: float | None) -> str:
@@ -79,23 +57,53 @@ def roc_and_pr(targets: FloatArray, scores: FloatArray, threshold: float | None)
         scores: (images,).
         threshold: a probability at or above it means present; None draws no dot.
     """
-    with context(_STYLE):
+    with context(STYLE):
         figure = Figure(figsize=(3.4, 1.75), layout="constrained")
         roc_axes, pr_axes = figure.subplots(1, 2)
         false_rate, true_rate, _ = roc_curve(targets, scores)
         _square(roc_axes, false_rate, true_rate, "false positive rate", "recall")
-        roc_axes.plot([0, 1], [0, 1], ":", color=_INK, linewidth=0.8)
+        roc_axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=0.8)
         precision, recall, _ = precision_recall_curve(targets, scores)
         _square(pr_axes, recall, precision, "recall", "precision")
-        pr_axes.axhline(targets.mean(), linestyle=":", color=_INK, linewidth=0.8)
+        pr_axes.axhline(targets.mean(), linestyle=":", color=INK, linewidth=0.8)
         if threshold is not None:
             _mark(roc_axes, pr_axes, targets == 1, scores >= threshold)
-        return _svg(figure)
+        return svg(figure)
+
+
+def reliability_diagram(bins: Mapping[str, list[Any]], bins_before: Mapping[str, list[Any]]) -> str:
+    """What was predicted against what came true, after calibration and (dashed) before; below, how often each was said.
+
+    Args:
+        bins: of `fer.results.reliability.reliability_bins`.
+        bins_before: the same, before calibration.
+    """
+    with context(STYLE):
+        figure = Figure(figsize=(3.4, 2.9), layout="constrained")
+        axes, counts = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=0.8)
+        _reliability_line(axes, bins_before, "before", "--", SECOND)
+        _reliability_line(axes, bins, "calibrated", "-", FIRST)
+        axes.set(xlim=(0, 1), ylim=(0, 1), yticks=(0, 0.5, 1))
+        axes.set_ylabel("came true")
+        axes.legend(fontsize=8)
+        edges = np.linspace(0, 1, len(bins["n"]) + 1)
+        counts.stairs(bins_before["n"], edges, color=SECOND, linestyle="--")
+        counts.stairs(bins["n"], edges, color=FIRST, fill=True, alpha=0.4)
+        counts.set_yscale("symlog")
+        counts.set_xlabel("predicted probability")
+        counts.set_ylabel("n")
+        return svg(figure)
+
+
+def _reliability_line(axes: Axes, bins: Mapping[str, list[Any]], label: str, style: str, colour: str) -> None:
+    filled = [pair for pair in zip(bins["predicted"], bins["observed"], strict=True) if pair[0] is not None]
+    axes.plot(*zip(*filled, strict=True), style, color=colour, marker="o", markersize=3, label=label, clip_on=False)
 
 
 def _square(axes: Axes, x: FloatArray, y: FloatArray, x_label: str, y_label: str) -> None:
     kept = np.unique(np.linspace(0, len(x) - 1, _MAX_POINTS).astype(int))
-    axes.plot(x[kept], y[kept], color=_FIRST, clip_on=False)
+    axes.plot(x[kept], y[kept], color=FIRST, clip_on=False)
     axes.set(xlim=(0, 1), ylim=(0, 1.02), xticks=(0, 1), yticks=(0, 1))
     axes.set_xlabel(x_label, labelpad=-6)
     axes.set_ylabel(y_label, labelpad=-6)
@@ -103,19 +111,6 @@ def _square(axes: Axes, x: FloatArray, y: FloatArray, x_label: str, y_label: str
 
 def _mark(roc_axes: Axes, pr_axes: Axes, positive: BoolArray, decided: BoolArray) -> None:
     recall = decided[positive].mean()
-    roc_axes.plot(decided[~positive].mean(), recall, "o", color=_SECOND, markersize=5, clip_on=False)
+    roc_axes.plot(decided[~positive].mean(), recall, "o", color=SECOND, markersize=5, clip_on=False)
     if decided.any():
-        pr_axes.plot(recall, positive[decided].mean(), "o", color=_SECOND, markersize=5, clip_on=False)
-
-
-def _svg(figure: Figure) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r'(<svg [^>]*?)width="[^"]*" height="[^"]*"', r"\1", text, count=1)  # the page decides the size
-    text = re.sub(r' id="[a-z2]*(\.axis)?_\d+"', "", text)  # several figures share one page
-    text = re.sub(r"font-family: [^;]*; ", "", text)
-    for placeholder, variable in _CSS.items():
-        text = text.replace(placeholder, variable)
-    return text
+        pr_axes.plot(recall, positive[decided].mean(), "o", color=SECOND, markersize=5, clip_on=False)

@@ -76,6 +76,16 @@ def measure(answers: Answers, weights: Weights) -> Measures:
     )
 
 
+def macro_ap(answers: Answers, weights: Weights) -> FloatArray:
+    """(draws,): average precision, the mean over the labels with a positive."""
+    return mean_of_defined(_per_label_ranking(answers, weights)["ap"])
+
+
+def macro_f1(answers: Answers, weights: Weights) -> FloatArray:
+    """(draws,): F1, the mean over the labels with a positive."""
+    return mean_of_defined(_per_label_decisions(answers, weights)["f1"])
+
+
 def mean_of_defined(values: FloatArray) -> FloatArray:
     """(draws,): mean over the last axis without the nan, nan where nothing is left."""
     defined = ~np.isnan(values)

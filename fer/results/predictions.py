@@ -17,6 +17,8 @@ from fer.labels import au_number
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
+Thresholds = Mapping[str, float] | Mapping[str, FloatArray]
+"""Per AU, by its column, the probability from which it counts as present: one number, or [rows] where each row has its own."""
 
 _EMOTION_PREFIX = "emotion_prob_"
 _SMALLEST_PROBABILITY = 1e-7
@@ -83,11 +85,11 @@ def probabilities_of(predictions: pd.DataFrame, columns: list[str]) -> FloatArra
     return values
 
 
-def au_answers(predictions: pd.DataFrame, thresholds: Mapping[str, float]) -> Answers:
+def au_answers(predictions: pd.DataFrame, thresholds: Thresholds) -> Answers:
     """The AU head's answers: an AU is present where its probability is at or above its threshold."""
     names = au_columns(predictions)
     scores = probabilities_of(predictions, [f"{name}_prob" for name in names])
-    limits = np.array([thresholds[name] for name in names])
+    limits = np.column_stack([np.broadcast_to(thresholds[name], len(predictions)) for name in names])
     return binary_answers(names, targets_of(predictions, names), scores, scores >= limits)
 
 

@@ -15,9 +15,9 @@ from markupsafe import Markup
 from omegaconf import OmegaConf
 
 from fer.errors import FerError
-from fer.results.figures import learning_curve, roc_and_pr
+from fer.results.figures import learning_curve, reliability_diagram, roc_and_pr
 from fer.results.predictions import class_codes, emotion_classes, read_predictions, targets_of
-from fer.results.wording import au_label, dead_line, verdicts
+from fer.results.wording import alarms, au_label, dead_line, verdicts
 
 _SPLITS_BY_INTEREST = ("test", "all", "val", "train")
 _CURVES = {
@@ -67,9 +67,11 @@ def report_context(run_dir: Path) -> dict[str, Any]:
         "dead": dead_line(scores),
         "weights_warning": (run.get("weights") or {}).get("warning"),
         "verdicts": verdicts(scores),
+        "alarms": alarms(scores),
         "others": {name: part for name, part in metrics.items() if name != split},
         "curves": _curves(run_dir / "curves.csv", run.get("best_epoch")),
         "panels": _panels(run_dir / "predictions.csv", split, scores),
+        "calibration": _calibration(scores),
         "au_label": au_label,
         "config": config_path.read_text(encoding="utf-8") if config_path.is_file() else None,
     }
@@ -151,6 +153,15 @@ def _panel(name: str, targets: Any, scores: pd.Series, threshold: float | None) 
     if len(np.unique(targets[known])) < 2:
         return {}
     return {name: Markup(roc_and_pr(targets[known], scores.to_numpy(dtype=float)[known], threshold))}
+
+
+def _calibration(scores: Mapping[str, Any]) -> dict[str, tuple[Mapping[str, Any], Markup]]:
+    """Head in words -> its `calibration` block and reliability diagram, for the heads that have one."""
+    found = {}
+    for title, head in (("Action units", "au"), ("Emotion", "emotion")):
+        if block := scores.get(head, {}).get("calibration"):
+            found[title] = (block, Markup(reliability_diagram(block["bins"], block["bins_before"])))
+    return found
 
 
 def _fixed(value: float | None, digits: int = 3) -> str:

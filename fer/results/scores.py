@@ -34,7 +34,15 @@ from fer.results.baselines import (
 from fer.results.bootstrap import interval, resample_subjects
 from fer.results.dead import dead_reason
 from fer.results.measures import MEASURES, Measures, Weights, mean_of_defined, measure, unweighted
-from fer.results.predictions import Answers, FloatArray, au_answers, au_columns, emotion_answers, emotion_classes
+from fer.results.predictions import (
+    Answers,
+    FloatArray,
+    Thresholds,
+    au_answers,
+    au_columns,
+    emotion_answers,
+    emotion_classes,
+)
 
 Scores = dict[str, Any]
 """One split's part of `metrics.json`: plain dicts, lists, text and numbers."""
@@ -89,7 +97,7 @@ class _Judged:
 
 def judge(
     predictions: pd.DataFrame,
-    thresholds: Mapping[str, float],
+    thresholds: Thresholds,
     *,
     base_rates: Mapping[str, float] | None = None,
     emotion_rates: Mapping[str, float] | None = None,
@@ -100,7 +108,7 @@ def judge(
 
     Args:
         predictions: rows of `predictions.csv` of one split; a head without columns or without any label has no section.
-        thresholds: probability from which an AU counts as present, for every AU of the table.
+        thresholds: probability from which an AU counts as present, for every AU of the table; one number, or one for each row.
         base_rates: positive rate of each AU in the training split (`au_base_rates`). None takes this split's own rates,
             which makes the baselines a little too strong, and says so in their `rates_from`.
         emotion_rates: share of each class in the training split (`emotion_base_rates`), None likewise.
@@ -139,7 +147,7 @@ def _score(parts: list[tuple[FloatArray, FloatArray]], n_subjects: int) -> Score
 
 
 def _au_section(
-    judged: _Judged, predictions: pd.DataFrame, thresholds: Mapping[str, float], rates: Mapping[str, float] | None
+    judged: _Judged, predictions: pd.DataFrame, thresholds: Thresholds, rates: Mapping[str, float] | None
 ) -> Scores:
     names = list(judged.answers.labels)
     source = "this split" if rates is None else "train"
@@ -147,7 +155,7 @@ def _au_section(
     for column, name in enumerate(names):
         targets = judged.answers.targets[:, column]
         counts = {"n": int((~np.isnan(targets)).sum()), "n_positive": int((targets == 1).sum())}
-        per_au[name] = counts | {"threshold": float(thresholds[name])} | judged.per_label(column)
+        per_au[name] = counts | {"threshold": float(np.median(thresholds[name]))} | judged.per_label(column)
     return {
         "n_images": judged.n_labelled,
         **summary(judged.point, "binary_accuracy"),

@@ -12,13 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from fer.results.measures import MEASURES
-from fer.results.wording import au_label, dead_line, verdicts
+from fer.results.wording import alarms, au_label, dead_line, verdicts
 
 _SHORT = {"precision": "P", "recall": "R", "f1": "F1", "auc": "AUC", "ap": "AP"}
 _COLOURS = {True: "green", False: "red", None: "yellow"}
 _WIDTH = 100
 _WIDE_ENOUGH = 98
 """The widest table, to the last column."""
+
+_FEW_FOLDS = 20
+"""With more, their rows would only hide the mean."""
 
 _Columns = Sequence[tuple[str, str]]
 """(micro or macro, score) of each average in the headline."""
@@ -37,9 +40,26 @@ def print_scores(metrics: Mapping[str, Mapping[str, Any]], console: Console) -> 
         for verdict in verdicts(scores):
             line = Text(f"{verdict.head}: {verdict.text}", style=_COLOURS[verdict.good])
             console.print(line, width=_WIDTH)
+        for alarm in alarms(scores):
+            console.print(Text(f"Look closer: {alarm}", style="yellow"), width=_WIDTH)
         for table in _tables(scores, wide=console.width >= _WIDE_ENOUGH)[: None if split == list(metrics)[-1] else 1]:
             console.print(table, width=_WIDTH)
             console.print()
+
+
+def print_folds(folds: Mapping[str, Any], console: Console) -> None:
+    """Prints the numbers of each fold of a cross-validation, their mean and standard deviation (`fer.results.pooling`)."""
+    if not console.is_terminal:
+        console.width = _WIDTH
+    names = list(folds["mean"])
+    table = _table(["fold", *(name.replace("_", " ") for name in names)])
+    if len(folds["each"]) <= _FEW_FOLDS:
+        for number, scores in enumerate(folds["each"]):
+            table.add_row(str(number), *(_cell(scores.get(name)) for name in names))
+        table.add_section()
+    table.add_row("mean", *(_cell(folds["mean"][name]) for name in names), style="bold")
+    table.add_row("sd", *(_cell(folds["sd"][name]) for name in names))
+    console.print(table, width=_WIDTH)
 
 
 def _tables(scores: Mapping[str, Any], wide: bool) -> list[Table]:

@@ -61,3 +61,17 @@ def _verdict(
     if ci[0] > floor:
         return Verdict(head, True, f"better than guessing ({numbers})")
     return Verdict(head, False, f"not shown to be better than guessing ({numbers})")
+
+
+def alarms(scores: Mapping[str, Any]) -> list[str]:
+    """What the honesty probes of a split say against its scores; empty where nothing has to be said."""
+    probes, found = scores.get("probes", {}), []
+    if shared := probes.get("near_identical", {}).get("across_splits"):
+        found.append(f"{shared} near-identical pictures stand in another split too: these scores are too good")
+    rule = probes.get("rule", {}).get("predicted_aus", {})
+    if "accuracy" in rule and rule["accuracy"] > rule["model"]["accuracy"]:
+        found.append(
+            f"the rule from AUs to emotions on the AUs that the model finds is right more often ({rule['accuracy']:.3f}) "
+            f"than its emotion head ({rule['model']['accuracy']:.3f})"
+        )
+    return found

@@ -6,13 +6,13 @@ Counts follow Lucey et al., The Extended Cohn-Kanade Dataset (CVPR workshops 201
 Table 1, AU combinations by the emotion criteria of Table 2; sequences without an emotion meet none of these criteria.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 
 from fer.errors import FerError
-from fer.labels import BASIC
+from fer.labels import BASIC, EMOTION_CRITERIA
 
 N_SUBJECTS, N_SEQUENCES = 123, 593
 EMOTION_COUNTS = {"anger": 45, "contempt": 18, "disgust": 59, "fear": 25, "happy": 69, "sadness": 28, "surprise": 83}
@@ -81,22 +81,10 @@ def fits(emotion: str, aus: Mapping[int, int]) -> bool:
         emotion: One of `fer.labels.BASIC`.
         aus: AU number -> intensity, 1 to 5, or 0 for present but not graded.
     """
-    return _CRITERIA[emotion](aus)
-
-
-def _has(aus: Iterable[int], *wanted: int) -> bool:
-    return set(wanted) <= set(aus)
-
-
-_CRITERIA: dict[str, Callable[[Mapping[int, int]], bool]] = {
-    "anger": lambda aus: _has(aus, 23, 24),
-    "contempt": lambda aus: 14 in aus,
-    "disgust": lambda aus: 9 in aus or 10 in aus,
-    "fear": lambda aus: _has(aus, 1, 2, 4) or (_has(aus, 1, 2) and aus.get(5, 0) == STRONG_LID),
-    "happy": lambda aus: 12 in aus,
-    "sadness": lambda aus: _has(aus, 1, 4, 15) or 11 in aus or _has(aus, 6, 15),
-    "surprise": lambda aus: (_has(aus, 1, 2) or 5 in aus) and aus.get(5, 0) <= WEAK_LID,
-}
+    if emotion == "surprise" and aus.get(5, 0) > WEAK_LID:
+        return False
+    shown = {*aus, 4} if emotion == "fear" and aus.get(5, 0) == STRONG_LID else set(aus)
+    return any(shown.issuperset(units) for units in EMOTION_CRITERIA[emotion])
 
 
 def plan(n_subjects: int = N_SUBJECTS, seed: int = 0) -> pd.DataFrame:
@@ -145,6 +133,14 @@ def _emotion_rows(emotion: str, n: int, rng: np.random.Generator) -> list[dict[i
         for k in rng.permutation(n)[: int(np.floor(share * n + rng.random()))]:
             units[k].add(au)
     return [_grade(_tidy(aus, emotion), set(core), emotion, rng) for aus, core in zip(units, chosen, strict=True)]
+
+
+def sample_code(emotion: str, rng: np.random.Generator) -> dict[int, int]:
+    """One FACS code of a basic emotion: AU number -> intensity 1 to 5, 0 = present but not graded."""
+    cores, odds = _RECIPES[emotion]
+    core = cores[int(rng.choice(len(cores), p=np.array([share for _, share in cores])))][0]
+    units = set(core) | {au for au, share in odds.items() if rng.random() < share}
+    return _grade(_tidy(units, emotion), set(core), emotion, rng)
 
 
 def _tidy(aus: set[int], emotion: str) -> set[int]:

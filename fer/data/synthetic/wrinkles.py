@@ -78,7 +78,7 @@ def relief(identity: Identity, detail: str, moves: Drivers) -> Array:
     depth = 0.45 + 0.65 * identity.age
     weights = np.stack([both[name] * (1.0 if name == "age" else depth) for name in names]).astype(np.float32)
     used = np.flatnonzero(weights.max(1) > 1e-3)
-    flat = maps[used].reshape(len(used), -1)
+    flat = maps[used].reshape(len(used), maps[0].size)  # nothing is used on a young face at rest
     left, right = ((weights[used, k] @ flat).reshape(maps.shape[1:]) for k in (0, 1))
     total: Array = left + right_half(grid(detail))[..., 0] * (right - left) + _crease(grid(detail), identity)
     return total

@@ -1,0 +1,159 @@
+"""Cross-validate: every person is a test person once, judged by a network that never saw them.
+
+Trains one network per subject-grouped fold, with thresholds chosen inside the fold, pools what they say of the people they never
+saw, and leaves one table, one set of scores with intervals over people, and the mean and spread over the folds. Takes every setting
+of fer.train.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fer.cli import Call, command
+from fer.config import CrossvalConfig, TrainConfig, as_dict, from_dict, resolve
+from fer.errors import FerError
+from fer.runs import RunFolder, check_free, default_run_dir
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger("fer.crossval")  # not __name__: run with -m it is __main__
+
+CHANGEABLE = ("resume", "trainer.progress", "data.workers", "cache_dir")
+"""What may be typed beside `resume=`."""
+
+
+def run(cfg: CrossvalConfig, call: Call) -> float | None:
+    """All folds, new or those that are left; returns the pooled score."""
+    folder, cfg = reopened(cfg, call) if cfg.resume else started(cfg, call)
+    folder.log_to_file("crossval.log")
+    log.info("run folder: %s", folder.path)
+    for repeat in range(cfg.repeats):
+        for fold in range(cfg.data.folds):
+            train_fold(cfg, folder, repeat, fold)
+    return judged(folder, [fold_dir(folder, r, k) for r in range(cfg.repeats) for k in range(cfg.data.folds)])
+
+
+def started(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig]:
+    """A new run folder, with the number of folds and the units of the AU head settled for all folds alike."""
+    if call.sweep_dir is not None:
+        raise FerError("fer.crossval is one run of many folds: type it once per setting, without -m")
+    where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("crossval", cfg.name)
+    check_free(where)
+    resolved = dataclasses.replace(
+        cfg, **{f.name: getattr(resolve(cfg), f.name) for f in dataclasses.fields(TrainConfig)}
+    )
+    settled = settle(resolved)
+    return RunFolder.create(where, {**as_dict(settled), "run_dir": str(where)}, call.line), settled
+
+
+def settle(cfg: CrossvalConfig) -> CrossvalConfig:
+    """Decides from the labels what must be the same in every fold.
+
+    Raises:
+        FerError: the data can't be read, or has fewer people than folds.
+    """
+    from fer.data.cache import cache_folder
+    from fer.data.readers import read_samples
+
+    table = read_samples(cfg.data, cache_folder(cfg.cache_dir), None).table
+    n_people = table["subject"].nunique()
+    folds = n_people if cfg.leave_one_out else cfg.data.folds
+    if folds > n_people:
+        raise FerError(
+            f"data.folds={folds}: the data has only {n_people} people; leave_one_out=true takes one fold each"
+        )
+    settled = dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, folds=folds))
+    return dataclasses.replace(settled, data=dataclasses.replace(settled.data, aus=units(settled, table) or "auto"))
+
+
+def units(cfg: CrossvalConfig, table: pd.DataFrame) -> list[int]:
+    """The units of the AU head: frequent enough in the whole data, and in the training people of every fold at least once.
+
+    Only labels are counted, and which units are asked for hangs on no answer of a network.
+    """
+    from fer.data.prepare import chosen_aus
+    from fer.data.splits import split_folds
+
+    found = set(chosen_aus(table, cfg.data.aus, cfg.data.min_au_count))
+    for repeat in range(cfg.repeats):
+        for fold in range(cfg.data.folds):
+            split = split_folds(table, cfg.data.folds, fold, cfg.data.val_fraction, cfg.data.split_seed + repeat)
+            train = table[table["subject"].isin(split.loc[split["split"] == "train", "subject"])]
+            found &= set(chosen_aus(train, "auto", 1))
+    left_out = sorted(set(chosen_aus(table, cfg.data.aus, cfg.data.min_au_count)) - found)
+    if left_out:
+        log.warning("left out, as some fold has nobody to learn them from: %s", ", ".join(f"AU{au}" for au in left_out))
+    return sorted(found)
+
+
+def reopened(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig]:
+    """The run to go on with.
+
+    Raises:
+        FerError: it is finished, no cross-validation, or something was typed that would make it another one.
+    """
+    assert cfg.resume is not None
+    other = [word for word, key in zip(call.overrides, call.keys, strict=True) if key not in CHANGEABLE]
+    if other:
+        raise FerError(
+            f"resume={cfg.resume} goes on with the settings of that run; {', '.join(other)} would change them"
+        )
+    folder = RunFolder.open(Path(cfg.resume).expanduser().absolute())
+    old: CrossvalConfig = from_dict(CrossvalConfig, folder.config(), str(folder.path / "config.yaml"))
+    if folder.about["finished"]:
+        raise FerError(f"resume={cfg.resume}: that cross-validation is finished")
+    return folder, dataclasses.replace(old, cache_dir=cfg.cache_dir if "cache_dir" in call.keys else old.cache_dir)
+
+
+def fold_dir(folder: RunFolder, repeat: int, fold: int) -> Path:
+    """Where a fold's run lies."""
+    return folder.path / "folds" / (f"{fold}" if repeat == 0 else f"{fold}-repeat{repeat}")
+
+
+def train_fold(cfg: CrossvalConfig, folder: RunFolder, repeat: int, fold: int) -> None:
+    """Trains and judges one fold, goes on with it where it was stopped, or leaves it if it is finished."""
+    from fer import train
+
+    where = fold_dir(folder, repeat, fold)
+    resume = where if (where / "checkpoints" / "last.ckpt").is_file() else None
+    if resume and RunFolder.open(where).about["finished"]:
+        return
+    log.info("fold %d of %d%s", fold + 1, cfg.data.folds, f", repeat {repeat + 1}" if cfg.repeats > 1 else "")
+    values = {f.name: getattr(cfg, f.name) for f in dataclasses.fields(TrainConfig)}
+    data = dataclasses.replace(cfg.data, fold=fold, split_seed=cfg.data.split_seed + repeat)
+    typed = TrainConfig(
+        **{**values, "data": data, "test": True, "run_dir": str(where), "resume": resume and str(resume)}
+    )
+    words = (f"resume={resume}",) if resume else ()
+    try:
+        train.run(typed, Call(f"a fold of fer.crossval: {folder.path}", words, None))
+    except SystemExit:  # stopped; the fold is saved
+        log.warning("the whole goes on with: python -m fer.crossval resume=%s", folder.path)
+        sys.exit(130)
+
+
+def judged(folder: RunFolder, folds: list[Path]) -> float | None:
+    """Pools the folds, writes and prints what they say."""
+    from rich.console import Console
+
+    from fer import judging
+    from fer.results.pooling import pool
+    from fer.results.tables import print_folds
+
+    table, metrics = pool(folds)
+    table[["subject", "fold"]].drop_duplicates().to_csv(folder.path / "split.csv", index=False)
+    judging.write_results(folder, table, metrics)
+    print_folds(metrics["all"]["folds"], Console())
+    score: float | None = metrics["all"]["score"]
+    return score
+
+
+main = command("crossval", run)
+
+if __name__ == "__main__":
+    main()

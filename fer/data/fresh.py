@@ -1,0 +1,64 @@
+"""Training pictures that are drawn while the network trains: the endless counterpart of `fer.data.datamodule.Faces`."""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fer.config import DataConfig
+from fer.data.augment import epoch_draws
+from fer.data.faces import face_pixels, stored_size
+from fer.data.synthetic import fresh_face
+from fer.labels import MISSING_TARGET, emotion_in_set
+
+
+class FreshFaces(Dataset[dict[str, Tensor]]):
+    """`n` new pictures for every epoch, drawn a batch at a time where they are fetched.
+
+    Args:
+        n: pictures of an epoch.
+        aus, emotions: what the heads say, in tensor order.
+        seed: of the pictures; with the epoch and the place it fixes each.
+        augmented: whether the batch carries draws for augmentation.
+    """
+
+    def __init__(
+        self, n: int, cfg: DataConfig, aus: list[int], emotions: tuple[str, ...], seed: int, augmented: bool
+    ) -> None:
+        self.n, self.cfg, self.aus, self.emotions, self.seed, self.augmented = n, cfg, aus, emotions, seed, augmented
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitems__(self, places: list[tuple[int, int]]) -> dict[str, Tensor]:
+        cv2.setNumThreads(1)
+        drawn = [self._drawn(epoch, index) for epoch, index in places]
+        index = np.array([index for _, index in places])
+        batch = {
+            "image": torch.from_numpy(np.stack([pixels for pixels, _, _ in drawn])).permute(0, 3, 1, 2),
+            "au": torch.tensor([aus for _, aus, _ in drawn], dtype=torch.int64).reshape(len(drawn), len(self.aus)),
+            "emotion": torch.tensor([emotion for _, _, emotion in drawn], dtype=torch.int64),
+            "index": torch.from_numpy(index),
+        }
+        if self.augmented:
+            batch["draws"] = torch.from_numpy(epoch_draws(self.seed, places[0][0], self.n)[index])
+        return batch
+
+    def _drawn(self, epoch: int, index: int) -> tuple[np.ndarray, list[int], int]:
+        size = self.cfg.image_size
+        face = fresh_face(self.seed, epoch, index, stored_size(size))
+        rgb = np.repeat(face.image[..., None], 3, axis=2)
+        pixels, _, _ = face_pixels(rgb, size, "face", self.cfg.color, face.landmarks)
+        name = face.emotion and emotion_in_set(face.emotion, self.cfg.emotions)
+        emotion = self.emotions.index(name) if name in self.emotions else MISSING_TARGET
+        return pixels, [int(au in face.aus) for au in self.aus], emotion
+
+
+def yield_to_training(worker: int) -> None:
+    """Loader processes that draw must not take the cores from the network: they get what it leaves."""
+    os.nice(10)

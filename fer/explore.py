@@ -1,0 +1,72 @@
+"""Explore: what is in a data set, before anything is trained on it.
+
+Sizes and kinds of the files, people and sequences, how often each label occurs and which occur together, emotions against AUs, broken and
+near-identical pictures, the split that fer.train would take, faces and augmented views. Leaves a page, its tables as csv files, and a
+summary on the terminal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from fer.cli import Call, command
+from fer.config import ExploreConfig, absolute, as_dict
+from fer.runs import RunFolder, check_free, default_run_dir
+
+if TYPE_CHECKING:
+    from fer.data.datamodule import FaceData
+    from fer.results.exploration import Exploration
+
+log = logging.getLogger("fer.explore")  # not __name__: run with -m it is __main__
+
+
+def run(cfg: ExploreConfig, call: Call) -> None:
+    """Looks at the data and writes down what is there."""
+    where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("explore", cfg.name)
+    check_free(call.sweep_dir or where)
+    from fer import judging  # torch and all: only now that the settings are known to be good
+    from fer.data.datamodule import FaceData
+    from fer.data.readers import read_samples
+    from fer.results.exploration import explore
+    from fer.results.exploration_report import write_page, write_tables
+    from fer.results.exploration_tables import print_exploration
+
+    cfg = dataclasses.replace(cfg, data=absolute(cfg.data))
+    cache_dir = judging.cache_folder(cfg.cache_dir)
+    # a data set that fer.train refuses as broken is the one that is looked at here
+    lenient = dataclasses.replace(cfg.data, max_skipped=1.0)
+    data = judging.set_up(FaceData(lenient, cfg.augment, cfg.seed, cache_dir), cfg.progress)
+    found = explore(data.prepared, read_samples(cfg.data, cache_dir).table, data.emotions, data.aus)
+    folder = RunFolder.create(call.sweep_dir or where, as_dict(cfg), call.line)
+    folder.log_to_file("explore.log")
+    folder.note(data=judging.about_data(cfg.data, data.prepared), augment=cfg.augment.name)
+    write_tables(found, folder.path)
+    page = write_page(found, cfg.data, folder.path, folder.about, sheets(cfg, data, found) if cfg.pictures else {})
+    folder.note(finished=True, timings={"total_s": folder.seconds()})
+    print_exploration(found, cfg.data, Console())
+    log.info("report: %s", page)
+
+
+def sheets(cfg: ExploreConfig, data: FaceData, found: Exploration) -> dict[str, Any]:
+    """The pictures of the page."""
+    from fer.results import exploration_pictures as pictures
+    from fer.results.exploration_report import PAIRS_SHOWN
+
+    array, size = data.prepared.pixels.array, cfg.data.image_size
+    return {
+        "faces": pictures.contact_sheet(found, array, size, cfg.faces, cfg.seed),
+        "views": pictures.augmentation_sheet(found, array, size, cfg.augment, cfg.seed),
+        "shared": pictures.pair_sheet(found.shared.head(PAIRS_SHOWN), found, array, size),
+        "contradicting": pictures.pair_sheet(found.contradicting.head(PAIRS_SHOWN), found, array, size),
+    }
+
+
+main = command("explore", run)
+
+if __name__ == "__main__":
+    main()

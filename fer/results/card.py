@@ -1,0 +1,157 @@
+"""The model card: in, the folder of a finished run; out, `MODEL_CARD.md`: what the model is, how good it is, and what it is not for."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader
+from omegaconf import OmegaConf
+
+from fer.results.wording import au_label, dead_line, verdicts
+from fer.runs import write_text
+
+MEASURES = (("f1", "F1"), ("auc", "AUC"), ("ap", "average precision"))
+FEW_POSITIVES = 10
+FEW_PEOPLE = 30
+
+PURPOSES = {"train": "training", "val": "choosing checkpoint and thresholds", "test": "the numbers below"}
+CROPS = {
+    "landmarks": "by given landmarks",
+    "box": "by given boxes",
+    "detector": "by the face detector",
+    "whole": "no face found, taken whole",
+}
+SOURCES = {
+    "synthetic": "drawn faces; no real person is among them",
+    "ckplus": "a tree of the extended Cohn-Kanade format: expressions acted on demand, from the front, in a laboratory",
+    "csv": "a table of the user's",
+}
+
+
+def write_model_card(run_dir: Path) -> Path:
+    """Writes `MODEL_CARD.md` from `config.yaml`, `run.json`, `metrics.json` and `split.csv`, and returns its path."""
+    environment = Environment(
+        loader=PackageLoader("fer.results", "."), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    environment.filters |= {"fixed": _fixed, "span": _span, "au_label": au_label}
+    path = run_dir / "MODEL_CARD.md"
+    write_text(path, environment.get_template("model_card.md.j2").render(card_context(run_dir)))
+    return path
+
+
+def card_context(run_dir: Path) -> dict[str, Any]:
+    """Everything that the template shows."""
+    run, metrics = _read_json(run_dir / "run.json"), _read_json(run_dir / "metrics.json")
+    config: Any = OmegaConf.to_container(OmegaConf.load(run_dir / "config.yaml"))
+    split = "test" if "test" in metrics else "val"
+    scores = metrics[split]
+    units, emotions = list(scores.get("au", {}).get("per_au", {})), list(scores.get("emotion", {}).get("per_class", {}))
+    return {
+        "name": run["name"],
+        "versions": run["versions"],
+        "heads": [
+            *([f"{len(units)} action units"] if units else []),
+            *([f"{len(emotions)} emotions"] if emotions else []),
+        ],
+        "dead": dead_line(scores),
+        "model_facts": list(_model_facts(config, run)),
+        "units": [f"{unit} {au_label(unit)}" for unit in units],
+        "emotions": emotions,
+        "data_facts": list(_data_facts(config["data"], run["data"])),
+        "parts": _parts(run_dir / "split.csv", metrics, run["data"]["n_images"]),
+        "protocol_facts": list(_protocol_facts(config, run)),
+        "split": split,
+        "scores": scores,
+        "measures": MEASURES,
+        "verdicts": verdicts(scores),
+        "calibration": [
+            (head, scores[key]["calibration"])
+            for key, head in (("au", "Action units"), ("emotion", "Emotion"))
+            if "calibration" in scores.get(key, {})
+        ],
+        "limits": list(_limits(config["data"], run["data"], scores)),
+    }
+
+
+def _model_facts(config: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    model, data, weights = config["model"], config["data"], run["weights"]
+    yield "Network", f"{model['backbone']}, a dense layer of {model['dense']} units, one head per task"
+    yield "Backbone's first weights", str(weights["source"])
+    if weights.get("warning"):
+        yield "Warning", weights["warning"]
+    what = "the face found in a picture" if data["crop"] == "face" else "the whole picture"
+    colour = "colour" if data["color"] else "brightness only"
+    yield "Input", f"{what}, {data['image_size']} x {data['image_size']} pixels, {colour}"
+    if model["flip_average"]:
+        yield "Answers", "mean over the picture and its mirror image"
+
+
+def _data_facts(data: Mapping[str, Any], about: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    yield "Source", f"{SOURCES.get(data['name'], data['name'])}"
+    yield (
+        "Size",
+        f"{about['n_images']} pictures of {about['n_subjects']} people (fingerprint {about['fingerprint'][:12]})",
+    )
+    yield "Faces", ", ".join(f"{n} {CROPS.get(how, how)}" for how, n in about["crops"].items())
+    if about["skipped"]:
+        yield "Left out", ", ".join(f"{n} x {reason}" for reason, n in about["skipped"].items())
+
+
+def _protocol_facts(config: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    commit = (run.get("git") or {}).get("commit")
+    yield "Command", f"`{run['command']}`"
+    yield "Training", f"{run['epochs']} epochs, best epoch {run['best_epoch']}, seed {run['seed']}, {run['precision']}"
+    yield "Split", f"hash {str(run['data'].get('split_hash'))[:12]}"
+    yield (
+        "Code",
+        f"fer {run['versions']['fer']}, torch {run['versions']['torch']}{f', commit {commit[:12]}' if commit else ''}",
+    )
+
+
+def _parts(path: Path, metrics: Mapping[str, Any], n_images: int) -> list[dict[str, Any]]:
+    people = pd.read_csv(path, dtype=str, keep_default_na=False)["split"].value_counts()
+    pictures = {part: scores["n_images"] for part, scores in metrics.items()}
+    if "test" in pictures or "test" not in people:
+        pictures["train"] = n_images - sum(pictures.values())
+    purposes = PURPOSES if "test" in metrics else {**PURPOSES, "test": "not looked at"}
+    return [
+        {"name": part, "people": int(people[part]), "pictures": pictures.get(part, ""), "purpose": purpose}
+        for part, purpose in purposes.items()
+        if part in people
+    ]
+
+
+def _limits(data: Mapping[str, Any], about: Mapping[str, Any], scores: Mapping[str, Any]) -> Iterator[str]:
+    """What follows from this run, then what holds for every model of this kind."""
+    if scores["n_subjects"] < FEW_PEOPLE:
+        yield f"Judged on {scores['n_subjects']} people: the intervals are wide and say little about people unlike them."
+    rare = [unit for unit, s in scores.get("au", {}).get("per_au", {}).items() if s["n_positive"] < FEW_POSITIVES]
+    if rare:
+        yield f"Shown in fewer than {FEW_POSITIVES} of the judged pictures, so hardly judged at all: {', '.join(rare)}."
+    if data["name"] == "synthetic":
+        yield "It has seen drawn faces only. What it says about photographs was not measured here."
+    if data["name"] == "ckplus":
+        yield "Its people acted on demand. Spontaneous expressions are weaker and mixed, and were not measured here."
+    if "landmarks" in about["crops"] or "box" in about["crops"]:
+        yield "Its pictures were cropped by landmarks or boxes that came with the data; in use a face detector takes their place."
+    yield "Frontal faces in fair light. Turned, covered and small faces are missed or misread."
+    yield "Whether it works equally well for people of any age, gender and skin colour was not measured: the data does not say."
+    yield (
+        "An action unit is a movement, an emotion label is what a viewer or an actor called a picture. Neither is what somebody feels "
+        "(Barrett et al., Emotional expressions reconsidered, 2019)."
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _fixed(value: float | None) -> str:
+    return "\N{EN DASH}" if value is None else f"{value:.3f}"
+
+
+def _span(interval: list[float] | None) -> str:
+    return f"[{interval[0]:.3f} to {interval[1]:.3f}]" if interval else ""

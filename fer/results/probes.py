@@ -1,0 +1,46 @@
+"""Honesty probes of one split: what a reader of its scores should ask, answered beside them (`probes` of `metrics.json`).
+
+Dead models and the answers of guessing stand with the scores themselves (`dead`, `baselines`).
+"""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from fer.results.consistency import consistency_probe
+from fer.results.identity import identity_probe
+from fer.results.rule import rule_probe
+from fer.results.spread import spread_probe
+
+
+def probe(
+    decided: pd.DataFrame,
+    samples: pd.DataFrame,
+    features: npt.NDArray[np.floating[Any]],
+    shared: pd.DataFrame,
+    n_boot: int = 1000,
+) -> dict[str, Any]:
+    """All probes of one split.
+
+    Args:
+        decided: its rows of `predictions.csv`.
+        samples: the same rows of the sample table.
+        features: (images, features) of the backbone, the same rows.
+        shared: near-identical pictures under two people (`fer.data.duplicates.shared_pictures`), of the whole data.
+        n_boot: bootstrap draws of the intervals.
+
+    Returns:
+        `rule`, `identity`, `spread`, `labels`, `near_identical` (`pairs` with a picture of this split, `across_splits` of them).
+        A probe that can't be made says why in `reason`.
+    """
+    mine = shared[shared["path"].isin(decided["path"]) | shared["other_path"].isin(decided["path"])]
+    across = int((mine["split"] != mine["other_split"]).sum()) if "split" in mine else 0
+    return {
+        "rule": rule_probe(decided, samples, n_boot),
+        "identity": identity_probe(features, samples, n_boot),
+        "spread": spread_probe(decided),
+        "labels": consistency_probe(samples),
+        "near_identical": {"pairs": len(mine), "across_splits": across},
+    }

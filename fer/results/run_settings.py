@@ -1,0 +1,85 @@
+"""What runs differ in: in, their settings; out, a column per setting that is not the same in all, and a short name for each run."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from fer.results.judged_runs import JudgedRun
+
+_NO_SETTINGS = {"name", "run_dir", "resume", "cache_dir", "test", "sweep", "data.workers", "trainer.progress"}
+"""Keys that make no other model."""
+
+
+def settings_that_differ(runs: Sequence[JudgedRun]) -> pd.DataFrame:
+    """A row per run, a text column per key that differs: among those that were typed, or else among all."""
+    typed = [_typed(run) for run in runs]
+    keys = list(dict.fromkeys(key for words in typed for key in words if _is_setting(key)))
+    found = {key: [_value(run, words, key) for run, words in zip(runs, typed, strict=True)] for key in keys}
+    differing = {key: values for key, values in found.items() if len(set(values)) > 1}
+    return pd.DataFrame(differing or _of_configs(runs), index=range(len(runs)))
+
+
+def _is_setting(key: str) -> bool:
+    return key not in _NO_SETTINGS and not key.startswith("hydra")
+
+
+def _typed(run: JudgedRun) -> dict[str, str]:
+    try:
+        words = shlex.split(str(run.about.get("command", "")))
+    except ValueError:  # not a command line
+        return {}
+    pairs = (word.lstrip("+").split("=", 1) for word in words if "=" in word)
+    return {pair[0]: pair[1] for pair in pairs}
+
+
+def _value(run: JudgedRun, typed: Mapping[str, str], key: str) -> str:
+    """As typed, else from the configuration; a group (`optimizer`) by the name of what was chosen."""
+    if key in typed:
+        return typed[key]
+    value: Any = run.config
+    for part in key.replace("/", ".").split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if isinstance(value, Mapping):
+        value = value.get("name", value.get("backbone"))
+    return "-" if value is None else str(value)
+
+
+def _of_configs(runs: Sequence[JudgedRun]) -> dict[str, list[str]]:
+    flat = [dict(_flat(run.config)) for run in runs]
+    keys = [key for key in dict.fromkeys(key for config in flat for key in config) if _is_setting(key)]
+    found = {key: [config.get(key, "-") for config in flat] for key in keys}
+    return {key: values for key, values in found.items() if len(set(values)) > 1}
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", "-" if value is None else str(value)
+
+
+def short_keys(keys: Sequence[str]) -> dict[str, str]:
+    """Each key by its last word, where no other key ends in the same."""
+    last = {key: key.replace("/", ".").split(".")[-1] for key in keys}
+    counts = Counter(last.values())
+    return {key: last[key] if counts[last[key]] == 1 else key for key in keys}
+
+
+def labels_of(runs: Sequence[JudgedRun], settings: pd.DataFrame) -> list[str]:
+    """A name for each run: its differing settings, or its own name, with as much of its folder as keeps names apart."""
+    short = short_keys(list(settings.columns))
+    rows: list[dict[str, str]] = settings.to_dict("records")  # type: ignore[assignment]
+    named = [" ".join(f"{short[key]}={value}" for key, value in row.items()) for row in rows]
+    labels = [text or str(run.about.get("name") or run.path.name) for text, run in zip(named, runs, strict=True)]
+    counts = Counter(labels)
+    labels = [
+        label if counts[label] == 1 else f"{label} ({run.path.name})" for label, run in zip(labels, runs, strict=True)
+    ]
+    counts = Counter(labels)
+    return [label if counts[label] == 1 else f"{label} ({run.path})" for label, run in zip(labels, runs, strict=True)]

@@ -1,0 +1,188 @@
+"""Tune: searches the settings of fer.train for the best validation score, with Optuna.
+
+The same line again goes on with the search, and typed twice it makes two workers that share it. Nobody looks at the test people.
+Every setting of fer.train may be typed; those of the search file are searched, unless typed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import logging
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fer import train
+from fer.cli import Call, command
+from fer.config import TrainConfig, TuneConfig, resolve
+from fer.errors import FerError, Interrupted, first_line
+
+if TYPE_CHECKING:
+    import optuna
+
+    from fer.tuning.worker import Worker
+
+log = logging.getLogger("fer.tune")  # not __name__: run with -m it is __main__
+
+MAX_FAILURES = 5
+"""Failed trials in a row that end a search: it is then not the settings."""
+
+
+def run(cfg: TuneConfig, call: Call) -> float | None:
+    """One worker of a search, from the start or on; returns the best validation score of the study."""
+    check_optuna()
+    from fer.tuning.space import read_space
+
+    space = read_space(cfg.search, call.keys)
+    folder = Path(cfg.run_dir or Path("outputs", "tune", cfg.name)).expanduser().absolute()
+    data = look_at_data(resolve(cfg), folder)
+    from fer.tuning.study import n_finished, open_study
+    from fer.tuning.worker import Worker
+
+    folder.mkdir(parents=True, exist_ok=True)
+    study = open_study(cfg, folder, space, data)
+    log.info("study folder: %s, %d of %d trials finished", folder, n_finished(study.trials), cfg.n_trials)
+    worker = Worker(study, space, folder, cfg.n_trials, cfg.seed, cfg.timeout)
+    try:
+        search(worker, cfg, call, folder)
+    except (KeyboardInterrupt, Interrupted):
+        n_done = n_finished(study.trials)
+        log.warning("stopped with %d of %d trials finished; the same line goes on: %s", n_done, cfg.n_trials, _line())
+        sys.exit(130)
+    return report(worker, cfg, call, folder)
+
+
+def check_optuna() -> None:
+    """Refuses to begin without Optuna.
+
+    Raises:
+        FerError: it is not installed; says how to.
+    """
+    if importlib.util.find_spec("optuna") is None:
+        raise FerError("fer.tune needs Optuna: pip install 'fer-lightning[sweep]'")
+
+
+def look_at_data(cfg: TrainConfig, folder: Path) -> dict[str, str]:
+    """Reads the data once, as every trial will, so that what all of them would refuse is refused now.
+
+    Raises:
+        FerError: see `fer.training`.
+    """
+    from fer import training  # torch and all: only now that the settings are known to be good
+    from fer.data.splits import split_hash
+
+    training.check_early(cfg, folder / "trials" / "new")
+    data = training.read_data(cfg)
+    training.read_weights(cfg)
+    assert data.prepared.split is not None
+    return {"data_fingerprint": data.prepared.fingerprint, "split_hash": split_hash(data.prepared.split.astype(str))}
+
+
+def search(worker: Worker, cfg: TuneConfig, call: Call, folder: Path) -> None:
+    """Takes trials and runs them until the study has enough.
+
+    Raises:
+        FerError: too many trials in a row failed.
+    """
+    from fer.tuning.messages import trial_line
+    from fer.tuning.study import best_trial, n_finished
+
+    failures = 0
+    while (trial := worker.take()) is not None:
+        twin = worker.twin(trial)
+        if twin:
+            worker.repeat(trial, twin)
+        else:
+            evaluate(trial, worker, cfg, call, folder)
+        trials = worker.study.trials
+        ended = trials[trial.number]
+        log.info(trial_line(ended, worker.space, n_finished(trials), cfg.n_trials, best_trial(trials)))
+        failures = failures + 1 if "error" in ended.user_attrs else 0
+        if failures == MAX_FAILURES:
+            raise FerError(f"{failures} trials in a row failed, the last because: {ended.user_attrs['error']}")
+
+
+def evaluate(trial: optuna.Trial, worker: Worker, cfg: TuneConfig, call: Call, folder: Path) -> None:
+    """Runs a trial as `fer.train` would, without the test people, and tells the study what came of it."""
+    import optuna
+
+    from fer.tuning import messages
+    from fer.tuning.folders import keep_checkpoints, note_pruned, trial_folder
+    from fer.tuning.pruning import Prune
+    from fer.tuning.settings import composed, typed_for
+
+    lost, pruned = optuna.trial.TrialState.FAIL, optuna.trial.TrialState.PRUNED
+    where = trial_folder(folder, trial.number)
+    try:
+        typed = typed_for(call, trial.params, worker.space)
+        run_cfg = dataclasses.replace(composed(typed), name=f"{cfg.name}-{trial.number}", run_dir=str(where))
+        line = Call(shlex.join(["python", "-m", "fer.train", *typed]), tuple(typed), None)
+        with worker.alive(trial), messages.of_a_trial():
+            score = train.begin(run_cfg, line, [Prune(trial)])
+        if score is None:
+            raise FerError("there is no validation score: no label could be judged")
+        worker.study.tell(trial, score, skip_if_finished=True)
+    except optuna.TrialPruned:
+        note_pruned(where)
+        worker.study.tell(trial, state=pruned, skip_if_finished=True)
+    except (KeyboardInterrupt, Interrupted, OSError):  # not the setting's fault: it is tried again at the next start
+        trial.set_user_attr("interrupted", True)
+        worker.study.tell(trial, state=lost, skip_if_finished=True)
+        raise
+    except Exception as error:  # a setting that can't be trained (nan, out of memory) must not lose the rest
+        if not isinstance(error, FerError):
+            log.exception("trial %d", trial.number)
+        trial.set_user_attr("error", first_line(error) if isinstance(error, FerError) else repr(error)[:300])
+        # not as failed: the sampler learns to stay away from pruned points, and forgets failed ones
+        worker.study.tell(trial, state=pruned, skip_if_finished=True)
+    keep_checkpoints(folder, worker.study, cfg.checkpoints)
+
+
+def report(worker: Worker, cfg: TuneConfig, call: Call, folder: Path) -> float | None:
+    """Prints and writes what was found; returns the best score.
+
+    Raises:
+        FerError: no trial of all could be trained to the end.
+    """
+    from fer.tuning.messages import outcome, score
+    from fer.tuning.settings import composed, typed_for, write_best
+    from fer.tuning.study import best_trial
+    from fer.tuning.summary import write_summary
+
+    trials = worker.study.trials
+    best, line = best_trial(trials), None
+    if best is not None:
+        about = f"Trial {best.number} of {folder.name}: validation score {score(best.value)}"
+        line = write_best(folder, composed(typed_for(call, best.params, worker.space)), f"{cfg.name}-best", about)
+    write_summary(folder, worker.study, worker.space, cfg.seed, line)
+    if best is None:
+        raise FerError(
+            f"none of {len(trials)} trials has a score; the last one: {outcome(trials[-1])}"
+            if trials
+            else "no trial was run"
+        )
+    print(
+        f"best: trial {best.number}, validation score {score(best.value)}; to train its settings and judge them on the test people:\n{line}"
+    )
+    return best.value
+
+
+def _line() -> str:
+    return shlex.join(["python", "-m", "fer.tune", *sys.argv[1:]])
+
+
+_search = command("tune", run)
+
+
+def main() -> None:
+    """`python -m fer.tune`."""
+    if {"-m", "--multirun"} & set(sys.argv[1:]):  # before Hydra makes folders for it
+        print("fer tune: -m is for fer.train: a search makes its own trials; one line for each search", file=sys.stderr)
+        sys.exit(2)
+    _search()
+
+
+if __name__ == "__main__":
+    main()

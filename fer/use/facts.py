@@ -1,0 +1,98 @@
+"""What a model file says of itself beside its weights: names, thresholds, preprocessing, temperature. Never imports torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fer.data.faces import PIXELS_VERSION, Crop
+from fer.errors import FerError, first_line
+
+METADATA_KEY = "fer"
+"""Under this key an exported file holds `Facts.as_json`."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that stands between pixels and decisions.
+
+    Attributes:
+        name: of the run.
+        aus: the AU head's units in tensor order, as columns are called: `AU12`.
+        emotions: the emotion head's classes in tensor order. Either may be empty.
+        thresholds: AU -> probability from which it counts as active.
+        temperature: `au` and `emotion`: what the logits are divided by before sigmoid and softmax.
+        image_size: side of the network's input, pixels.
+        crop: `face` or `full`, as in training.
+        color: three channels, else one of brightness.
+        precision: `f32`, or what an exported file computes in.
+        fer_version: of the program that trained it.
+    """
+
+    name: str
+    aus: tuple[str, ...]
+    emotions: tuple[str, ...]
+    thresholds: Mapping[str, float]
+    temperature: Mapping[str, float]
+    image_size: int
+    crop: Crop
+    color: bool
+    precision: str = "f32"
+    fer_version: str = ""
+
+    @classmethod
+    def of_checkpoint(cls, hyper_parameters: Mapping[str, Any], card: Mapping[str, Any]) -> Facts:
+        """From a checkpoint's hyperparameters and card."""
+        labels, pixels = hyper_parameters["labels"], hyper_parameters["preprocessing"]
+        aus = tuple(f"AU{number}" for number in labels["aus"])
+        return cls(
+            name=str(card["name"]),
+            aus=aus,
+            emotions=tuple(labels["emotions"]),
+            thresholds={au: float(card["thresholds"][au]) for au in aus},
+            temperature={"au": 1.0, "emotion": 1.0, **(card.get("temperature") or {})},
+            image_size=int(pixels["image_size"]),
+            crop="full" if pixels["crop"] == "full" else "face",
+            color=bool(pixels["color"]),
+            fer_version=str(card.get("fer_version", "")),
+        )
+
+    def as_json(self, **more: Any) -> str:
+        """For the metadata of an exported file; `more` is for people and other programs, and not read back."""
+        content = {
+            **dataclasses.asdict(self),
+            "pixels_version": PIXELS_VERSION,
+            "input": self._input_in_words(),
+            **more,
+        }
+        return json.dumps(content)
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> Facts:
+        """The opposite of `as_json`.
+
+        Raises:
+            FerError: `text` (read from `source`) was written by another version or another program.
+        """
+        try:
+            found = json.loads(text)
+            if found["pixels_version"] != PIXELS_VERSION:
+                raise FerError(
+                    f"{source} takes faces cropped in another way (version {found['pixels_version']}, here {PIXELS_VERSION}): "
+                    "export it again"
+                )
+            known = {field.name: found[field.name] for field in dataclasses.fields(cls)}
+            return cls(**{**known, "aus": tuple(known["aus"]), "emotions": tuple(known["emotions"])})
+        except (ValueError, KeyError, TypeError) as error:
+            raise FerError(
+                f"{source} does not hold the names and preprocessing of a model of fer ({first_line(error)})"
+            ) from error
+
+    def _input_in_words(self) -> str:
+        pixels = "RGB" if self.color else "luminance (ITU-R BT.601) in all three channels"
+        return (
+            f"image: float32 [N, 3, {self.image_size}, {self.image_size}] in [0, 1], {pixels}; not normalised further"
+        )

@@ -1,0 +1,58 @@
+"""What a model is known not to do well, and what it must not be used for: from its model card, else what holds for every such model."""
+
+from __future__ import annotations
+
+import logging
+import re
+from pathlib import Path
+
+from fer.errors import first_line
+
+log = logging.getLogger(__name__)
+
+CARD = "MODEL_CARD.md"
+LONGEST_CARD = 1_000_000
+
+LIMITS = (
+    "No model card lies beside this model: how good it is, and for whom, is not known here.",
+    "Frontal faces in fair light. Turned, covered and small faces are missed or misread.",
+    "An action unit is a movement, an emotion label is what a viewer or an actor called a picture. Neither is what somebody feels "
+    "(Barrett et al., Emotional expressions reconsidered, 2019).",
+)
+MISUSE = (
+    "Decisions about a person: hiring, school, insurance, credit, policing, courts, borders, care.",
+    "Finding out what somebody feels, thinks or intends, whether somebody lies, or whether somebody is ill.",
+    "Watching people who do not know of it or did not agree.",
+    "Anything where one wrong answer harms somebody.",
+)
+
+
+def read_card(checkpoint: str) -> str | None:
+    """The model card of a run folder, or of the one that a checkpoint lies in; None where there is none."""
+    path = Path(checkpoint).expanduser().absolute()
+    folder = path if path.is_dir() else path.parent.parent
+    card = folder / CARD
+    if not card.is_file() or not (folder / "run.json").is_file():
+        return None
+    try:
+        return card.read_text(encoding="utf-8")[:LONGEST_CARD]
+    except (OSError, ValueError) as error:
+        log.warning("%s can't be read (%s)", card, first_line(error))
+        return None
+
+
+def known_limits(card: str | None) -> list[str]:
+    """The list under `Limits`."""
+    return _items(card or "", "Limits") or list(LIMITS)
+
+
+def known_misuse(card: str | None) -> list[str]:
+    """The list under `What it must not be used for`."""
+    return _items(card or "", "What it must not be used for") or list(MISUSE)
+
+
+def _items(card: str, heading: str) -> list[str]:
+    """The points of the list under a heading of Markdown, each on one line."""
+    found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)
+    points = re.split(r"^- ", found[1], flags=re.MULTILINE)[1:] if found else []
+    return [" ".join(point.split()) for point in points]

@@ -1,0 +1,146 @@
+"""A finished model, whatever file it lies in, and pictures in; named answers about every face out. Imports torch for checkpoints only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, overload
+
+import numpy as np
+
+from fer.data.faces import Box
+from fer.data.images import Pixels8
+from fer.errors import FerError
+from fer.use.answers import Answers, Face, name_answers
+from fer.use.crops import SMALLEST_IN_PICTURES, FaceCrop, Picture, Which, cut_faces, read_picture
+from fer.use.facts import Facts
+
+BATCH_SIZE = 32
+
+
+class Runtime(Protocol):
+    """What runs the network: torch, onnxruntime or OpenVINO."""
+
+    facts: Facts
+
+    def answers(self, pixels: Pixels8) -> Answers:
+        """Stored pixels [N, S, S, C] to calibrated probabilities."""
+        ...
+
+
+class Predictor:
+    """A model ready for use. `load` makes one.
+
+    Attributes:
+        facts: names, thresholds and preprocessing, as stored with the model.
+        runtime: what runs the network.
+        batch_size: faces that go through the network at once.
+    """
+
+    def __init__(self, runtime: Runtime, batch_size: int = BATCH_SIZE) -> None:
+        self.runtime, self.facts, self.batch_size = runtime, runtime.facts, batch_size
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # to a type checker a path is a sequence of paths
+        self, what: Picture, *, boxes: Sequence[Box] | None = None, faces: Which = "all"
+    ) -> list[Face]: ...
+
+    @overload
+    def predict(
+        self, what: Sequence[Picture], *, boxes: Sequence[Sequence[Box] | None] | None = None, faces: Which = "all"
+    ) -> list[list[Face]]: ...
+
+    def predict(self, what: Any, *, boxes: Any = None, faces: Which = "all") -> Any:
+        """What the model says of every face in a picture, the largest face first; where none is found, of the whole picture.
+
+        Args:
+            what: a path, the bytes of a file, a Pillow image, an array [H, W] or [H, W, 3] of uint8 in RGB; or a list of these,
+                or an array [N, H, W, 3].
+            boxes: the faces as (x, y, w, h) in pixels of the upright picture; a list of these lists for a list of pictures.
+            faces: `all` or `largest`.
+
+        Returns:
+            A list of faces; for a list of pictures a list of such lists.
+
+        Raises:
+            FerError: a picture can't be read.
+        """
+        if isinstance(what, (list, tuple)) or (isinstance(what, np.ndarray) and what.ndim == 4):
+            given = [None] * len(what) if boxes is None else list(boxes)
+            if len(given) != len(what):
+                raise FerError(f"boxes for {len(given)} pictures, and {len(what)} pictures")
+            return self._all([self.cut(picture, box, faces) for picture, box in zip(what, given, strict=True)])
+        return self._all([self.cut(what, boxes, faces)])[0]
+
+    def cut(
+        self,
+        picture: Picture,
+        boxes: Sequence[Box] | None = None,
+        faces: Which = "all",
+        smallest: float = SMALLEST_IN_PICTURES,
+    ) -> list[FaceCrop]:
+        """The faces of a picture as the network wants them (see `cut_faces`); safe to call from several threads."""
+        f = self.facts
+        known = None if boxes is None else [Box(*map(float, box)) for box in boxes]
+        return cut_faces(
+            read_picture(picture), f.image_size, f.crop, f.color, boxes=known, which=faces, smallest=smallest
+        )
+
+    def name(self, crops: Sequence[FaceCrop]) -> list[Face]:
+        """Crops through the network, a `Face` each."""
+        if not crops:
+            return []
+        answers = self.answers(np.stack([crop.pixels for crop in crops]))
+        return list(name_answers(self.facts, [(crop.box, crop.how) for crop in crops], answers))
+
+    def answers(self, pixels: Pixels8) -> Answers:
+        """The probabilities behind everything here.
+
+        Args:
+            pixels: [N, S, S, C] uint8 as `fer.data.faces.face_pixels` makes them.
+        """
+        parts = [self.runtime.answers(part) for part in self._batches(pixels)]
+        return Answers(*(np.concatenate(head) for head in zip(*parts, strict=True)))
+
+    def _batches(self, pixels: Pixels8) -> Iterator[Pixels8]:
+        for start in range(0, len(pixels), self.batch_size):
+            yield pixels[start : start + self.batch_size]
+
+    def _all(self, pictures: list[list[FaceCrop]]) -> list[list[Face]]:
+        named = iter(self.name([crop for crops in pictures for crop in crops]))
+        return [[next(named) for _ in crops] for crops in pictures]
+
+
+def load(path: str | Path, *, accelerator: str = "auto", batch_size: int = BATCH_SIZE) -> Predictor:
+    """A finished model, ready for use.
+
+    Args:
+        path: a run folder, a checkpoint (`.ckpt`), or an exported `.safetensors`, `.onnx` or OpenVINO `.xml`; the last two are run
+            without torch.
+        accelerator: the processor of a checkpoint: `auto`, `cpu`, `gpu` or `mps`.
+        batch_size: faces that go through the network at once.
+
+    Raises:
+        FerError: there is no model at `path`, it is damaged, or a package that it needs is not installed.
+    """
+    where = Path(path).expanduser()
+    if where.suffix in (".onnx", ".xml"):
+        if not where.is_file():
+            raise FerError(f"checkpoint={path}: there is no such file")
+        return Predictor(_exported(where), batch_size)
+    from fer.model.checkpoints import find_checkpoint
+    from fer.use.runtime_torch import TorchRuntime
+
+    found = find_checkpoint(str(path))
+    read = TorchRuntime.of_safetensors if found.suffix == ".safetensors" else TorchRuntime.of_checkpoint
+    return Predictor(read(found, accelerator), batch_size)
+
+
+def _exported(path: Path) -> Runtime:
+    if path.suffix == ".onnx":
+        from fer.use.runtime_onnx import OnnxRuntime
+
+        return OnnxRuntime(path)
+    from fer.use.runtime_openvino import OpenVinoRuntime
+
+    return OpenVinoRuntime(path)

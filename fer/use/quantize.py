@@ -1,0 +1,59 @@
+"""Whole numbers of 8 bits in place of real ones, their ranges chosen on real pictures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fer.use.packages import needed
+
+BATCH = 8
+
+
+def int8_onnx(path: Path, images: npt.NDArray[np.float32]) -> None:
+    """Quantizes an ONNX file in place: activations unsigned, weights signed and per channel, which is the fast path of x86 processors.
+
+    Args:
+        path: the file.
+        images: [N, 3, H, W] in [0, 1].
+    """
+    quantization = needed("onnxruntime.quantization", "to quantize")
+    needed("onnxruntime.quantization.shape_inference", "to quantize").quant_pre_process(
+        path, path, skip_symbolic_shape=True
+    )
+
+    class Pictures(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self.batches: Iterator[Any] = _batches(images)
+
+        def get_next(self) -> dict[str, Any] | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {"image": batch}
+
+    quantization.quantize_static(
+        path,
+        path,
+        Pictures(),
+        quant_format=quantization.QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+    )
+
+
+def int8_openvino(model: Any, images: npt.NDArray[np.float32]) -> Any:
+    """A quantized copy of an OpenVINO model."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # nncf makes it miss a GPU aloud
+    nncf = needed("nncf", "to quantize")
+    nncf.set_log_level(logging.ERROR)  # its notes are for developers
+    batches = list(_batches(images))
+    return nncf.quantize(model, nncf.Dataset(batches), subset_size=len(batches))
+
+
+def _batches(images: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
+    return (images[start : start + BATCH] for start in range(0, len(images), BATCH))

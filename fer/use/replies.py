@@ -1,0 +1,118 @@
+"""The JSON that the server answers with, as OpenAPI documents it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, Field
+
+from fer.use.answers import Face
+from fer.use.facts import Facts
+from fer.use.known_limits import known_limits, known_misuse
+from fer.use.terminal import plain_name
+
+
+class Problem(BaseModel):
+    """Why a request was not answered."""
+
+    error: str = Field(description="What is wrong, in one line", examples=["image: not an image"])
+
+
+class BoxReply(BaseModel):
+    """A rectangle in pixels of the upright picture."""
+
+    x: float = Field(description="Left edge")
+    y: float = Field(description="Top edge")
+    w: float = Field(description="Width")
+    h: float = Field(description="Height")
+
+
+class FaceReply(BaseModel):
+    """What the model says of one face."""
+
+    box: BoxReply
+    how: Literal["detector", "whole"] = Field(
+        description="whole: no face was found, and the answers are about the whole picture"
+    )
+    emotion: str | None = Field(description="The most probable one; null if the model knows none")
+    emotion_prob: dict[str, float] = Field(description="Emotion to probability; they sum to 1")
+    au_prob: dict[str, float] = Field(description="AU to the probability that it is active, each for itself")
+    au_active: dict[str, bool] = Field(
+        description="AU to whether it counts as active, by the threshold stored with the model"
+    )
+    active_aus: list[str] = Field(description="The active ones, in FACS order", examples=[["AU6", "AU12"]])
+
+
+class Prediction(BaseModel):
+    """What the model says of one picture."""
+
+    model: str = Field(description="Name of its run")
+    width: int = Field(description="Of the upright picture, in pixels")
+    height: int = Field(description="Of the upright picture, in pixels")
+    au_names: dict[str, str] = Field(description="AU to its plain name", examples=[{"AU12": "lip corner puller"}])
+    faces: list[FaceReply] = Field(description="The largest first; at least one")
+
+
+class UnitReply(BaseModel):
+    """An action unit that the model knows."""
+
+    au: str = Field(examples=["AU12"])
+    name: str = Field(examples=["lip corner puller"])
+    threshold: float = Field(description="Probability from which it counts as active")
+
+
+class ModelReply(BaseModel):
+    """What the model can say, and its limits."""
+
+    name: str
+    aus: list[UnitReply]
+    emotions: list[str]
+    image_size: int = Field(description="Side of the network's input in pixels")
+    crop: str = Field(description="face: it looks at faces; full: at whole pictures")
+    precision: str
+    fer_version: str = Field(description="Of the program that trained it")
+    limits: list[str]
+    must_not_be_used_for: list[str]
+    card: bool = Field(description="Whether /model-card has more")
+    max_mb: float = Field(description="Largest upload, in millions of bytes")
+
+
+def prediction(facts: Facts, size: tuple[int, ...], faces: list[Face]) -> Prediction:
+    """The answer about one picture; `size` is its height and width."""
+    height, width = size
+    return Prediction(
+        model=facts.name,
+        width=width,
+        height=height,
+        au_names={au: plain_name(au) for au in facts.aus},
+        faces=[_face(face) for face in faces],
+    )
+
+
+def _face(face: Face) -> FaceReply:
+    return FaceReply(
+        box=BoxReply(**face.box._asdict()),
+        how="whole" if face.how == "whole" else "detector",
+        emotion=face.emotion,
+        emotion_prob=face.emotion_prob,
+        au_prob=face.au_prob,
+        au_active=face.au_active,
+        active_aus=face.active_aus,
+    )
+
+
+def about_model(facts: Facts, card: str | None, max_mb: float) -> ModelReply:
+    """The answer about the model itself; `card` is its model card, if there is one."""
+    return ModelReply(
+        name=facts.name,
+        aus=[UnitReply(au=au, name=plain_name(au), threshold=facts.thresholds[au]) for au in facts.aus],
+        emotions=list(facts.emotions),
+        image_size=facts.image_size,
+        crop=facts.crop,
+        precision=facts.precision,
+        fer_version=facts.fer_version,
+        limits=known_limits(card),
+        must_not_be_used_for=known_misuse(card),
+        card=card is not None,
+        max_mb=max_mb,
+    )

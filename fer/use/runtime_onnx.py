@@ -1,0 +1,53 @@
+"""Runs an exported ONNX file with onnxruntime. Never imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fer.data.images import Pixels8
+from fer.errors import FerError, first_line
+from fer.use.answers import Answers
+from fer.use.facts import METADATA_KEY, Facts
+from fer.use.packages import needed
+
+
+class OnnxRuntime:
+    """An exported model on the processor.
+
+    Attributes:
+        facts: names, thresholds, preprocessing, from the file's metadata.
+    """
+
+    def __init__(self, path: Path) -> None:
+        onnxruntime = needed("onnxruntime", "to run an .onnx file")
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # its warnings are about graphs, not for users
+        try:
+            self._session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # whatever an arbitrary file makes the parser say
+            raise FerError(f"{path} can't be loaded as an ONNX model ({first_line(error)[:120]})") from error
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        self.facts = Facts.from_json(metadata.get(METADATA_KEY, "null"), str(path))
+        self._outputs = [output.name for output in self._session.get_outputs()]
+
+    def answers(self, pixels: Pixels8) -> Answers:
+        """Stored pixels [N, S, S, C] to calibrated probabilities."""
+        images = network_input(pixels, self.facts.image_size)
+        return by_head(dict(zip(self._outputs, self._session.run(None, {"image": images}), strict=True)), len(images))
+
+
+def network_input(pixels: Pixels8, image_size: int) -> npt.NDArray[np.float32]:
+    """What `fer.data.augment.centre_view` makes: stored pixels [N, S, S, C] to [N, 3, H, W] in [0, 1]."""
+    start = (pixels.shape[1] - image_size) // 2
+    view = pixels[:, start : start + image_size, start : start + image_size]
+    scaled = view.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    return np.ascontiguousarray(np.broadcast_to(scaled, (len(pixels), 3, image_size, image_size)))
+
+
+def by_head(outputs: dict[str, npt.NDArray[np.float32]], n: int) -> Answers:
+    """The outputs `au` and `emotion` of a graph, each optional."""
+    nothing = np.zeros((n, 0), np.float32)
+    return Answers(outputs.get("au", nothing), outputs.get("emotion", nothing))

@@ -1,0 +1,43 @@
+"""Runs an exported OpenVINO model (`.xml` with its `.bin`). Never imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fer.data.images import Pixels8
+from fer.errors import FerError, first_line
+from fer.use.answers import Answers
+from fer.use.facts import METADATA_KEY, Facts
+from fer.use.packages import needed
+from fer.use.runtime_onnx import by_head, network_input
+
+
+class OpenVinoRuntime:
+    """An exported model on the processor, in the precision that it was exported for.
+
+    Attributes:
+        facts: names, thresholds, preprocessing, from the file's metadata.
+    """
+
+    def __init__(self, path: Path) -> None:
+        openvino = needed("openvino", "to run an .xml file")
+        core = openvino.Core()
+        try:
+            model = core.read_model(path)
+        except RuntimeError as error:
+            raise FerError(f"{path} can't be loaded as an OpenVINO model ({first_line(error)[:120]})") from error
+        stored = model.get_rt_info([METADATA_KEY]).value if model.has_rt_info([METADATA_KEY]) else "null"
+        self.facts = Facts.from_json(str(stored), str(path))
+        # left alone, OpenVINO takes bf16 wherever the processor has it
+        hint = "bf16" if self.facts.precision == "bf16" else "f32"
+        self._compiled = core.compile_model(
+            model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+        )
+        self._outputs = [output.get_any_name() for output in self._compiled.outputs]
+
+    def answers(self, pixels: Pixels8) -> Answers:
+        """Stored pixels [N, S, S, C] to calibrated probabilities."""
+        images = network_input(pixels, self.facts.image_size)
+        # a request of its own: one that is shared can't be used by two threads
+        found = self._compiled.create_infer_request().infer({"image": images})
+        return by_head({name: found[name] for name in self._outputs}, len(images))

@@ -1,0 +1,109 @@
+"""What `input=` means: a picture, a folder, a glob, a table, a video, a camera. In, the word; out, pictures one after the other."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from fer.data.faces import Box
+from fer.errors import FerError
+from fer.use.items import Item, Source
+from fer.use.video import VIDEOS, open_camera, open_video
+
+log = logging.getLogger(__name__)
+
+IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".ppm", ".pgm")
+"""Endings by which pictures are known in a folder; a file that is named by itself may end in anything."""
+
+TABLES = (".csv", ".tsv")
+
+
+def open_source(word: str, every: int = 1) -> Source:
+    """The pictures that `input=<word>` means.
+
+    Args:
+        every: of a video or a camera, every how many frames.
+
+    Raises:
+        FerError: there is nothing of that name, no picture in it, or it can't be opened.
+    """
+    path = Path(word).expanduser()
+    if path.is_dir():
+        problem = f"input={word}: no picture in this folder or below it ({' '.join(IMAGES)})"
+        return _of_files(_in_folder(path), path, problem)
+    if path.suffix.lower() in VIDEOS:
+        return open_video(path, every)
+    if path.suffix.lower() in TABLES and path.is_file():
+        return _of_table(path)
+    if path.is_file():
+        return Source(iter([Item(str(path), path)]), 1, single=True)
+    if word.isdecimal():
+        return open_camera(int(word), every)
+    if glob.has_magic(word):
+        matches = [f for f in sorted(glob.glob(str(path), recursive=True)) if _is_image(f)]
+        fixed = itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)
+        return _of_files(matches, Path(*fixed), f"input={word}: no picture fits this pattern")
+    raise FerError(f"input={word}: there is no such file or folder")
+
+
+def _of_files(files: list[str], root: Path, problem: str) -> Source:
+    if not files:
+        raise FerError(problem)
+    return Source((Item(file, Path(file)) for file in files), len(files), root=root)
+
+
+def _is_image(file: str) -> bool:
+    return file.lower().endswith(IMAGES) and os.path.isfile(file)
+
+
+def _in_folder(root: Path) -> list[str]:
+    """The pictures below a folder in the order of their names; what is hidden is left out, other files are counted aloud."""
+    found: list[str] = []
+    others: Counter[str] = Counter()
+    for folder, below, names in os.walk(root):
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        for name in sorted(names):
+            if name.lower().endswith(IMAGES):
+                found += [] if name.startswith(".") else [os.path.join(folder, name)]
+            else:
+                others[Path(name).suffix.lower() or "no ending"] += 1
+    if others:
+        log.info("left out, as no pictures: %s", ", ".join(f"{n} x {end}" for end, n in others.most_common(5)))
+    return found
+
+
+def _of_table(table: Path) -> Source:
+    """The rows of a table with a path column and, if it has them, x, y, w, h of a face; paths start from the table's folder.
+
+    Raises:
+        FerError: not a table, no path column, or a box that is no number.
+    """
+    from fer.data.csv import PATH_COLUMNS  # pandas: only where there is a table
+    from fer.data.samples import BOX_COLUMNS
+    from fer.data.table_file import TableFile
+
+    file = TableFile.read(table, "input")
+    column = file.find(*PATH_COLUMNS)
+    if column is None:
+        raise FerError(f"{table}: no column with the path of the picture; name it one of {', '.join(PATH_COLUMNS)}")
+    paths = file.filled(column).tolist()
+    sides = [name for key in BOX_COLUMNS if (name := file.find(key))]
+    boxes: list[tuple[Box, ...] | None] = [None] * len(paths)
+    if len(sides) == len(BOX_COLUMNS):
+        numbers = [file.numbers(side, "a number of pixels or empty").astype(float) for side in sides]
+        boxes = [_box(values) for values in zip(*numbers, strict=True)]
+    return Source(_rows(table.parent, paths, boxes), len(paths), root=table.parent)
+
+
+def _rows(folder: Path, paths: list[str], boxes: list[tuple[Box, ...] | None]) -> Iterator[Item]:
+    for path, box in zip(paths, boxes, strict=True):
+        yield Item(path, folder / path, box)
+
+
+def _box(values: tuple[float, ...]) -> tuple[Box, ...] | None:
+    return (Box(*values),) if all(value == value for value in values) else None  # nan: an empty cell

@@ -1,0 +1,180 @@
+"""Calibration: in, answers of made networks; out, the temperature that made them too sure, and errors computed by hand."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import composed
+from made_predictions import AUS, CLASSES, make_predictions
+from scipy.special import expit, logit, softmax
+from scipy.stats import spearmanr
+from sklearn.metrics import log_loss
+from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
+
+from fer.cli import Call
+from fer.evaluate import run
+from fer.results.calibration import calibrated, fit_temperatures
+from fer.results.predictions import read_predictions
+from fer.results.reliability import expected_calibration_error, reliability, reliability_bins
+from fer.results.thresholds import choose_thresholds
+
+ONES = {"au": 1.0, "emotion": 1.0}
+
+
+def made(n: int, au: float = 1.0, emotion: float = 1.0, seed: int = 0) -> pd.DataFrame:
+    """Answers of a network whose logits are `au` and `emotion` times as large as they should be."""
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame({"path": [str(i) for i in range(n)], "subject": [str(i // 4) for i in range(n)]})
+    for name in AUS:
+        logits = rng.normal(-1, 1.5, n)
+        table[name] = (rng.random(n) < expit(logits)).astype(int)
+        table[f"{name}_prob"] = expit(au * logits)
+    logits = rng.normal(0, 1.5, (n, 3))
+    shares = softmax(logits, axis=1)
+    codes = (rng.random((n, 1)) > shares.cumsum(axis=1)).sum(axis=1)
+    table["emotion"] = np.array(CLASSES)[codes]
+    table["emotion_pred"] = np.array(CLASSES)[logits.argmax(axis=1)]
+    table[[f"emotion_prob_{name}" for name in CLASSES]] = softmax(emotion * logits, axis=1)
+    return table
+
+
+@pytest.mark.parametrize(("au", "emotion"), [(3.0, 2.0), (1.0, 1.0), (0.5, 0.4)])
+def test_a_known_temperature_is_found_again(au: float, emotion: float) -> None:
+    found = fit_temperatures(made(4000, au, emotion))
+    assert found == pytest.approx({"au": au, "emotion": emotion}, rel=0.06)
+
+
+def test_the_temperature_has_the_best_likelihood_of_the_validation_labels() -> None:
+    table = made(3000, 3.0, 2.0)
+    best = fit_temperatures(table)
+    truth, columns = table[AUS].to_numpy().ravel(), [f"{name}_prob" for name in AUS]
+
+    def loss(temperature: float) -> float:
+        return float(log_loss(truth, expit(logit(table[columns].to_numpy().ravel()) / temperature)))
+
+    assert loss(best["au"]) <= min(loss(t) for t in np.linspace(1, 6, 101)) + 1e-5
+    block = reliability(table, best)["au"]
+    assert block["nll"] == pytest.approx(loss(best["au"])) and block["nll_before"] == pytest.approx(loss(1))
+
+
+def test_calibrating_restores_the_right_probabilities_and_no_order_changes() -> None:
+    right, sure = made(500), made(500, 3.0, 2.0)
+    found = calibrated(sure, {"au": 3.0, "emotion": 2.0})
+    for column in [f"{name}_prob" for name in AUS] + [f"emotion_prob_{name}" for name in CLASSES]:
+        assert found[column].to_numpy() == pytest.approx(right[column].to_numpy(), abs=1e-6)
+    for name in AUS:
+        assert spearmanr(found[f"{name}_prob"], sure[f"{name}_prob"])[0] == pytest.approx(1)
+    probabilities = found[[f"emotion_prob_{name}" for name in CLASSES]].to_numpy()
+    assert probabilities.sum(axis=1) == pytest.approx(1)
+    assert (np.array(CLASSES)[probabilities.argmax(axis=1)] == sure["emotion_pred"]).all()
+    assert list(found.columns) == list(sure.columns)
+
+
+def test_saturated_answers_stay_numbers() -> None:
+    table = made(8)
+    table["AU1_prob"] = [0.0, 1.0] * 4
+    table["emotion_prob_negative"], table["emotion_prob_positive"], table["emotion_prob_surprise"] = 1.0, 0.0, 0.0
+    found = calibrated(table, {"au": 10.0, "emotion": 10.0})
+    assert np.isfinite(found[["AU1_prob", "emotion_prob_negative"]].to_numpy()).all()
+    assert all(0.99 <= value <= 10 for value in fit_temperatures(table).values())
+
+
+def test_few_pictures_are_no_reason_to_move_far() -> None:
+    # Separated without an error: the likelihood alone would take the smallest temperature there is.
+    few = pd.DataFrame({"AU1": [0, 0, 1, 1], "AU1_prob": [0.3, 0.4, 0.6, 0.7]})
+    many = pd.concat([few] * 100, ignore_index=True)
+    assert 0.5 < fit_temperatures(few)["au"] < 1
+    assert fit_temperatures(many)["au"] == pytest.approx(0.2, rel=0.01)
+    # Four AUs with the same answers on the same pictures are no further pictures.
+    copies = few.assign(**{f"{name}{rest}": few[f"AU1{rest}"] for name in AUS for rest in ("", "_prob")})
+    assert fit_temperatures(copies)["au"] == pytest.approx(fit_temperatures(few)["au"], rel=1e-3)
+
+
+def test_heads_that_are_not_there_or_have_no_label_keep_temperature_1() -> None:
+    table = made(50)
+    assert fit_temperatures(table[["AU1", "AU1_prob"]])["emotion"] == 1
+    assert fit_temperatures(table.assign(emotion=None))["emotion"] == 1
+    assert fit_temperatures(table[["path"]]) == ONES
+    assert set(reliability(table.assign(emotion=None), ONES)) == {"au"}
+
+
+def test_the_error_by_hand() -> None:
+    bins = reliability_bins(np.array([0.1, 0.1, 0.9, 0.9, 1.0]), np.array([0, 1, 1, 1, 0], dtype=bool))
+    assert [n for n in bins["n"] if n] == [2, 2, 1]
+    assert bins["observed"][1] == 0.5 and bins["observed"][14] == 0 and bins["observed"][7] is None
+    assert expected_calibration_error(bins) == pytest.approx((2 * 0.4 + 2 * 0.1 + 1 * 1.0) / 5)
+
+
+def test_the_error_equals_torchmetrics() -> None:
+    table = make_predictions(n=400)
+    found = reliability(table, ONES)
+    known = [table[table[name].notna()] for name in AUS]
+    probability = np.concatenate([rows[f"{name}_prob"] for name, rows in zip(AUS, known, strict=True)])
+    truth = np.concatenate([rows[name].to_numpy(dtype=int) for name, rows in zip(AUS, known, strict=True)])
+    expected = binary_calibration_error(torch.tensor(probability), torch.tensor(truth), n_bins=15)
+    assert found["au"]["ece"] == pytest.approx(float(expected), abs=1e-6)
+    rows = table[table["emotion"].notna()]
+    shares = torch.tensor(rows[[f"emotion_prob_{name}" for name in CLASSES]].to_numpy())
+    codes = torch.tensor(rows["emotion"].map(CLASSES.index).to_numpy(dtype=int))
+    expected = multiclass_calibration_error(shares, codes, num_classes=3, n_bins=15)
+    assert found["emotion"]["ece"] == pytest.approx(float(expected), abs=1e-6)
+    assert found["emotion"]["ece_before"] == pytest.approx(float(expected), abs=1e-6)
+    assert found["emotion"]["n"] == len(rows)
+
+
+def test_calibration_lowers_the_error_to_what_chance_leaves() -> None:
+    fitted, fresh = made(2000, 3.0, 3.0, seed=1), made(2000, 3.0, 3.0, seed=2)
+    for block in reliability(fresh, fit_temperatures(fitted)).values():
+        assert block["ece"] < 0.4 * block["ece_before"] and block["nll"] < block["nll_before"]
+        assert block["ece"] < 2 * block["ece_if_perfect"]
+
+
+def test_a_perfect_model_has_the_error_that_is_expected_of_it() -> None:
+    blocks = [reliability(made(60, seed=seed), ONES) for seed in range(200)]
+    for head in ("au", "emotion"):
+        mean = np.mean([block[head]["ece"] for block in blocks])
+        assert mean == pytest.approx(np.mean([block[head]["ece_if_perfect"] for block in blocks]), rel=0.03)
+
+
+def test_a_run_keeps_its_temperature_and_everything_after_uses_it(train: Callable[..., Path]) -> None:
+    run_dir = train()
+    card: dict[str, Any] = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)["fer"]
+    last: dict[str, Any] = torch.load(run_dir / "checkpoints" / "last.ckpt", weights_only=True)["fer"]
+    assert last["temperature"] == ONES
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    predictions = read_predictions(run_dir / "predictions.csv")
+    for part in ("val", "test"):
+        for head in ("au", "emotion"):
+            block = metrics[part][head]["calibration"]
+            assert block["temperature"] == card["temperature"][head] != 1
+            assert block["nll"] == pytest.approx(metrics[part][head]["loss"], rel=1e-5)
+    assert metrics["val"]["au"]["calibration"]["nll"] < metrics["val"]["au"]["calibration"]["nll_before"]
+    validation = predictions[predictions["split"] == "val"]
+    assert choose_thresholds(validation, list(card["thresholds"])) == pytest.approx(card["thresholds"], rel=1e-5)
+    assert "Can the probabilities be believed?" in (run_dir / "report.html").read_text()
+
+
+def test_the_probabilities_of_an_evaluation_are_the_logits_divided_by_the_temperature_of_the_card(
+    train: Callable[..., Path], cache: Path, tmp_path: Path
+) -> None:
+    run_dir = train("trainer.max_epochs=1")
+    checkpoint = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)
+    answers = {}
+    for name, temperature in (("old", None), ("new", {"au": 2.0, "emotion": 0.5})):
+        checkpoint["fer"].pop("temperature", None)
+        checkpoint["fer"] |= {"temperature": temperature} if temperature else {}
+        torch.save(checkpoint, tmp_path / f"{name}.ckpt")
+        typed = (f"checkpoint={tmp_path / name}.ckpt", f"cache_dir={cache}", f"run_dir={tmp_path / name}")
+        run(composed("evaluate", *typed), Call("", typed, None))
+        answers[name] = read_predictions(tmp_path / name / "predictions.csv")
+    for column in (c for c in answers["old"] if c.startswith("AU") and c.endswith("_prob")):
+        old, new = (logit(answers[name][column]) for name in ("old", "new"))
+        assert old.to_numpy() == pytest.approx(2 * new.to_numpy(), abs=1e-4)
+    columns = [c for c in answers["old"] if c.startswith("emotion_prob_")]
+    shares = softmax(2 * np.log(answers["old"][columns].to_numpy()), axis=1)
+    assert answers["new"][columns].to_numpy() == pytest.approx(shares, abs=1e-5)

@@ -1,0 +1,284 @@
+"""Comparing runs: paired over people, calibrated, corrected, only what can be compared, and a winner by the stated rule."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from made_predictions import HALF
+from made_runs import answered, made_labels, made_run
+
+from fer.compare import as_overrides
+from fer.errors import FerError
+from fer.results.comparison import Comparison, Standing, compare, holm, score_draws, winner
+from fer.results.findings import Findings, find
+from fer.results.judged_runs import read_runs
+from fer.results.measures import unweighted
+from fer.results.scores import judge
+
+TYPED = {"model.dense": 64, "optimizer": "adam"}
+
+
+def found(*folders: Path, draws: int = 200, **asked: object) -> Findings:
+    options = {"split": None, "reference": None, "different_splits": False, "n_draws": draws, "seed": 0} | asked
+    return find(read_runs([str(folder) for folder in folders]), **options)
+
+
+def rewrite(run: Path, **columns: object) -> None:
+    """Changes columns of a run's predictions."""
+    table = pd.read_csv(run / "predictions.csv")
+    for name, value in columns.items():
+        table[name] = value
+    table.to_csv(run / "predictions.csv", index=False)
+
+
+def test_holm_as_computed_by_hand() -> None:
+    assert holm(np.array([0.01, 0.04, 0.03])).tolist() == pytest.approx([0.03, 0.06, 0.06])
+    assert holm(np.array([0.9, 0.001])).tolist() == pytest.approx([0.9, 0.002])
+
+
+def test_the_score_is_that_of_metrics_json() -> None:
+    for seed in range(3):
+        table = answered(made_labels(60, 20, seed, "val"), 1.0, seed)
+        assert score_draws(table, unweighted(60))[0] == pytest.approx(judge(table, HALF, n_boot=5)["score"], abs=1e-12)
+        aus_only = table.drop(columns=[c for c in table if c.startswith("emotion")])
+        assert score_draws(aus_only, unweighted(60))[0] == pytest.approx(judge(aus_only, HALF, n_boot=5)["score"])
+
+
+def test_equal_models_are_called_different_as_often_as_the_level_says() -> None:
+    # the models share what is hard, and each errs alike on all pictures of a person: pictures as units give 9 %, no pairing 2 %
+    rng, n_sets = np.random.default_rng(1), 300
+    p = []
+    for _ in range(n_sets):
+        n_people, seeds = int(rng.integers(12, 30)), rng.integers(1 << 31, size=3)
+        labels = made_labels(4 * n_people, n_people, int(seeds[0]), "val")
+        pair = [answered(labels, 1.5, int(seed), spread=1.0, common=1.5) for seed in seeds[1:]]
+        p.append(compare(pair, n_draws=150, seed=int(seeds[0]), reference=0).standings[1].p)
+    assert 0.03 <= np.mean(np.array(p) < 0.05) <= 0.07
+
+
+def test_the_best_was_chosen_by_looking_so_all_pairs_count() -> None:
+    labels = made_labels(60, 20, 0, "val")
+    tables = [answered(labels, skill, seed) for seed, skill in enumerate((0.6, 1.6, 1.1))]
+    by_looking = compare(tables, n_draws=200, seed=0)
+    assert by_looking.best == 1
+    named = {k: [s.p for s in compare(tables, n_draws=200, seed=0, reference=k).standings] for k in range(2)}
+    pairs = np.array([named[1][0], named[1][2], named[0][2]], dtype=float)
+    assert [by_looking.standings[k].p_holm for k in (0, 2)] == pytest.approx(holm(pairs)[:2].tolist())
+    assert holm(pairs)[0] > holm(pairs[:2])[0]
+
+
+def test_a_difference_that_all_people_share_is_found_and_an_interval_holds_it() -> None:
+    labels = made_labels(120, 40, 0, "val")
+    comparison = compare(
+        [answered(labels, 3.0, 1), answered(labels, 0.5, 2), answered(labels, 3.0, 1)], n_draws=500, seed=0
+    )
+    best, worse, same = comparison.standings
+    assert (best.difference, best.verdict) == (None, "")
+    assert worse.verdict == "worse" and worse.difference == pytest.approx(worse.score - best.score)
+    assert worse.difference_ci is not None and worse.difference_ci[0] < worse.difference < worse.difference_ci[1] < 0
+    assert (same.difference, same.p, same.verdict) == (0, 1, "")
+    assert comparison.n_tests == 3
+    against_worst = compare([answered(labels, 3.0, 1), answered(labels, 0.5, 2)], n_draws=500, seed=0, reference=1)
+    assert against_worst.standings[0].verdict == "better" and against_worst.n_tests == 1
+
+
+@pytest.mark.parametrize(
+    ("scores", "seconds", "dead", "expected"),
+    [
+        ([0.7, 0.6, 0.5], [9, 9, 9], [], 0),
+        ([0.7, 0.68, 0.5], [100, 40, 1], [], 1),  # within one standard error in less than half the time
+        ([0.7, 0.68, 0.5], [100, 60, 1], [], 0),
+        ([0.7, 0.68, 0.69], [100, 40, 30], [], 2),
+        ([0.7, 0.68, 0.5], [None, 40, 1], [], 0),
+        ([0.7, 0.68, 0.5], [100, 40, 1], [1], 0),
+        ([0.7, 0.6, 0.5], [9, 9, 9], [0], 1),
+    ],
+)
+def test_the_winner_is_found_by_the_stated_rule(
+    scores: list[float], seconds: list, dead: list[int], expected: int
+) -> None:
+    standings = [Standing(score, None, None, None, None, None) for score in scores]
+    errors = np.full(len(scores), 0.05)
+    comparison = Comparison(standings, 0, 0, 10, 5, 3, errors, errors)
+    assert winner(comparison, seconds, [k in dead for k in range(len(scores))]) == expected
+
+
+def test_runs_are_named_by_what_differs(tmp_path: Path) -> None:
+    made_run(tmp_path / "s" / "a", TYPED | {"data.root": "/x"}, 1.0)
+    made_run(tmp_path / "s" / "b", TYPED | {"data.root": "/x", "model.dense": 128}, 1.0, seed=1)
+    made_run(tmp_path / "s" / "c", {"data.root": "/x", "optimizer": "sgd"}, 1.0, seed=2)  # dense as in config.yaml
+    assert found(tmp_path / "s").labels == [
+        "dense=64 optimizer=adam",
+        "dense=128 optimizer=adam",
+        "dense=256 optimizer=sgd",
+    ]
+    made_run(tmp_path / "alone", TYPED | {"data.root": "/x"}, 1.0, seed=3, name="again")
+    assert found(tmp_path / "s" / "a", tmp_path / "alone").labels == ["made", "again"]
+    same = found(tmp_path / "s" / "a", tmp_path / "alone", reference="again")
+    assert same.comparison.reference == 1 and same.standing(1).difference is None
+
+
+def test_dead_models_are_named_and_do_not_win(tmp_path: Path) -> None:
+    runs = [made_run(tmp_path / str(k), TYPED, 2.0 - k, seed=k) for k in range(2)]
+    metrics = json.loads((runs[0] / "metrics.json").read_text())
+    metrics["val"]["emotion"]["dead"] = True
+    (runs[0] / "metrics.json").write_text(json.dumps(metrics))
+    one = found(*runs)
+    assert one.comparison.best == 0 and one.winner == 1 and "1 dead: " in " ".join(one.sentences())
+    (runs[1] / "metrics.json").write_text(json.dumps(metrics))
+    none = found(*runs)
+    assert none.sentences()[1].startswith("No winner: every run is dead") and not none.table()["winner"].any()
+
+
+def test_runs_of_other_people_are_refused_unless_told(tmp_path: Path) -> None:
+    first = made_run(tmp_path / "a", TYPED, 1.0)
+    fewer = made_run(tmp_path / "b", TYPED, 1.0, n=60, seed=1)
+    table = pd.read_csv(fewer / "predictions.csv")
+    table[table["subject"] >= "val008"].to_csv(fewer / "predictions.csv", index=False)
+    with pytest.raises(FerError, match=r"different pictures \(36 and 60, 36 in common\): different_splits=true"):
+        found(first, fewer)
+    told = found(first, fewer, different_splits=True)
+    assert (told.comparison.n_images, told.comparison.n_subjects) == (36, 12)
+    rewrite(fewer, subject="someone")
+    with pytest.raises(FerError, match="no picture of split=val in common"):
+        found(first, fewer, different_splits=True)
+
+
+def test_the_same_people_after_other_training_people_are_refused_unless_told(tmp_path: Path) -> None:
+    first, second = made_run(tmp_path / "a", TYPED, 1.0), made_run(tmp_path / "b", TYPED, 1.0, seed=1)
+    about = json.loads((second / "run.json").read_text()) | {"data": {"split_hash": "other"}}
+    (second / "run.json").write_text(json.dumps(about))
+    with pytest.raises(FerError, match="learned from different people"):
+        found(first, second)
+    assert found(first, second, different_splits=True).comparison.n_images == 60
+
+
+def test_what_can_not_be_compared_is_refused(tmp_path: Path) -> None:
+    first, second = made_run(tmp_path / "a", TYPED, 1.0), made_run(tmp_path / "b", TYPED, 1.0, seed=1)
+    with pytest.raises(FerError, match="not judged on split=test, but on val"):
+        found(first, second, split="test")
+    with pytest.raises(FerError, match="takes two to compare"):
+        found(first, first)
+    with pytest.raises(FerError, match="reference=x: no run is called so"):
+        found(first, second, reference="x")
+    with pytest.raises(FerError, match="reference=made: several are called so"):
+        found(first, second, reference="made")
+    rewrite(second, emotion="positive")
+    with pytest.raises(FerError, match="other labels of the same pictures"):
+        found(first, second)
+    table = pd.read_csv(second / "predictions.csv").drop(columns=["AU1_prob"])
+    table.to_csv(second / "predictions.csv", index=False)
+    with pytest.raises(FerError, match="other AUs"):
+        found(first, second)
+    split = pd.read_csv(first / "split.csv")
+    split.assign(split="train").to_csv(first / "split.csv", index=False)
+    with pytest.raises(FerError, match="has learned from val000"):
+        found(first, second)
+
+
+def test_the_test_people_are_looked_at_only_when_asked_for(tmp_path: Path) -> None:
+    runs = [made_run(tmp_path / str(k), TYPED, 1.0, seed=k, splits=("val", "test")) for k in range(2)]
+    assert found(*runs).split == "val"
+    assert found(*runs, split="test").split == "test"
+    only_test = [made_run(tmp_path / f"t{k}", TYPED, 1.0, seed=k, splits=("test",)) for k in range(2)]
+    with pytest.raises(FerError, match="was not judged on split=val, but on test"):
+        found(*only_test)
+
+
+def test_cross_validations_are_read_with_their_folds(tmp_path: Path) -> None:
+    runs = [made_run(tmp_path / str(k), TYPED, 1.0, seed=k, splits=("all",)) for k in range(2)]
+    for run in runs:
+        (run / "split.csv").unlink()
+        table = pd.read_csv(run / "predictions.csv")
+        pd.concat([table.assign(fold=0), table.assign(fold=1)]).to_csv(run / "predictions.csv", index=False)  # repeated
+        (run / "folds" / "0").mkdir(parents=True)
+        (run / "folds" / "0" / "run.json").write_text('{"finished": true}')
+    both = found(tmp_path)
+    assert both.split == "all" and len(both.runs) == 2 and both.comparison.n_images == 60
+
+
+def test_data_that_lies_elsewhere_is_the_same_data(tmp_path: Path) -> None:
+    runs = [made_run(tmp_path / str(k), TYPED, 1.0, seed=k) for k in range(2)]
+    (runs[0] / "config.yaml").write_text("data:\n  root: /data\n")
+    (runs[1] / "config.yaml").write_text("data:\n  root: /mnt/other/\n")
+    table = pd.read_csv(runs[1] / "predictions.csv")
+    table["path"] = table["path"].str.replace("/data/", "/mnt/other/")
+    table.sample(frac=1, random_state=0).to_csv(runs[1] / "predictions.csv", index=False)  # in another order, too
+    assert found(*runs).comparison.n_images == 60
+
+
+def test_words_without_an_equals_sign_are_the_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("lr=3").mkdir()
+    assert as_overrides(["a/b,c", "split=val", "-h", "it's"]) == ["split=val", "-h", r"runs=['a/b,c','it\'s']"]
+    assert as_overrides(["lr=3", "lr=4"]) == ["lr=4", "runs=['lr=3']"]
+    assert as_overrides(["runs=[a]", "reference=a=1,b"]) == ["runs=[a]", "reference='a=1,b'"]
+    assert as_overrides(["reference='a'"]) == ["reference='a'"]
+
+
+def compare_command(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-m", "fer.compare", *words]
+    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command_ranks_a_sweep_and_leaves_table_and_page(tmp_path: Path) -> None:
+    sweep = tmp_path / "sweeps" / "grid,1"
+    skills = {(64, "adam"): 1.0, (64, "sgd"): 0.2, (128, "adam"): 3.0, (128, "sgd"): 0.5}
+    for seed, ((dense, optimizer), skill) in enumerate(skills.items()):
+        made_run(sweep / f"d{dense},{optimizer}", {"model.dense": dense, "optimizer": optimizer}, skill, seed=seed)
+    (sweep / "failed").mkdir()
+    (sweep / "failed" / "run.json").write_text('{"finished": false}')
+    done = compare_command(tmp_path, "sweeps/grid,1", "n_draws=200")
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 100
+    assert "4 runs, judged on the same 60 pictures of 20 people (split=val)" in done.stdout
+    assert "Winner: dense=128 optimizer=adam" in done.stdout and "left out, it did not end" in done.stderr
+    folder = next((tmp_path / "outputs" / "compare" / "grid,1").iterdir())
+    table = pd.read_csv(folder / "compare.csv")
+    assert (
+        table["score"].is_monotonic_decreasing
+        and len(table) == 4
+        and table["winner"].tolist() == [True, False, False, False]
+    )
+    for _, row in table.iterrows():
+        own = json.loads((Path(row["folder"]) / "metrics.json").read_text())["val"]
+        assert row["score"] == pytest.approx(own["score"]) and row["n_images"] == own["n_images"]
+    assert table.loc[table["optimizer"] == "sgd", "verdict"].tolist() == ["worse", "worse"]
+    assert (folder / "compare.md").read_text().count("\n| ") == 6
+    page = (folder / "compare.html").read_text(encoding="utf-8")
+    for row in table.itertuples():
+        assert f"<b>{row.score:.3f}</b>" in page
+    assert (
+        not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//""", page)
+        and "<script" not in page
+        and "<img" not in page
+    )
+    assert page.count("<svg") == 2 + 1 + 3  # two settings, parallel coordinates, three curves
+    assert json.loads((folder / "run.json").read_text())["finished"] is True
+    done = compare_command(tmp_path, "sweeps/grid,1", "n_draws=200", "reference=d64,adam", "name=held")
+    assert done.returncode == 0 and "2 of 3 are worse and 1 better than the reference" in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), "runs is missing: python -m fer.compare RUN_OR_SWEEP..."),
+        (("nowhere",), "nowhere: there is no such folder"),
+        (("empty",), "empty holds no run with scores"),
+        (("empty", "runs=[a]"), "give the runs as words or as runs=[...], not both"),
+        (("empty", "splitt=val"), "splitt: no such key; did you mean split?"),
+        (("empty", "split=train"), "split must be one of val, test, all; got train"),
+    ],
+)
+def test_a_mistake_is_one_line(words: tuple[str, ...], expected: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = compare_command(tmp_path, *words)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and expected in done.stderr, done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]

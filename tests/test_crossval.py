@@ -1,0 +1,166 @@
+"""Cross-validation: everyone is a test person once, what is pooled is what the folds said, and a stopped one goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import f1_score
+
+from fer.cli import Call
+from fer.crossval import run
+from fer.errors import FerError
+from fer.results.pooling import pool
+from fer.results.scores import judge
+from tests.conftest import SMALL, composed
+
+Start = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def crossval(tree: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Start:
+    def start(*overrides: str, resume: Path | None = None) -> Path:
+        where = resume or tmp_path_factory.mktemp("crossval") / "run"
+        typed = (
+            "data=ckplus",
+            f"data.root={tree}",
+            *SMALL,
+            "trainer.max_epochs=1",
+            f"cache_dir={cache}",
+            f"run_dir={where}",
+        )
+        words = (f"resume={resume}",) if resume else (*typed, *overrides)
+        run(composed("crossval", *words), Call("python -m fer.crossval ...", words, None))
+        return where
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def finished(crossval: Start) -> Path:
+    return crossval("data.folds=3")
+
+
+def test_everyone_is_judged_once_by_a_network_that_never_saw_them(finished: Path) -> None:
+    pooled = pd.read_csv(finished / "predictions.csv", dtype={"subject": str})
+    assert not pooled["path"].duplicated().any()
+    for fold, rows in pooled.groupby("fold"):
+        split = pd.read_csv(finished / "folds" / str(fold) / "split.csv", dtype=str).set_index("subject")["split"]
+        assert set(split[rows["subject"].unique()]) == {"test"}
+    everyone = pd.read_csv(finished / "folds" / "0" / "split.csv", dtype=str)["subject"]
+    assert set(pooled["subject"]) == set(everyone)
+
+
+def test_pooled_decisions_are_those_of_the_folds(finished: Path) -> None:
+    pooled = pd.read_csv(finished / "predictions.csv", dtype={"subject": str})
+    for fold in range(3):
+        own = pd.read_csv(finished / "folds" / str(fold) / "predictions.csv", dtype={"subject": str})
+        own = own[own["split"] == "test"].set_index("path")
+        rows = pooled[pooled["fold"] == fold].set_index("path")
+        decided = [column for column in own if column.endswith("_pred")]
+        pd.testing.assert_frame_equal(rows[decided], own.loc[rows.index, decided])
+
+
+def test_scores_are_of_the_pooled_decisions_and_the_mean_of_the_folds(finished: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())["all"]
+    pooled = pd.read_csv(finished / "predictions.csv")
+    coded = pooled[pooled["AU12"].notna()]
+    expected = f1_score(coded["AU12"].astype(int), coded["AU12_pred"])
+    assert metrics["au"]["per_au"]["AU12"]["f1"] == pytest.approx(expected)
+    each = [json.loads((finished / "folds" / str(k) / "metrics.json").read_text())["test"]["score"] for k in range(3)]
+    assert metrics["folds"]["mean"]["score"] == pytest.approx(np.mean(each))
+    assert metrics["folds"]["sd"]["score"] == pytest.approx(np.std(each, ddof=1))
+    assert (finished / "report.html").is_file()
+
+
+def test_all_folds_have_the_same_units(finished: Path) -> None:
+    columns = [tuple(pd.read_csv(finished / "folds" / str(k) / "predictions.csv").columns) for k in range(3)]
+    assert len(set(columns)) == 1
+
+
+def test_stopped_one_goes_on_with_the_folds_that_are_left(
+    crossval: Start, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fer import train
+
+    calls: list[int] = []
+    whole = train.run
+
+    def stopped_in_second(cfg: object, call: Call) -> float | None:
+        calls.append(cfg.data.fold)  # type: ignore[attr-defined]
+        if calls == [0, 1]:
+            raise SystemExit(130)
+        return whole(cfg, call)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(train, "run", stopped_in_second)
+    where = tmp_path / "run"
+    with pytest.raises(SystemExit):
+        crossval("data.folds=3", f"run_dir={where}")
+    assert not (where / "metrics.json").exists()
+    crossval(resume=where)
+    assert calls == [0, 1, 1, 2]
+    again, first = (json.loads((folder / "metrics.json").read_text()) for folder in (where, finished))
+    assert again == first
+    with pytest.raises(FerError, match="is finished"):
+        crossval(resume=where)
+
+
+def test_repeats_cut_the_people_anew(crossval: Start) -> None:
+    where = crossval("data.folds=2", "repeats=2")
+    pooled = pd.read_csv(where / "predictions.csv", dtype={"subject": str})
+    assert (pooled.groupby("path").size() == 2).all()
+    metrics = json.loads((where / "metrics.json").read_text())["all"]
+    assert metrics["n_images"] == pooled["path"].nunique() and metrics["folds"]["n"] == 4
+
+
+def test_leave_one_subject_out(crossval: Start) -> None:
+    where = crossval("leave_one_out=true", "data.aus=[25]")
+    pooled = pd.read_csv(where / "predictions.csv", dtype={"subject": str})
+    assert (pooled.groupby("fold")["subject"].nunique() == 1).all()
+    assert pooled["fold"].nunique() == pooled["subject"].nunique()
+
+
+def test_more_folds_than_people_is_refused(crossval: Start) -> None:
+    with pytest.raises(FerError, match="the data has only 8 people"):
+        crossval("data.folds=9")
+
+
+def test_a_folder_without_test_predictions_is_refused(tmp_path: Path) -> None:
+    pd.DataFrame(
+        {"path": ["a"], "subject": ["s"], "split": ["val"], "AU1": [1], "AU1_prob": [0.5], "AU1_pred": [1]}
+    ).to_csv(tmp_path / "predictions.csv", index=False)
+    (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(FerError, match="no predictions of test people"):
+        pool([tmp_path])
+
+
+def test_intervals_cover_the_truth() -> None:
+    """95 % intervals hold the true score in 92 to 97 % of data sets of 60 people whose pictures are alike."""
+    rng = np.random.default_rng(0)
+    n_sets, n_people, per_person = 400, 60, 5
+    skill = rng.normal(0, 0.8, (n_sets, n_people, 1))
+    right = rng.random((n_sets, n_people, per_person)) < 1 / (1 + np.exp(-1.0 - skill))
+    truth = float(np.mean(1 / (1 + np.exp(-1.0 - rng.normal(0, 0.8, 1_000_000)))))
+    covered = 0
+    for answers in right:
+        emotion = np.tile(np.array(["negative", "positive"]), n_people * per_person)[: n_people * per_person]
+        wrong = np.where(emotion == "negative", "positive", "negative")
+        answer = np.where(answers.ravel(), emotion, wrong)
+        table = pd.DataFrame(
+            {
+                "path": [str(k) for k in range(len(emotion))],
+                "subject": np.repeat([f"s{k}" for k in range(n_people)], per_person),
+                "split": "all",
+                "emotion": emotion,
+                "emotion_pred": answer,
+                "emotion_prob_negative": np.where(answer == "negative", 0.8, 0.2),
+                "emotion_prob_positive": np.where(answer == "negative", 0.2, 0.8),
+            }
+        )
+        low, high = judge(table, {}, n_boot=400)["emotion"]["accuracy_ci"]
+        covered += low <= truth <= high
+    assert 0.92 <= covered / n_sets <= 0.97

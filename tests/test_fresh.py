@@ -1,0 +1,101 @@
+"""Faces drawn while training: each a function of (seed, epoch, number), exactly labelled, never the same twice; what is learned travels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from fer.config import AugmentConfig, DataConfig
+from fer.data.datamodule import FaceData
+from fer.data.fresh import FreshFaces
+from fer.data.synthetic import SUPPORTED_AUS, fits, fresh_face
+from fer.errors import FerError
+from fer.labels import BASIC
+from tests.conftest import SMALL, composed
+
+AUS = [1, 4, 12, 25]
+
+
+def faces(seed: int = 0, **settings: object) -> FreshFaces:
+    cfg = DataConfig(image_size=32, emotions="basic+neutral", **settings)  # type: ignore[arg-type]
+    return FreshFaces(64, cfg, AUS, (*BASIC, "neutral"), seed, augmented=True)
+
+
+def test_a_picture_is_a_function_of_seed_epoch_and_number() -> None:
+    first, again = fresh_face(1, 2, 3, 48), fresh_face(1, 2, 3, 48)
+    assert np.array_equal(first.image, again.image) and first.aus == again.aus
+    others = [fresh_face(*place, 48) for place in ((2, 2, 3), (1, 3, 3), (1, 2, 4))]
+    assert not any(np.array_equal(first.image, other.image) for other in others)
+
+
+def test_labels_are_what_was_drawn() -> None:
+    drawn = [fresh_face(0, 0, number, 36) for number in range(240)]  # a young face at rest has no fold at all
+    assert {face.emotion for face in drawn} == {*BASIC, "neutral", None}
+    for face in drawn:
+        assert set(face.aus) <= SUPPORTED_AUS and all(0 < strength <= 1 for strength in face.aus.values())
+        assert (not face.aus) == (face.emotion == "neutral")
+        if face.emotion in BASIC and face.emotion not in (
+            "surprise",
+            "fear",
+        ):  # these two hang on the grade of AU5 as well
+            assert fits(face.emotion, {au: 3 for au in face.aus})
+
+
+def test_a_batch_holds_the_labels_of_its_pictures() -> None:
+    places = [(0, number) for number in range(16)]
+    batch = faces().__getitems__(places)
+    assert batch["image"].shape == (16, 1, 37, 37) and batch["image"].dtype == torch.uint8
+    for row, (epoch, number) in enumerate(places):
+        face = fresh_face(0, epoch, number, 37)
+        assert batch["au"][row].tolist() == [int(au in face.aus) for au in AUS]
+        expected = -1 if face.emotion is None else (*BASIC, "neutral").index(face.emotion)
+        assert int(batch["emotion"][row]) == expected
+
+
+def test_loader_processes_draw_the_same_pictures(tree: Path, cache: Path) -> None:
+    batches = []
+    for workers in (0, 1):
+        cfg = DataConfig(
+            name="synthetic",
+            root=str(tree),
+            image_size=32,
+            batch_size=16,
+            fresh_pictures=32,
+            min_au_count=3,
+            workers=workers,
+        )
+        data = FaceData(cfg, AugmentConfig(), 0, cache)
+        data.setup()
+        batches.append(list(data.train_dataloader()))
+    for one, two in zip(*batches, strict=True):
+        assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_what_is_learned_from_them_starts_another_run(
+    train: Callable[..., Path], tree: Path, cache: Path, tmp_path: Path
+) -> None:
+    from fer.cli import Call
+    from fer.train import run
+
+    where = tmp_path / "pretrained"
+    typed = (
+        "data=synthetic", f"data.root={tree}", *SMALL, "data.fresh_pictures=16", "trainer.save_backbone=true", "trainer.max_epochs=1",
+        f"cache_dir={cache}", f"run_dir={where}",
+    )  # fmt: skip
+    run(composed("train", *typed), Call("python -m fer.train ...", typed, None))
+    file = where / "backbone.safetensors"
+    with safe_open(file, framework="pt") as stored:
+        first_layer = stored.get_tensor("conv1.weight")
+    again = train(f"model.weights={file}", "trainer.max_epochs=1", "optimizer.backbone_lr=1e-9")
+    checkpoint = torch.load(again / "checkpoints" / "best.ckpt", weights_only=True)
+    assert torch.allclose(checkpoint["state_dict"]["network.backbone.conv1.weight"], first_layer, atol=1e-5)
+
+
+def test_other_data_cannot_be_drawn() -> None:
+    with pytest.raises(FerError, match=r"data.fresh_pictures is for data=synthetic only"):
+        composed("train", "data=ckplus", "data.root=x", "data.fresh_pictures=8")

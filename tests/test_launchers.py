@@ -1,0 +1,87 @@
+"""Sweeps with jobs in other processes: as without a launcher, the good jobs end well, the bad one is named, and the status says so."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SMALL
+
+
+def sweep(tree: Path, cache: Path, where: Path, *typed: str, seconds: int = 240) -> subprocess.CompletedProcess[str]:
+    settings = [s for s in SMALL if not s.startswith(("model.dense", "trainer.max_epochs"))]
+    words = ["data=ckplus", f"data.root={tree}", *settings, f"cache_dir={cache}", "name=s", "trainer.max_epochs=1"]
+    # ray asks where its token is, and writes one at home
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    return subprocess.run(
+        [sys.executable, "-m", "fer.train", "-m", *words, "model.dense=4", *typed],
+        cwd=where,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        env=environment,
+    )
+
+
+def check(done: subprocess.CompletedProcess[str], where: Path) -> None:
+    runs = [p.parent for p in (where / "outputs" / "sweeps" / "s").glob("*/run.json")]
+    assert [run.name for run in runs] == ["data.aus-auto"], done.stderr
+    assert json.loads((runs[0] / "run.json").read_text())["finished"] is True
+    assert set(json.loads((runs[0] / "metrics.json").read_text())) == {"val"}
+    assert done.returncode == 2 and "AU45 never occurs" in done.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "typed"),
+    [
+        ("joblib_launcher", ("hydra/launcher=joblib", "hydra.launcher.n_jobs=2")),
+        ("submitit_launcher", ("hydra/launcher=submitit_local",)),
+    ],
+)
+def test_jobs_in_other_processes_end_as_here(
+    tree: Path, cache: Path, tmp_path: Path, module: str, typed: tuple[str, ...]
+) -> None:
+    pytest.importorskip(f"hydra_plugins.hydra_{module}")
+    # the second job finds no such unit in its training split
+    check(sweep(tree, cache, tmp_path, *typed, "data.aus=auto,[45]"), tmp_path)
+
+
+@pytest.mark.skipif(
+    "FER_TEST_RAY" not in os.environ, reason="FER_TEST_RAY is not set: Ray takes half a minute to start"
+)
+def test_ray_on_this_machine(tree: Path, cache: Path, tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_ray_launcher")
+    typed = ("hydra/launcher=ray", "+hydra.launcher.ray.init.num_cpus=2")
+    check(sweep(tree, cache, tmp_path, *typed, "data.aus=auto,[45]", seconds=600), tmp_path)
+
+
+@pytest.mark.skipif(shutil.which("srun") is not None, reason="this is a Slurm cluster")
+def test_slurm_where_there_is_none_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
+    words = ["-m", "fer.train", "-m", "hydra/launcher=slurm", "seed=1,2"]
+    done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stderr.startswith("fer train: hydra/launcher=slurm: there is no srun here")
+    assert len(done.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["slurm", "ray_cluster"])
+def test_presets_compose(name: str, tmp_path: Path) -> None:
+    needed = {"slurm": "submitit", "ray_cluster": "ray"}[name]
+    if importlib.util.find_spec(f"hydra_plugins.hydra_{needed}_launcher") is None:
+        pytest.skip(f"hydra-{needed}-launcher is not installed")
+    (tmp_path / "srun").touch(0o755)  # as on a cluster
+    environment = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    words = ["-m", "fer.train", f"hydra/launcher={name}", "seed=1", "--cfg", "hydra"]
+    done = subprocess.run(
+        [sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, timeout=60, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    expected = {"slurm": "gpus_per_node: 1", "ray_cluster": "object_store_memory: null"}
+    assert expected[name] in done.stdout
