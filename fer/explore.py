@@ -30,6 +30,7 @@ def run(cfg: ExploreConfig, call: Call) -> None:
     where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("explore", cfg.name)
     check_free(call.sweep_dir or where)
     from fer import judging  # torch and all: only now that the settings are known to be good
+    from fer.data.cache import cache_folder
     from fer.data.datamodule import FaceData
     from fer.data.readers import read_samples
     from fer.results.exploration import explore
@@ -37,7 +38,7 @@ def run(cfg: ExploreConfig, call: Call) -> None:
     from fer.results.exploration_tables import print_exploration
 
     cfg = dataclasses.replace(cfg, data=absolute(cfg.data))
-    cache_dir = judging.cache_folder(cfg.cache_dir)
+    cache_dir = cache_folder(cfg.cache_dir)
     # a data set that fer.train refuses as broken is the one that is looked at here
     lenient = dataclasses.replace(cfg.data, max_skipped=1.0)
     data = judging.set_up(FaceData(lenient, cfg.augment, cfg.seed, cache_dir), cfg.progress)

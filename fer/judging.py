@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fer.config import AugmentConfig, DataConfig
-from fer.data.cache import default_cache_dir
+from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.data.duplicates import across_splits
 from fer.data.faces import PIXELS_VERSION
@@ -81,11 +81,6 @@ def check_accelerator(name: str) -> None:
         raise FerError(f"trainer.accelerator={name}: torch finds none on this machine; use auto or cpu")
 
 
-def cache_folder(cache_dir: str | None) -> Path:
-    """The folder that `cache_dir=` means."""
-    return Path(cache_dir).expanduser().absolute() if cache_dir else default_cache_dir()
-
-
 def read_data(
     cfg: DataConfig,
     module: FaceModule,
@@ -128,6 +123,23 @@ def read_data(
         raise FerError(f"split={part}: there is no picture of it in this data")
     data.prepared = dataclasses.replace(prepared, table=table.reset_index(drop=True))
     return data, part
+
+
+def undo_class_weights(path: Path) -> None:
+    """Takes what the class weights of training added to each AU's logit back out of the head's bias, once.
+
+    Weighing present labels `w1` and absent ones `w0` shifts the logit of a well-fitted unit by log(w1 / w0): its probabilities are then
+    those of a world in which it is as frequent as not (Elkan, "The foundations of cost-sensitive learning", IJCAI 2001). The emotion
+    head keeps its shift, as its decisions have no thresholds to make up for it.
+    """
+    checkpoint = load_checkpoint(path)
+    weights, card = checkpoint["hyper_parameters"]["class_weights"].get("au"), checkpoint[CARD]
+    if weights and "au_shift" not in card:
+        absent, present = torch.tensor(weights).unbind(1)
+        shift = (present / absent).log()
+        checkpoint["state_dict"]["network.au_head.bias"] -= shift
+        card["au_shift"] = shift.tolist()
+        write_atomically(checkpoint, path)
 
 
 def keep_decisions(path: Path, predictions: pd.DataFrame) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from fer import __version__, judging
 from fer.config import TrainConfig, as_dict
+from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.data.faces import PIXELS_VERSION
 from fer.data.seen import name_hashes, picture_hashes
@@ -52,7 +53,7 @@ def read_data(cfg: TrainConfig) -> FaceData:
     Raises:
         FerError: see `fer.data.prepare.prepare`; or no label is left for either head.
     """
-    data = FaceData(cfg.data, cfg.augment, cfg.seed, judging.cache_folder(cfg.cache_dir))
+    data = FaceData(cfg.data, cfg.augment, cfg.seed, cache_folder(cfg.cache_dir))
     judging.set_up(data, cfg.trainer.progress)
     prepared = data.prepared
     if not data.aus and not data.emotions:
@@ -266,6 +267,7 @@ def judge_best(cfg: TrainConfig, folder: RunFolder, data: FaceData) -> float | N
         The validation score.
     """
     path = folder.path / "checkpoints" / "best.ckpt"
+    judging.undo_class_weights(path)
     module, card = judging.load_module(path)
     parts = ["val", "test"] if cfg.test and len(data.prepared.part("test")) else ["val"]
     predictions, features = predict(module, data, parts, cfg.trainer.accelerator)

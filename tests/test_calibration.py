@@ -18,6 +18,7 @@ from torchmetrics.functional.classification import binary_calibration_error, mul
 
 from fer.cli import Call
 from fer.evaluate import run
+from fer.judging import undo_class_weights
 from fer.results.calibration import calibrated, fit_temperatures
 from fer.results.predictions import read_predictions
 from fer.results.reliability import expected_calibration_error, reliability, reliability_bins
@@ -178,3 +179,18 @@ def test_the_probabilities_of_an_evaluation_are_the_logits_divided_by_the_temper
     columns = [c for c in answers["old"] if c.startswith("emotion_prob_")]
     shares = softmax(2 * np.log(answers["old"][columns].to_numpy()), axis=1)
     assert answers["new"][columns].to_numpy() == pytest.approx(shares, abs=1e-5)
+
+
+def test_what_class_weights_added_to_the_logits_is_taken_out_again_and_only_once(train: Callable[..., Path]) -> None:
+    path = train("loss.class_weights=balanced") / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    absent, present = torch.tensor(checkpoint["hyper_parameters"]["class_weights"]["au"]).unbind(1)
+    assert checkpoint["fer"]["au_shift"] == pytest.approx((present / absent).log().tolist())
+    # the rate of each unit in training, not one half, is what a network says that has hardly learned
+    answers = read_predictions(path.parents[1] / "predictions.csv")
+    named = [column.removesuffix("_prob") for column in answers if column.startswith("AU") and column.endswith("_prob")]
+    rates = [checkpoint["fer"]["au_rates"][name] for name in named]
+    assert np.abs(answers[[f"{name}_prob" for name in named]].mean() - rates).mean() < 0.2
+    undo_class_weights(path)
+    again = torch.load(path, weights_only=True)
+    assert torch.equal(again["state_dict"]["network.au_head.bias"], checkpoint["state_dict"]["network.au_head.bias"])

@@ -35,7 +35,8 @@ FLOORS = [
 ]
 """From the top down: a room may import from its own floor and from those above."""
 
-WITHOUT_TORCH = ("fer.labels", "fer.config", "fer.cli", "fer.help", "fer.runs", "fer.train", "fer.evaluate", "fer.explore", "fer.synthesize",
+WITHOUT_TORCH = ("fer.labels", "fer.config", "fer.cli", "fer.help", "fer.runs", "fer.train", "fer.evaluate", "fer.explore",
+                 "fer.synthesize",
                  "fer.data.samples", "fer.data.readers", "fer.data.prepare", "fer.data.synthetic", "fer.results.report",
                  "fer.results.scores", "fer.results.tables", "fer.results.thresholds", "fer.use.predictor",
                  "fer.use.destinations", "fer.use.sources", "fer.predict", "fer.export",
