@@ -12,7 +12,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,27 +22,27 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fer.config import SCHEMAS, bad_value, check, conf_dir, settings_of
-from fer.errors import FerError, first_line
+from fer.errors import FerError
+from fer.jobs import Kept
+from fer.refusals import REFUSALS, one_line
+from fer.sweep import SomeJobsFailed, Sweep, is_sweep
 
 log = logging.getLogger(__name__)
-
-REFUSALS = (FerError, HydraException, OmegaConfBaseException, OSError)
-"""Errors that are the user's to mend: a setting, the data, the disk. All else is a bug and keeps its traceback."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """How a command was called: the line to repeat it, what was typed (`key=value`), and a sweep's folder for this job."""
+    """How a command was called: the line to repeat it, what was typed (`key=value`), of a sweep this job's folder and what jobs share."""
 
     line: str
     overrides: tuple[str, ...]
     sweep_dir: Path | None
+    kept: Kept = field(default_factory=Kept)
 
     @property
     def keys(self) -> list[str]:
@@ -50,8 +50,14 @@ class Call:
         return [override.split("=")[0].lstrip("+") for override in self.overrides]
 
 
-def command(name: str, job: Callable[[Any, Call], float | None]) -> Callable[[], None]:
-    """Makes the `main` of `python -m fer.<name>` from its job."""
+def command(
+    name: str, job: Callable[[Any, Call], float | None], best_of_sweep: Callable[[Path], object] | None = None
+) -> Callable[[], None]:
+    """Makes the `main` of `python -m fer.<name>` from its job.
+
+    Args:
+        best_of_sweep: called with the folder of a sweep's best job when all have ended.
+    """
 
     def main() -> None:
         if {"-h", "--help"} & set(sys.argv[1:]):
@@ -61,9 +67,12 @@ def command(name: str, job: Callable[[Any, Call], float | None]) -> Callable[[],
             return
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own hints
         try:
-            failed = _run(name, job)
+            failed = _run(name, job, best_of_sweep)
+        except SomeJobsFailed as error:
+            print(f"fer {name}: {error}", file=sys.stderr)
+            sys.exit(1)
         except REFUSALS as error:
-            failed = _one_line(error)
+            failed = one_line(error)
         except KeyboardInterrupt:
             print(f"fer {name}: interrupted", file=sys.stderr)
             sys.exit(130)
@@ -74,35 +83,33 @@ def command(name: str, job: Callable[[Any, Call], float | None]) -> Callable[[],
     return main
 
 
-def _run(name: str, job: Callable[[Any, Call], float | None]) -> str | None:
+def _run(
+    name: str, job: Callable[[Any, Call], float | None], best_of_sweep: Callable[[Path], object] | None
+) -> str | None:
     """Composes and runs; returns the line of a refused single run (Hydra would print a second one if it saw the error)."""
     typed = refuse_bad_overrides(sys.argv[1:], SCHEMAS[name])
     _refuse_slurm_elsewhere(typed)
-    if any(override.is_sweep_override() or override.key_or_group == "sweep" for override in typed):
-        if "run_dir" in {override.key_or_group for override in typed}:
-            raise FerError(
-                "run_dir names one folder, and a sweep makes one for each job: name=NAME chooses outputs/sweeps/NAME"
-            )
-        # job folders are named by what differs between them
-        same = ",".join(override.key_or_group for override in typed if not override.is_sweep_override())
-        # beside the others: Hydra does not take overrides on both sides of an option
-        place = next(k for k, word in enumerate(sys.argv) if k and "=" in word and not word.startswith("-"))
-        sys.argv.insert(place, f"hydra.job.config.override_dirname.exclude_keys=[{same}]")
     ConfigStore.instance().store(f"{name}_schema", node=SCHEMAS[name])
     failure: list[str] = []
+    sweep = Sweep.typed(name, typed) if is_sweep(typed) else None
+    kept = Kept()
 
     def task(composed: DictConfig) -> float | None:
         show_messages()
+        call = _call(name, kept)
+        if sweep is not None:
+            return sweep.run_job(lambda: job(settings(SCHEMAS[name], composed), call))
         try:
-            return job(settings(SCHEMAS[name], composed), _call(name))
+            return job(settings(SCHEMAS[name], composed), call)
         except REFUSALS as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                log.error("this job of the sweep failed: %s", _one_line(error))
-                raise
-            failure.append(_one_line(error))
+            failure.append(one_line(error))
             return None
 
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)()
+    start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)
+    if sweep is None:
+        start()
+    else:
+        sweep.run(start, best_of_sweep)
     return failure[0] if failure else None
 
 
@@ -123,11 +130,11 @@ def settings(schema: type, composed: DictConfig) -> Any:
     return cfg
 
 
-def _call(name: str) -> Call:
+def _call(name: str, kept: Kept) -> Call:
     run = HydraConfig.get()
     typed = tuple(run.overrides.task)
     sweep_dir = Path(run.runtime.output_dir) if run.mode == RunMode.MULTIRUN else None
-    return Call(shlex.join(["python", "-m", f"fer.{name}", *typed]), typed, sweep_dir)
+    return Call(shlex.join(["python", "-m", f"fer.{name}", *typed]), typed, sweep_dir, kept)
 
 
 class _Terminal(logging.StreamHandler[TextIO]):
@@ -198,26 +205,3 @@ def _check_value(schema: type, key: str, value: Any, limits: Any) -> None:
         raise FerError(f"{key}: {str(error).splitlines()[0]}") from error
     if problems:
         raise FerError(problems[0])
-
-
-def _one_line(error: Exception) -> str:
-    """What is wrong, on one line: of a Hydra or OmegaConf error without its hints, options joined with commas."""
-    if isinstance(error, FerError):
-        return " ".join(str(error).split())
-    if isinstance(error, OSError) and not isinstance(error, HydraException):  # Hydra's missing files are both
-        return f"{error.filename or 'disk'}: {error.strerror or first_line(error)}"
-    lines = [
-        line.strip()
-        for line in str(error).splitlines()
-        if line.strip() and not line.startswith("To append to your config")
-    ]
-    head = [
-        line for line in lines if not line.startswith(("Config search path", "full_key", "object_type", "provider="))
-    ]
-    if any("hydra.cc" in line for line in head):
-        said = " ".join(line for line in head if not line.startswith(("See ", "^")))
-        return f"{said}; quote a value with other than plain characters twice: \"data.root='my, folder'\""
-    if "Available options" in str(error):
-        at = next(i for i, line in enumerate(head) if line.startswith("Available options"))
-        return f"{' '.join(head[:at])} {head[at]} {', '.join(head[at + 1 :])}"
-    return " ".join(head[:3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pandas as pd
 import torch
 from rich.console import Console
 from rich.progress import Progress
+from torch import Tensor
 
 from fer.config import AugmentConfig, DataConfig
 from fer.data.cache import cache_folder
@@ -22,7 +24,8 @@ from fer.data.prepare import Prepared
 from fer.data.seen import of_known_people
 from fer.errors import FerError, first_line
 from fer.model.checkpoints import CARD, load_checkpoint, write_atomically
-from fer.model.module import FaceModule
+from fer.model.module import BACKBONE, FaceModule
+from fer.model.network import Backbone
 from fer.results.calibration import calibrated, fit_temperatures
 from fer.results.card import write_model_card
 from fer.results.predictions import au_columns
@@ -37,15 +40,22 @@ from fer.runs import RunFolder, write_text
 log = logging.getLogger(__name__)
 
 
-def load_module(path: Path) -> tuple[FaceModule, dict[str, Any]]:
+def load_module(path: Path, backbone: Backbone | None = None) -> tuple[FaceModule, dict[str, Any]]:
     """The module of a checkpoint, in eval mode, and its card (`checkpoints.CARD`).
+
+    Args:
+        backbone: of an unfinished run with a frozen backbone: its checkpoints hold the rest alone.
 
     Raises:
         FerError: the file is not a checkpoint of this program, or does not fit this version of it.
     """
     checkpoint = load_checkpoint(path)
     try:
-        module = FaceModule(**checkpoint["hyper_parameters"])
+        module = FaceModule(**checkpoint["hyper_parameters"], backbone=backbone)
+        if backbone is not None:
+            module.on_load_checkpoint(checkpoint)
+        elif not any(name.startswith(BACKBONE) for name in checkpoint["state_dict"]):
+            raise FerError(f"{path} is of a run that has not ended and holds no backbone yet: finish it with resume=")
         module.load_state_dict(checkpoint["state_dict"])
         pixels_version = checkpoint["hyper_parameters"]["preprocessing"]["pixels_version"]
     except (TypeError, KeyError, RuntimeError) as error:
@@ -142,8 +152,12 @@ def undo_class_weights(path: Path) -> None:
         write_atomically(checkpoint, path)
 
 
-def keep_decisions(path: Path, predictions: pd.DataFrame) -> dict[str, Any]:
-    """Fits temperatures and chooses thresholds on the validation rows, keeps both in the checkpoint's card, and returns them."""
+def keep_decisions(path: Path, predictions: pd.DataFrame, backbone: Mapping[str, Tensor]) -> dict[str, Any]:
+    """Fits temperatures and chooses thresholds on the validation rows, keeps both in the checkpoint's card, and returns them.
+
+    Args:
+        backbone: its part of the `state_dict`, which is written, too, where the checkpoint left it out.
+    """
     validation = predictions[predictions["split"] == "val"]
     temperature = fit_temperatures(validation)
     aus = au_columns(validation)
@@ -151,6 +165,7 @@ def keep_decisions(path: Path, predictions: pd.DataFrame) -> dict[str, Any]:
     decisions = {"temperature": temperature, "thresholds": thresholds}
     checkpoint = load_checkpoint(path)
     checkpoint[CARD] |= decisions
+    checkpoint["state_dict"] = {**backbone, **checkpoint["state_dict"]}
     write_atomically(checkpoint, path)
     return decisions
 
@@ -187,16 +202,21 @@ def add_probes(metrics: dict[str, Any], decided: pd.DataFrame, features: np.ndar
         scores["probes"] = probe(decided[rows], prepared.part(part), features[rows], prepared.shared)
 
 
-def write_results(folder: RunFolder, decided: pd.DataFrame, metrics: dict[str, Any]) -> None:
-    """Leaves `predictions.csv`, `metrics.json` and `report.html`, prints the table, and marks the run finished, in this order."""
+def write_results(folder: RunFolder, decided: pd.DataFrame, metrics: dict[str, Any], brief: bool = False) -> None:
+    """Leaves `predictions.csv`, `metrics.json` and `report.html`, prints the table, and marks the run finished, in this order.
+
+    Args:
+        brief: no report and no table.
+    """
     write_text(folder.path / "predictions.csv", decided.to_csv(index=False))
     folder.write_json("metrics.json", metrics)
-    report = write_report(folder.path)
+    if not brief:
+        log.info("report: %s", write_report(folder.path))
     if (folder.path / "checkpoints").is_dir():  # a run that made a model
         write_model_card(folder.path)
     folder.note(finished=True, timings={**folder.about.get("timings", {}), "total_s": folder.seconds()})
-    print_scores(metrics, Console())
-    log.info("report: %s", report)
+    if not brief:
+        print_scores(metrics, Console())
 
 
 def _with_decisions(predictions: pd.DataFrame, thresholds: dict[str, float]) -> pd.DataFrame:

@@ -28,6 +28,8 @@ def predict(module: FaceModule, data: FaceData, parts: list[str], accelerator: s
         The predictions table, not calibrated yet and without decisions for the AUs, and the backbone's features, [rows, F] float16.
     """
     data.predicted = parts
+    if data.features is not None:
+        data.features = data.features.in_full_precision()
     with quiet_lightning():
         trainer = lightning.Trainer(
             accelerator=accelerator,

@@ -34,6 +34,10 @@ PACKAGES = (
 )
 
 
+JOB_RECORD = "job.json"
+"""The file by which a sweep remembers a job, beside its run (`fer.sweep`)."""
+
+
 def default_run_dir(command: str, name: str) -> Path:
     """`outputs/<command>/<name>/<date_time>` under the current folder; a run started in the same second gets a number."""
     base = Path("outputs") / command / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
@@ -53,9 +57,14 @@ def check_free(path: Path) -> None:
         raise FerError(f"run_dir={path} is not empty: choose another folder, or go on with its run by resume={path}")
 
 
+def holds_run(path: Path) -> bool:
+    """Whether a folder holds a run that is finished or can be gone on with."""
+    return (path / "run.json").is_file() and not _free(path)
+
+
 def _free(path: Path) -> bool:
     """Whether a run may be started in a folder: it is empty, or holds one that ended before it saved anything to go on from."""
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    if not path.exists() or (path.is_dir() and all(file.name == JOB_RECORD for file in path.iterdir())):
         return True
     try:
         ended = json.loads((path / "run.json").read_text(encoding="utf-8"))
@@ -139,6 +148,17 @@ class RunFolder:
     def write_json(self, name: str, content: Any) -> None:
         """Writes `content` to the file `name` in the folder; nan is a bug and refused."""
         write_text(self.path / name, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+    def read_json(self, name: str) -> Any:
+        """The content of the file `name` in the folder.
+
+        Raises:
+            FerError: it is missing or damaged.
+        """
+        try:
+            return json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise FerError(f"{self.path}: its {name} can't be read ({first_line(error)})") from error
 
     def log_to_file(self, name: str) -> None:
         """What was logged so far and what will be stands in the file `name` too, with the time."""

@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer.cli import Call, command
-from fer.config import TrainConfig, as_dict, from_dict, resolve
+from fer.config import TrainConfig, as_dict, flat, from_dict, resolve
 from fer.errors import FerError, Interrupted
-from fer.runs import RunFolder, default_run_dir
+from fer.runs import RunFolder, default_run_dir, holds_run
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
 
     from fer.data.datamodule import FaceData
+    from fer.jobs import Kept
     from fer.model.module import FaceModule
 
 log = logging.getLogger("fer.train")  # not __name__: run with -m it is __main__
@@ -29,11 +30,16 @@ log = logging.getLogger("fer.train")  # not __name__: run with -m it is __main__
 CHANGEABLE = ("resume", "trainer.max_epochs", "trainer.progress", "data.workers", "cache_dir")
 """What may be typed beside `resume=`: the rest would make it another run."""
 
+FREE = ("resume", "run_dir", "trainer.progress", "data.workers", "cache_dir")
+"""What may be another when a sweep comes back to a run."""
+
 
 def run(cfg: TrainConfig, call: Call) -> float | None:
     """One training run, new or resumed; returns the validation score of its best checkpoint."""
     try:
-        return resume(cfg, call) if cfg.resume else begin(cfg, call)
+        if cfg.resume:
+            return resume(cfg, call)
+        return again(cfg, call.sweep_dir, call) if call.sweep_dir and holds_run(call.sweep_dir) else begin(cfg, call)
     except Interrupted as stopped:
         log.warning("stopped; go on with: python -m fer.train resume=%s", stopped)
         sys.exit(130)
@@ -45,48 +51,83 @@ def begin(cfg: TrainConfig, call: Call, callbacks: Sequence[Callback] = ()) -> f
     Raises:
         Interrupted: Ctrl-C or SIGTERM; says in which run folder.
     """
-    # settled now and saved: a job of a sweep stays away from the test people when it is resumed alone, too
-    cfg = dataclasses.replace(resolve(cfg), test=call.sweep_dir is None if cfg.test is None else cfg.test)
+    cfg = settled(cfg, call)
     from fer import training  # torch and all: only now that the settings are known to be good
 
     chosen = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("train", cfg.name)
     where = call.sweep_dir or chosen
     training.check_early(cfg, where)
-    data = training.read_data(cfg)
+    data = training.read_data(cfg, call.kept)
     weights = training.read_weights(cfg)
-    module = training.build_module(cfg, data, weights)
+    module = training.build_module(cfg, data, weights, call.kept)
     folder = RunFolder.create(where, as_dict(cfg), call.line)
     training.describe(folder, cfg, data, weights)
-    return finish(cfg, folder, module, data, callbacks)
+    return finish(cfg, folder, module, data, callbacks, call.kept, call.sweep_dir is not None)
+
+
+def settled(cfg: TrainConfig, call: Call) -> TrainConfig:
+    """All that is saved: a job of a sweep stays away from the test people when it is resumed alone, too."""
+    return dataclasses.replace(resolve(cfg), test=call.sweep_dir is None if cfg.test is None else cfg.test)
+
+
+def again(cfg: TrainConfig, where: Path, call: Call) -> float | None:
+    """A job of a sweep whose folder holds its run from an earlier time: the score of a finished one, else it goes on.
+
+    Raises:
+        FerError: that run has other settings.
+    """
+    folder = RunFolder.open(where)
+    old: TrainConfig = from_dict(TrainConfig, folder.config(), str(where / "config.yaml"))
+    was, now = dict(flat(as_dict(old))), dict(flat(as_dict(settled(cfg, call))))
+    changed = [f"{key} was {was[key]}, now {now[key]}" for key in now if was[key] != now[key] and key not in FREE]
+    if changed:
+        raise FerError(
+            f"{where} holds a run with other settings ({'; '.join(changed[:3])}): name=NAME chooses another sweep folder"
+        )
+    if not folder.about["finished"]:
+        return go_on(dataclasses.replace(old, resume=str(where), cache_dir=cfg.cache_dir), folder, call)
+    score: float | None = folder.read_json("metrics.json")["val"]["score"]
+    log.info("finished earlier, validation score %s: %s", "undefined" if score is None else f"{score:.3f}", where)
+    return score
 
 
 def resume(cfg: TrainConfig, call: Call) -> float | None:
     """Goes on with a run that was stopped, or trains a finished one for more epochs."""
     assert cfg.resume is not None
     folder = RunFolder.open(Path(cfg.resume).expanduser().absolute())
-    cfg = resumed(cfg, call, folder)
+    return go_on(resumed(cfg, call, folder), folder, call)
+
+
+def go_on(cfg: TrainConfig, folder: RunFolder, call: Call) -> float | None:
+    """Goes on in a run folder, with its settings."""
     from fer import training
 
-    data = training.read_data(cfg)
-    module = training.rebuild_module(folder, data)
+    data = training.read_data(cfg, call.kept)
+    module = training.rebuild_module(cfg, folder, data, call.kept)
     folder.keep_config({**as_dict(cfg), "resume": None})
     folder.note(finished=False)
-    return finish(cfg, folder, module, data)
+    return finish(cfg, folder, module, data, kept=call.kept, brief=call.sweep_dir is not None)
 
 
 def finish(
-    cfg: TrainConfig, folder: RunFolder, module: FaceModule, data: FaceData, callbacks: Sequence[Callback] = ()
+    cfg: TrainConfig,
+    folder: RunFolder,
+    module: FaceModule,
+    data: FaceData,
+    callbacks: Sequence[Callback] = (),
+    kept: Kept | None = None,
+    brief: bool = False,
 ) -> float | None:
-    """Fits and judges, in the run folder."""
+    """Fits and judges, in the run folder; `brief`: without a report, if it learned from features."""
     from fer import training
 
     folder.log_to_file("train.log")
     log.info("run folder: %s", folder.path)
     try:
-        training.fit(cfg, folder, module, data, callbacks)
+        training.fit(cfg, folder, module, data, callbacks, kept)
     except Interrupted as stopped:
         raise Interrupted(str(folder.path)) from stopped
-    return training.judge_best(cfg, folder, data)
+    return training.judge_best(cfg, folder, data, module, brief)
 
 
 def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
@@ -121,7 +162,14 @@ def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
     )
 
 
-main = command("train", run)
+def report_best(folder: Path) -> None:
+    """Leaves a report of a sweep's best run: to draw one for each would take longer than to train on features."""
+    from fer.results.report import write_report
+
+    print(f"report of the best run: {write_report(folder)}")
+
+
+main = command("train", run, report_best)
 
 if __name__ == "__main__":
     main()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
-from fer import __version__, judging
+from fer import __version__, frozen, judging
 from fer.config import TrainConfig, as_dict
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
@@ -22,6 +23,7 @@ from fer.data.faces import PIXELS_VERSION
 from fer.data.seen import name_hashes, picture_hashes
 from fer.data.splits import split_hash
 from fer.errors import FerError
+from fer.jobs import Kept
 from fer.model.callbacks import best_precision, make_callbacks
 from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
 from fer.model.curves import log_final_score, start_curves
@@ -33,6 +35,9 @@ from fer.results.baselines import au_base_rates, emotion_base_rates
 from fer.runs import RunFolder, check_free
 
 log = logging.getLogger(__name__)
+
+OF_BATCHES: dict[str, Any] = {"batch_size": 1, "workers": 0, "views": 0, "cache_features": False}
+"""Settings of `data` that say how it is drawn from, not what it is."""
 
 
 def check_early(cfg: TrainConfig, run_dir: Path) -> None:
@@ -47,15 +52,17 @@ def check_early(cfg: TrainConfig, run_dir: Path) -> None:
     check_free(run_dir)
 
 
-def read_data(cfg: TrainConfig) -> FaceData:
-    """The data, read, split and cached.
+def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
+    """The data, read, split and cached; that of an earlier job of the sweep, if it is the same.
 
     Raises:
         FerError: see `fer.data.prepare.prepare`; or no label is left for either head.
     """
     data = FaceData(cfg.data, cfg.augment, cfg.seed, cache_folder(cfg.cache_dir))
-    judging.set_up(data, cfg.trainer.progress)
-    prepared = data.prepared
+    settings = as_dict(dataclasses.replace(cfg.data, **OF_BATCHES)), cfg.cache_dir
+    made = (kept or Kept()).get("data", settings, lambda: judging.set_up(data, cfg.trainer.progress).prepared)
+    data.prepared = prepared = made
+    data.setup()
     if not data.aus and not data.emotions:
         raise FerError(
             f"the training split has no emotion label and no AU with data.min_au_count={cfg.data.min_au_count} positives: "
@@ -103,9 +110,10 @@ def read_weights(cfg: TrainConfig) -> Weights:
     return weights
 
 
-def build_module(cfg: TrainConfig, data: FaceData, weights: Weights) -> FaceModule:
+def build_module(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept | None = None) -> FaceModule:
     """A new module on the given weights, seeded."""
-    torch.manual_seed(cfg.seed)
+    kept = kept or Kept()
+    backbone = frozen.first_backbone(cfg, weights, kept)
     optimizer = as_dict(cfg.optimizer)
     if optimizer["backbone_lr"] is None:
         optimizer["backbone_lr"] = cfg.optimizer.lr / 10 if weights.pretrained else cfg.optimizer.lr
@@ -127,24 +135,28 @@ def build_module(cfg: TrainConfig, data: FaceData, weights: Weights) -> FaceModu
         max_epochs=cfg.trainer.max_epochs,
         seed=cfg.seed,
         mixup=cfg.augment.mixup,
+        backbone=backbone,
     )
-    weights.load_into(module.network.backbone)
     module.card = _card(cfg, data, weights)
+    if frozen.is_frozen(cfg):
+        module.card["backbone"] = frozen.backbone_digest(cfg, weights, module, kept)
     return module
 
 
-def rebuild_module(folder: RunFolder, data: FaceData) -> FaceModule:
+def rebuild_module(cfg: TrainConfig, folder: RunFolder, data: FaceData, kept: Kept | None = None) -> FaceModule:
     """The module of an interrupted run, to be filled from its `last.ckpt`.
 
     Raises:
-        FerError: nothing was saved yet, or the data is not what the run was started with.
+        FerError: nothing was saved yet, or the data or a frozen backbone is not what the run was started with.
     """
     checkpoints = folder.path / "checkpoints"
     if not (checkpoints / "last.ckpt").is_file():
         raise FerError(f"{folder.path} stopped before its first checkpoint: start it anew with run_dir={folder.path}")
     for unfinished in checkpoints.glob("*.tmp*"):  # of a process that was killed while it wrote
         unfinished.unlink()
-    module, card = judging.load_module(checkpoints / "last.ckpt")
+    backbone = frozen.first_backbone(cfg, read_weights(cfg), kept or Kept()) if frozen.is_frozen(cfg) else None
+    module, card = judging.load_module(checkpoints / "last.ckpt", backbone)
+    frozen.check_same(module, card)
     split = pd.read_csv(folder.path / "split.csv", dtype=str, keep_default_na=False)  # a person may be called NA
     same = card["data_fingerprint"] == data.prepared.fingerprint and split_hash(split) == split_hash(_split(data))
     if not same or not torch.equal(card["seen"], _seen(data)):
@@ -208,7 +220,12 @@ def _precision(cfg: TrainConfig) -> str:
 
 
 def fit(
-    cfg: TrainConfig, folder: RunFolder, module: FaceModule, data: FaceData, callbacks: Sequence[Callback] = ()
+    cfg: TrainConfig,
+    folder: RunFolder,
+    module: FaceModule,
+    data: FaceData,
+    callbacks: Sequence[Callback] = (),
+    kept: Kept | None = None,
 ) -> None:
     """Trains, or trains on from `last.ckpt`, until early stopping or the last epoch; `callbacks` come after the run's own.
 
@@ -223,6 +240,7 @@ def fit(
     with quiet_lightning():
         trainer = make_trainer(cfg, folder, logger, callbacks)
         folder.note(device=str(trainer.strategy.root_device))
+        frozen.use_features(cfg, module, data, folder.about["precision"], trainer.strategy.root_device, kept or Kept())
         last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
         try:
             trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
@@ -260,25 +278,32 @@ def make_trainer(
     )
 
 
-def judge_best(cfg: TrainConfig, folder: RunFolder, data: FaceData) -> float | None:
+def judge_best(
+    cfg: TrainConfig, folder: RunFolder, data: FaceData, trained: FaceModule, brief: bool = False
+) -> float | None:
     """Fits temperatures and thresholds on validation, then judges the best checkpoint; test people here alone, if `cfg.test` says so.
+
+    Args:
+        trained: the module after `fit`.
+        brief: without a report, which takes longer than training on features.
 
     Returns:
         The validation score.
     """
     path = folder.path / "checkpoints" / "best.ckpt"
+    folder.note(best_epoch=int(load_checkpoint(path)["epoch"]))
     judging.undo_class_weights(path)
-    module, card = judging.load_module(path)
+    module, card = judging.load_module(path, frozen.backbone_of(trained))
     parts = ["val", "test"] if cfg.test and len(data.prepared.part("test")) else ["val"]
     predictions, features = predict(module, data, parts, cfg.trainer.accelerator)
-    card |= judging.keep_decisions(path, predictions)
-    folder.note(best_epoch=int(load_checkpoint(path)["epoch"]))
+    card |= judging.keep_decisions(path, predictions, module.backbone_state())
     if cfg.trainer.save_backbone:
         save_backbone(module.network, folder.path / "backbone.safetensors")
     decided, metrics = judging.judge_all(predictions, card)
     judging.add_probes(metrics, decided, features, data.prepared)
     score: float | None = metrics["val"]["score"]
     log_final_score(folder.path / "tensorboard", cfg, score)
-    judging.write_results(folder, decided, metrics)
+    judging.write_results(folder, decided, metrics, brief and data.features is not None)
+    log.info("validation score: %s", "undefined" if score is None else f"{score:.3f}")
     log.info("curves: tensorboard --logdir %s", folder.path.parent)
     return score

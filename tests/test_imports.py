@@ -14,16 +14,18 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fer"
 FLOORS = [
     {"fer", "fer.labels", "fer.errors"},
     {"fer.config"},
-    {"fer.cli", "fer.help", "fer.runs"},
+    {"fer.cli", "fer.help", "fer.jobs", "fer.refusals", "fer.runs", "fer.sweep"},
     {"fer.data"},
     {"fer.model", "fer.results"},
     {"fer.predicting", "fer.judging"},
+    {"fer.frozen"},
     {"fer.training", "fer.tuning"},
     {"fer.use"},
     {
         "fer.train",
         "fer.evaluate",
         "fer.compare",
+        "fer.explain",
         "fer.explore",
         "fer.synthesize",
         "fer.predict",
@@ -35,11 +37,11 @@ FLOORS = [
 ]
 """From the top down: a room may import from its own floor and from those above."""
 
-WITHOUT_TORCH = ("fer.labels", "fer.config", "fer.cli", "fer.help", "fer.runs", "fer.train", "fer.evaluate", "fer.explore",
-                 "fer.synthesize",
+WITHOUT_TORCH = ("fer.labels", "fer.config", "fer.cli", "fer.help", "fer.runs", "fer.jobs", "fer.sweep",
+                 "fer.train", "fer.evaluate", "fer.explore", "fer.synthesize",
                  "fer.data.samples", "fer.data.readers", "fer.data.prepare", "fer.data.synthetic", "fer.results.report",
                  "fer.results.scores", "fer.results.tables", "fer.results.thresholds", "fer.use.predictor",
-                 "fer.use.destinations", "fer.use.sources", "fer.predict", "fer.export",
+                 "fer.use.destinations", "fer.use.sources", "fer.predict", "fer.explain", "fer.export",
                  "fer.tune", "fer.compare")  # fmt: skip
 
 

@@ -1,35 +1,148 @@
-"""Hydra sweeps: a folder per job, a bad job does not lose the rest, and nobody looks at the test people."""
+"""Hydra sweeps: a folder per job, a bad job does not lose the rest, the same line goes on, and nobody looks at the test people."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import lightning
 import pandas as pd
-from conftest import SMALL
+import pytest
+from conftest import SMALL, composed
+from test_train import same_weights
+
+from fer.cli import Call
+from fer.data.datamodule import FaceData
+from fer.errors import FerError, Interrupted
+from fer.jobs import Job, Kept, folder_name, read_job, read_jobs, write_summary
+from fer.model.callbacks import StopSafely
+from fer.train import run
+
+Sweep = Callable[..., subprocess.CompletedProcess[str]]
+WORDS = tuple(s for s in SMALL if not s.startswith("model.dense"))
 
 
-def test_sweep_leaves_a_run_per_setting_without_test_scores(tree: Path, cache: Path, tmp_path: Path) -> None:
-    settings = [s for s in SMALL if not s.startswith("model.dense")]
-    words = ["data=ckplus", f"data.root={tree}", *settings, f"cache_dir={cache}", "name=s", "trainer.max_epochs=1"]
-    # the second job finds no such unit in its training split: it fails alone
-    grid = ["model.dense=4,8", "data.aus=auto,[45]"]
-    done = subprocess.run(
-        [sys.executable, "-m", "fer.train", "-m", *words, *grid],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    runs = sorted(p.parent for p in (tmp_path / "outputs" / "sweeps" / "s").glob("*/run.json"))
-    assert len(runs) == 2, done.stderr
-    for run in runs:
-        assert "epoch 1 of 1" in (run / "train.log").read_text() and "faces found by" in (run / "train.log").read_text()
-        assert json.loads((run / "run.json").read_text())["finished"] is True
-        assert set(json.loads((run / "metrics.json").read_text())) == {"val"}
-        assert set(pd.read_csv(run / "predictions.csv")["split"]) == {"val"}
-    assert {run.name for run in runs} == {"data.aus-auto,model.dense-4", "data.aus-auto,model.dense-8"}
-    assert done.returncode == 2 and "AU45 never occurs" in done.stderr
-    assert not (tmp_path / "multirun").exists()
+@pytest.fixture
+def sweep(tree: Path, cache: Path, tmp_path: Path) -> Sweep:
+    """`sweep(*overrides)` is `fer.train -m` on the small tree, in outputs/sweeps/s."""
+
+    def start(*words: str) -> subprocess.CompletedProcess[str]:
+        own = ["data=ckplus", f"data.root={tree}", *WORDS, f"cache_dir={cache}", "name=s", "trainer.max_epochs=1"]
+        line = [sys.executable, "-m", "fer.train", "-m", *own, *words]
+        return subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    return start
+
+
+@pytest.fixture
+def job(tree: Path, cache: Path, tmp_path: Path) -> Callable[..., float | None]:
+    """`job(*overrides)` is one job of a sweep, in the folder `job`."""
+
+    def start(*words: str) -> float | None:
+        typed = ("data=ckplus", f"data.root={tree}", *SMALL, f"cache_dir={cache}", *words)
+        return run(composed("train", *typed), Call("", typed, tmp_path / "job"))
+
+    return start
+
+
+def test_sweep_leaves_a_run_per_setting_without_test_scores(sweep: Sweep, tmp_path: Path) -> None:
+    # the second unit does not occur in the training split: its jobs fail alone
+    grid = ("model.finetune=frozen", "model.dense=4,8", "data.aus=auto,[45]")
+    done = sweep(*grid)
+    folder = tmp_path / "outputs" / "sweeps" / "s"
+    runs = sorted(p.parent for p in folder.glob("*/run.json"))
+    assert {one.name for one in runs} == {"data.aus-auto,model.dense-4", "data.aus-auto,model.dense-8"}, done.stderr
+    for one in runs:
+        log = (one / "train.log").read_text()
+        assert "epoch 1 of 1" in log and "faces found by" in log
+        assert json.loads((one / "run.json").read_text())["finished"] is True
+        assert set(json.loads((one / "metrics.json").read_text())) == {"val"}
+        assert set(pd.read_csv(one / "predictions.csv")["split"]) == {"val"}
+    assert done.returncode == 1 and "AU45 never occurs" in done.stderr and "2 of 4 jobs failed" in done.stderr
+    assert sorted(p.name for p in (tmp_path / "outputs" / "sweeps").iterdir()) == ["s"]
+    summary = pd.read_csv(folder / "summary.csv")
+    scores = {one.name: json.loads((one / "metrics.json").read_text())["val"]["score"] for one in runs}
+    assert summary["overrides"].tolist()[:2] == sorted(scores, key=lambda name: -scores[name])
+    assert summary["score"].tolist()[:2] == sorted(scores.values(), reverse=True)
+    assert summary["status"].tolist() == ["finished"] * 2 + ["failed"] * 2
+    assert (folder / summary["overrides"][0] / "report.html").is_file()
+
+    # the same line: finished runs are not repeated, and the failed are tried again
+    before = {p: p.stat().st_mtime_ns for one in runs for p in one.rglob("*.ckpt")}
+    again = sweep(*grid)
+    assert again.returncode == 1 and again.stderr.count("finished earlier") == 2
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert pd.read_csv(folder / "summary.csv")["seconds"].tolist()[:2] == summary["seconds"].tolist()[:2]
+
+
+def test_half_done_job_goes_on_to_the_same_result(
+    job: Callable[..., float | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = job("trainer.max_epochs=3")
+    (tmp_path / "job").rename(tmp_path / "whole")
+
+    def stop(self: object, trainer: lightning.Trainer, *_: object) -> None:
+        if trainer.current_epoch == 2:
+            raise Interrupted
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StopSafely, "on_train_epoch_start", stop)
+        with pytest.raises(SystemExit):
+            job("trainer.max_epochs=3")
+    assert job("trainer.max_epochs=3") == score
+    assert same_weights(tmp_path / "whole", tmp_path / "job")
+
+
+def test_finished_job_gives_its_score_and_refuses_other_settings(
+    job: Callable[..., float | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = job()
+    monkeypatch.setattr("fer.train.begin", None)
+    assert job() == score
+    assert job("trainer.progress=true", "data.workers=1") == score
+    with pytest.raises(FerError, match=r"other settings \(optimizer\.lr was 0\.0003, now 0\.5\)"):
+        job("optimizer.lr=0.5")
+
+
+def test_no_test_person_reaches_the_sweeper(
+    job: Callable[..., float | None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    read: list[str] = []
+    loader = FaceData.loader
+    monkeypatch.setattr(FaceData, "loader", lambda self, part, **more: read.append(part) or loader(self, part, **more))
+    score = job()
+    metrics = json.loads((tmp_path / "job" / "metrics.json").read_text())
+    assert set(read) == {"train", "val"} and set(metrics) == {"val"} and score == metrics["val"]["score"]
+    # even where somebody asks for the test, it is the validation score that comes back
+    (tmp_path / "job").rename(tmp_path / "other")
+    score = job("test=true")
+    metrics = json.loads((tmp_path / "job" / "metrics.json").read_text())
+    assert score == metrics["val"]["score"] != metrics["test"]["score"]
+    assert job("test=true") == score
+
+
+def test_folder_of_a_job_is_one_level_deep_and_its_own() -> None:
+    assert folder_name("model.dense-64,data.aus-[1,2]") == "model.dense-64,data.aus-[1,2]"
+    paths = [folder_name(f"data.root-{p}") for p in ("/a/b", "/a-b", "../a/b", "a" * 500, "a" * 501)]
+    assert len(set(paths)) == 5 and not any("/" in p or len(p) > 200 for p in paths)
+    assert folder_name("../..").startswith("-") and folder_name("") == "job-e3b0c442"
+
+
+def test_summary_is_best_first_with_failures_last(tmp_path: Path) -> None:
+    for name, status, score in (("a", "finished", 0.2), ("b", "failed", None), ("c", "finished", 0.7)):
+        Job(name, status, score, 1.0, "why" if status == "failed" else "", "x").keep(tmp_path / name)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "job.json").write_text("half of")
+    jobs = read_jobs(tmp_path)
+    assert [job.overrides for job in jobs] == ["c", "a", "b"] and read_job(tmp_path / "d") is None
+    assert pd.read_csv(write_summary(tmp_path, jobs))["error"].tolist()[2] == "why"
+
+
+def test_jobs_share_the_last_of_a_kind_alone() -> None:
+    kept, made = Kept(), []
+    for key in (1, 1, 2, 1):
+        kept.get("data", key, lambda key=key: made.append(key))
+    assert made == [1, 2, 1]

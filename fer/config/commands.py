@@ -148,6 +148,29 @@ class ServeConfig:
 
 
 @dataclass
+class ExplainConfig:
+    checkpoint: str | None = setting(None, "run folder, checkpoint or .safetensors file (required)")
+    input: str | None = setting(
+        None, "picture, folder, 'glob', or .csv with a path column; null: the run's own data, or data=..."
+    )
+    split: str | None = setting(
+        None,
+        "of data, which people; all: every picture that the model never saw; null: test, for other data all",
+        choices=("train", "val", "test", "all"),
+    )
+    top: int | None = setting(
+        None, "so many most probable AUs and emotions; null: the active AUs and the emotion", least=1
+    )
+    max_figures: int = setting(50, "figures drawn; the score takes every picture", least=0, most=100_000)
+    name: str | None = setting(None, "name of the explanation: its folder; null: the name of the run")
+    run_dir: str | None = setting(None, "where to write; null: outputs/explain/<name>/<date_time>")
+    cache_dir: str | None = setting(None, "pixels and drawn faces; null: the user's cache folder. Safe to delete")
+    accelerator: str = setting("auto", "processor", choices=("auto", "cpu", "gpu", "mps"))
+    progress: bool = setting(True, "progress bar (on a terminal)")
+    data: DataConfig = field(default_factory=DataConfig)
+
+
+@dataclass
 class ExportConfig:
     checkpoint: str | None = setting(None, "run folder or checkpoint file (required)")
     output: str | None = setting(None, "FILE.onnx, FILE.xml (OpenVINO, with FILE.bin) or FILE.safetensors (required)")
@@ -172,6 +195,7 @@ SCHEMAS: dict[str, type] = {
     "crossval": CrossvalConfig,
     "compare": CompareConfig,
     "predict": PredictConfig,
+    "explain": ExplainConfig,
     "export": ExportConfig,
     "serve": ServeConfig,
     "explore": ExploreConfig,

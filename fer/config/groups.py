@@ -49,6 +49,15 @@ class DataConfig:
     workers: int = setting(
         0, "loader processes; pixels are cached and augmented in batches, so 0 is rarely slow", least=0, most=64
     )
+    views: int | None = setting(
+        None,
+        "augmented views per training picture; 0: a new one each epoch; null: 8 if model.finetune=frozen, else 0",
+        least=0,
+        most=10_000,
+    )
+    cache_features: bool = setting(
+        True, "model.finetune=frozen: put each view through the backbone once and keep the features in cache_dir"
+    )
     max_skipped: float = setting(
         0.05, "share of broken or missing pictures above which nothing starts", least=0, most=1
     )

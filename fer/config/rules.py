@@ -11,6 +11,7 @@ from fer.config.commands import (
     CompareConfig,
     CrossvalConfig,
     EvaluateConfig,
+    ExplainConfig,
     ExploreConfig,
     ExportConfig,
     PredictConfig,
@@ -22,6 +23,9 @@ from fer.config.commands import (
 from fer.config.groups import DataConfig
 from fer.config.setting import bad_values
 from fer.errors import FerError
+
+FROZEN_VIEWS = 8
+"""The `data.views` of `model.finetune=frozen`, where each costs one pass through the backbone and some disk."""
 
 
 def conf_dir() -> Path:
@@ -52,6 +56,8 @@ def check(cfg: Any) -> None:
         problems += _bad_prediction(cfg)
     if isinstance(cfg, ExportConfig):
         problems += _bad_export(cfg)
+    if isinstance(cfg, ExplainConfig):
+        problems += _bad_explanation(cfg)
     if isinstance(cfg, ExploreConfig):
         problems += bad_source(cfg.data) + _bad_split(cfg.data)
     if isinstance(cfg, CompareConfig) and not cfg.runs:
@@ -72,6 +78,7 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
         found.append(
             f"model.freeze_epochs must be below trainer.max_epochs={cfg.trainer.max_epochs}, got {cfg.model.freeze_epochs}"
         )
+    found += _bad_features(cfg)
     if cfg.loss.au_weight == 0 and cfg.loss.emotion_weight == 0:
         found.append("loss.au_weight and loss.emotion_weight are both 0: nothing would be learned")
     if cfg.trainer.devices > 1 or cfg.trainer.num_nodes > 1:
@@ -116,6 +123,17 @@ def _bad_prediction(cfg: PredictConfig) -> list[str]:
     return found
 
 
+def _bad_explanation(cfg: ExplainConfig) -> list[str]:
+    if cfg.checkpoint is None:
+        return ["checkpoint is missing: checkpoint=RUN_FOLDER or checkpoint=FILE"]
+    ending = Path(cfg.checkpoint).suffix
+    if ending in (".onnx", ".xml"):
+        return [f"checkpoint={cfg.checkpoint}: an exported {ending} has no gradients; give its run folder or checkpoint"]
+    if ending == ".safetensors" and cfg.input is None:
+        return ["input is missing: a .safetensors file knows no data"]
+    return []
+
+
 EXPORT_ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "safetensors": ".safetensors"}
 
 
@@ -143,12 +161,38 @@ def _bad_export(cfg: ExportConfig) -> list[str]:
     return found
 
 
+def _bad_features(cfg: TrainConfig) -> list[str]:
+    """What features that are computed once can't be."""
+    if cfg.model.finetune != "frozen" or not cfg.data.cache_features:
+        return []
+    found = []
+    if cfg.data.fresh_pictures:
+        found.append(
+            "data.fresh_pictures means new pictures each epoch, whose features can't be kept for model.finetune=frozen: type "
+            "data.fresh_pictures=0, or data.cache_features=false"
+        )
+    if cfg.augment.mixup:
+        found.append(
+            f"augment.mixup={cfg.augment.mixup:g} blends pictures, and model.finetune=frozen learns from features kept for "
+            "each picture: type augment.mixup=0, or data.cache_features=false"
+        )
+    if cfg.data.views == 0:
+        found.append(
+            "data.views=0 means new views each epoch, which can't be kept as features: type a number of views, or "
+            "data.cache_features=false"
+        )
+    return found
+
+
 def resolve(cfg: TrainConfig) -> TrainConfig:
     """Fills in what depends on other settings and makes folders absolute, so that the saved settings mean the same anywhere."""
     weights = cfg.model.weights or ("auto" if cfg.data.name == "synthetic" else "DEFAULT")
     if is_file_name(weights):
         weights = str(Path(weights).expanduser().absolute())
-    return dataclasses.replace(cfg, data=absolute(cfg.data), model=dataclasses.replace(cfg.model, weights=weights))
+    data = absolute(cfg.data)
+    if data.views is None:
+        data = dataclasses.replace(data, views=FROZEN_VIEWS if cfg.model.finetune == "frozen" else 0)
+    return dataclasses.replace(cfg, data=data, model=dataclasses.replace(cfg.model, weights=weights))
 
 
 def is_file_name(weights: str) -> bool:

@@ -111,3 +111,12 @@ def from_dict(schema: type, values: Any, source: str) -> Any:
     if problems:
         raise FerError(f"{source}: {problems[0]}")
     return cfg
+
+
+def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The settings of `as_dict` by the keys that are typed: `model.dense`, 256."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.nn import functional
 
@@ -46,6 +46,18 @@ def epoch_draws(seed: int, epoch: int, n_images: int) -> Float[np.ndarray, "n_im
 def epoch_order(seed: int, epoch: int, n_images: int) -> np.ndarray:
     """The order of an epoch: a permutation of range(n_images), independent of `epoch_draws`."""
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 2, epoch])).permutation(n_images)
+
+
+def view_draws(view: int, n_images: int) -> Float[np.ndarray, "n_images draws"]:
+    """Like `epoch_draws`, for a lasting view: a function of (view, index) alone, the same in every run."""
+    generator = np.random.Generator(np.random.Philox(key=0, counter=[0, 0, 3, view]))
+    return generator.random((n_images, len(DRAWS)), dtype=np.float32)
+
+
+def epoch_views(seed: int, epoch: int, n_images: int, n_views: int) -> Int[np.ndarray, " n_images"]:
+    """Which of its `n_views` lasting views each picture shows in an epoch."""
+    generator = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 4, epoch]))
+    return generator.integers(n_views, size=n_images)
 
 
 def centre_view(images: UInt8[Tensor, "N C S S"], image_size: int) -> Float[Tensor, "N 3 H W"]:

@@ -18,8 +18,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from fer.config import AugmentConfig, DataConfig
-from fer.data.augment import augmented_view, centre_view, changes_anything, epoch_draws, epoch_order
+from fer.data.augment import (
+    DRAWS,
+    augmented_view,
+    centre_view,
+    changes_anything,
+    epoch_draws,
+    epoch_order,
+    epoch_views,
+    view_draws,
+)
 from fer.data.cache import Pixels, Progress
+from fer.data.features import FeatureRows, FeatureSource
 from fer.data.fresh import FreshFaces, yield_to_training
 from fer.data.prepare import Prepared, chosen_aus, prepare, present_emotions
 from fer.labels import MISSING_TARGET
@@ -65,12 +75,19 @@ class Faces(Dataset[Batch]):
     Args:
         table: rows of `fer.data.prepare.Prepared.table`.
         seed: of the augmentation; None fetches no draws, for the plain view.
+        n_views: how many lasting views each picture has; 0: a new one each epoch.
     """
 
     def __init__(
-        self, table: pd.DataFrame, pixels: Pixels, aus: list[int], emotions: tuple[str, ...], seed: int | None
+        self,
+        table: pd.DataFrame,
+        pixels: Pixels,
+        aus: list[int],
+        emotions: tuple[str, ...],
+        seed: int | None,
+        n_views: int = 0,
     ) -> None:
-        self.pixels, self.seed = pixels, seed
+        self.pixels, self.seed, self.n_views = pixels, seed, n_views
         self.rows = table["pixel"].to_numpy(copy=True)
         self.au = au_targets(table, aus)
         self.emotion = emotion_targets(table, emotions)
@@ -92,9 +109,19 @@ class Faces(Dataset[Batch]):
 
     def _draws_of(self, epoch: int, index: np.ndarray) -> Tensor:
         if self._draws is None or self._draws[0] != epoch:
-            assert self.seed is not None
-            self._draws = epoch, epoch_draws(self.seed, epoch, len(self))
+            self._draws = epoch, self._draws_in(epoch)
         return torch.from_numpy(self._draws[1][index])
+
+    def _draws_in(self, epoch: int) -> np.ndarray:
+        assert self.seed is not None
+        if not self.n_views:
+            return epoch_draws(self.seed, epoch, len(self))
+        shown = epoch_views(self.seed, epoch, len(self), self.n_views)
+        draws = np.empty((len(self), len(DRAWS)), np.float32)
+        for view in np.unique(shown):
+            # by the place in the picture list: a view stays the same for other splits
+            draws[shown == view] = view_draws(int(view), len(self.pixels.array))[self.rows[shown == view]]
+        return draws
 
 
 def au_targets(table: pd.DataFrame, aus: list[int]) -> Tensor:
@@ -134,6 +161,7 @@ class FaceData(lightning.LightningDataModule):
         prepared: the tables and pixels.
         aus, emotions: what the heads say, in tensor order.
         predicted: the splits that `predict_dataloader` gives, in order.
+        features: gives features of a frozen backbone for the batches; None: they are of pictures.
     """
 
     prepared: Prepared
@@ -152,6 +180,7 @@ class FaceData(lightning.LightningDataModule):
         super().__init__()
         self.cfg, self.augment, self.seed, self.cache_dir, self.labels = cfg, augment, seed, cache_dir, labels
         self.progress: Progress | None = None
+        self.features: FeatureSource | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Idempotent, as Lightning calls it again for each of its stages.
@@ -159,9 +188,10 @@ class FaceData(lightning.LightningDataModule):
         Raises:
             FerError: see `fer.data.prepare.prepare`.
         """
-        if hasattr(self, "prepared"):
+        if hasattr(self, "aus"):
             return
-        self.prepared = prepare(self.cfg, self.cache_dir, split=self.labels is None, progress=self.progress)
+        if not hasattr(self, "prepared"):
+            self.prepared = prepare(self.cfg, self.cache_dir, split=self.labels is None, progress=self.progress)
         if self.labels is not None:
             self.aus, self.emotions = self.labels
             return
@@ -195,9 +225,19 @@ class FaceData(lightning.LightningDataModule):
     def loader(self, part: str, *, shuffled: bool = False) -> DataLoader[Batch]:
         """A split's batches: every picture once, in the order of the table; `shuffled` and augmented for training."""
         seed = self.seed if shuffled else None
+        table = self.prepared.part(part)
+        if self.features is not None:
+            return self._loader(self._features(self.features, table, seed), seed)
         draws = seed if changes_anything(self.augment) else None
-        faces = Faces(self.prepared.part(part), self.prepared.pixels, self.aus, self.emotions, draws)
-        return self._loader(faces, seed)
+        views = self.cfg.views or 0
+        return self._loader(Faces(table, self.prepared.pixels, self.aus, self.emotions, draws, views), seed)
+
+    def _features(self, source: FeatureSource, table: pd.DataFrame, seed: int | None) -> FeatureRows:
+        rows = table["pixel"].to_numpy(copy=True)
+        labels = {"au": au_targets(table, self.aus), "emotion": emotion_targets(table, self.emotions)}
+        if seed is not None:
+            return FeatureRows(source.views(), rows, labels, None, seed)
+        return FeatureRows([source.plain(rows)], np.arange(len(rows)), labels, source.mirrored(rows), 0)
 
     def fresh_loader(self) -> DataLoader[Batch]:
         """`data.fresh_pictures` new drawn pictures for each epoch, in the order in which they are drawn."""
@@ -208,20 +248,24 @@ class FaceData(lightning.LightningDataModule):
         context = "spawn" if self.cfg.workers else None
         return self._loader(faces, None, worker_init_fn=yield_to_training, multiprocessing_context=context)
 
-    def _loader(self, faces: Faces | FreshFaces, seed: int | None, **more: Any) -> DataLoader[Batch]:
+    def _loader(self, faces: Faces | FreshFaces | FeatureRows, seed: int | None, **more: Any) -> DataLoader[Batch]:
+        # features are only looked up: no other process could do it faster
+        workers = 0 if isinstance(faces, FeatureRows) else self.cfg.workers
         return ResumableLoader(
             faces,
             batch_sampler=EpochBatches(len(faces), self.cfg.batch_size, seed),
-            num_workers=self.cfg.workers,
+            num_workers=workers,
             collate_fn=_fetched,
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.cfg.workers > 0,
+            persistent_workers=workers > 0,
             generator=torch.Generator(),  # so that a loader takes nothing from the stream that dropout draws from
             **more,
         )
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Stored pixels to the network's input, on the device."""
+        if "features" in batch:
+            return batch
         draws = batch.pop("draws", None)
         images, size = batch["image"], self.cfg.image_size
         view = centre_view(images, size) if draws is None else augmented_view(images, draws, self.augment, size)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
-from fer.config import TrainConfig, as_dict
+from fer.config import TrainConfig, as_dict, flat
 from fer.model.module import FaceModule
 
 CHARTS = {
@@ -36,7 +35,8 @@ def start_curves(logger: TensorBoardLogger, cfg: TrainConfig, module: FaceModule
             [f"val/au_f1_each/AU{au}" for au in module.aus],
         ]
     logger.experiment.add_custom_scalars(layout)
-    logger.log_hyperparams(dict(_flat(as_dict(cfg))), {FINAL_SCORE: 0.0})
+    shown = {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in flat(as_dict(cfg))}
+    logger.log_hyperparams(shown, {FINAL_SCORE: 0.0})
 
 
 def log_final_score(folder: Path, cfg: TrainConfig, score: float | None) -> None:
@@ -44,11 +44,3 @@ def log_final_score(folder: Path, cfg: TrainConfig, score: float | None) -> None
     if score is not None:
         with SummaryWriter(str(folder)) as writer:
             writer.add_scalar(FINAL_SCORE, score, 0)
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value if isinstance(value, (bool, int, float, str)) else str(value)

@@ -16,16 +16,26 @@ from fer.config import LossConfig, ModelConfig, OptimizerConfig, SchedulerConfig
 from fer.errors import FerError
 from fer.labels import MISSING_TARGET
 from fer.model.checkpoints import CARD
+from fer.model.features import frozen_features
 from fer.model.losses import TaskBalance, au_loss, balanced_weights, emotion_loss
 from fer.model.metrics import AuScores, EmotionScores
-from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Logits, TwoHeadNetwork
+from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Backbone, Logits, TwoHeadNetwork
 from fer.model.optimizers import make_optimizer, make_schedule
+
+BACKBONE = "network.backbone."
+"""How the names of the backbone's tensors begin in a `state_dict`."""
+
+
+def without_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What is left of a `state_dict`."""
+    return {name: tensor for name, tensor in state.items() if not name.startswith(BACKBONE)}
 
 
 class FaceModule(lightning.LightningModule):
     """A `TwoHeadNetwork` in training.
 
-    Every argument is of plain dictionaries, lists and numbers: a checkpoint holds them and is loaded without unpickling objects.
+    Every argument but the last is of plain dictionaries, lists and numbers: a checkpoint holds them and is loaded without unpickling
+    objects.
 
     Args:
         labels: `aus`, the units of the AU head, and `emotions`, the classes of the emotion head, in tensor order; either may be empty.
@@ -35,6 +45,7 @@ class FaceModule(lightning.LightningModule):
         max_epochs: length of the schedule.
         seed: with the step, fixes dropout and mixing.
         mixup: alpha of `_mixed`, 0 for none.
+        backbone: to use instead of a new one; not kept in checkpoints, which hold its weights or name them.
     """
 
     au_weights: Tensor | None
@@ -52,15 +63,16 @@ class FaceModule(lightning.LightningModule):
         max_epochs: int,
         seed: int,
         mixup: float = 0.0,
+        backbone: Backbone | None = None,
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)
+        self.save_hyperparameters(logger=False, ignore=["backbone"])
         self.aus, self.emotions = list(labels["aus"]), list(labels["emotions"])
         self.model, self.loss = ModelConfig(**model), LossConfig(**loss)
         self.optimizer, self.scheduler = OptimizerConfig(**optimizer), SchedulerConfig(**scheduler)
         self.max_epochs, self.seed, self.mixup = max_epochs, seed, mixup
         self.network = TwoHeadNetwork(
-            self.model.backbone,
+            backbone or self.model.backbone,
             preprocessing["image_size"],
             self.model.dense,
             self.model.dropout,
@@ -93,8 +105,21 @@ class FaceModule(lightning.LightningModule):
         return logits
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the card: what a user of the model needs beside the weights (`checkpoints.CARD`)."""
+        """Adds the card: what a user of the model needs beside the weights (`checkpoints.CARD`).
+
+        Leaves out a frozen backbone: `fer.training.judge_best` puts it into the best checkpoint, once.
+        """
         checkpoint[CARD] = self.card
+        if self.model.finetune == "frozen":
+            checkpoint["state_dict"] = without_backbone(checkpoint["state_dict"])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Fills in what `on_save_checkpoint` left out."""
+        checkpoint["state_dict"] = {**self.backbone_state(), **checkpoint["state_dict"]}
+
+    def backbone_state(self) -> dict[str, Tensor]:
+        """The part of the `state_dict` that is the backbone's."""
+        return self.network.backbone.state_dict(prefix=BACKBONE)
 
     # --- losses and curves
 
@@ -116,8 +141,20 @@ class FaceModule(lightning.LightningModule):
         return total
 
     def _plain(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor]]:
-        logits = self(batch["image"])
+        logits = self._answered(batch)[1]
         return logits, self.losses(logits, batch)
+
+    def _answered(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Logits]:
+        """Features and logits: of features that are there; else of pictures, by a frozen backbone just as those would have been made."""
+        network = self.network
+        if "features" in batch:
+            features, mirrored = batch["features"], batch.get("mirrored")
+        elif self.model.finetune == "frozen":
+            features = frozen_features(network, batch["image"])
+            mirrored = frozen_features(network, batch["image"].flip(-1)) if network.averages else None
+        else:
+            return network.with_features(batch["image"].contiguous(memory_format=torch.channels_last))
+        return features, network.answer(features, mirrored)
 
     def _mixed(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor]]:
         """Each picture blended with another one of the batch, and the losses with the labels of both.
@@ -127,7 +164,7 @@ class FaceModule(lightning.LightningModule):
         images = batch["image"]
         share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
         partner = torch.randperm(len(images), device=images.device)
-        logits = self(share * images + (1 - share) * images[partner])
+        logits = self._answered({"image": share * images + (1 - share) * images[partner]})[1]
         own = self.losses(logits, batch)
         other = self.losses(logits, {head: batch[head][partner] for head in ("au", "emotion")})
         return logits, {head: share * own[head] + (1 - share) * other[head] for head in own}
@@ -138,7 +175,7 @@ class FaceModule(lightning.LightningModule):
 
     def predict_step(self, batch: dict[str, Tensor], batch_idx: int, dataloader_idx: int = 0) -> dict[str, Tensor]:
         """Of a batch, on the CPU: `index` [N], `features` [N, F] in half precision, and the logits `au` [N, A] and `emotion` [N, E]."""
-        features, logits = self.network.with_features(batch["image"].contiguous(memory_format=torch.channels_last))
+        features, logits = self._answered(batch)
         found = {name: head.float().cpu() for name, head in logits._asdict().items() if head is not None}
         return {"index": batch["index"].cpu(), "features": features.half().cpu(), **found}
 
@@ -236,9 +273,7 @@ class FaceModule(lightning.LightningModule):
         """Backbone and the rest, each with and without weight decay: there from the start, frozen or not, so that a resume fits."""
         backbone_lr = self.optimizer.backbone_lr if self.optimizer.backbone_lr is not None else self.optimizer.lr
         for part, lr in (("backbone", backbone_lr), ("heads", self.optimizer.lr)):
-            named = [
-                (n, p) for n, p in self.named_parameters() if n.startswith("network.backbone.") == (part == "backbone")
-            ]
+            named = [(n, p) for n, p in self.named_parameters() if n.startswith(BACKBONE) == (part == "backbone")]
             yield {"name": part, "lr": lr, "params": [p for _, p in named if p.ndim > 1]}
             # biases and norms: decay would only pull them from where they belong
             yield {

@@ -27,6 +27,13 @@ class Logits(NamedTuple):
     emotion: Float[Tensor, "N E"] | None
 
 
+class Backbone(NamedTuple):
+    """What `make_backbone` makes: [N, 3, H, W] -> [N, F], and F."""
+
+    module: nn.Module
+    n_features: int
+
+
 class TwoHeadNetwork(nn.Module):
     """Face pictures to AU and emotion logits.
 
@@ -39,7 +46,7 @@ class TwoHeadNetwork(nn.Module):
 
     def __init__(
         self,
-        backbone: str,
+        backbone: str | Backbone,
         image_size: int,
         dense: int,
         dropout: float,
@@ -51,7 +58,8 @@ class TwoHeadNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.flip_average = flip_average
-        self.backbone, n_features = make_backbone(backbone, image_size)
+        self.backbone, n_features = make_backbone(backbone, image_size) if isinstance(backbone, str) else backbone
+        self.n_features = n_features
         self.dense = nn.Sequential(nn.Dropout(dropout), nn.Linear(n_features, dense), nn.ReLU(), nn.Dropout(dropout))
         self.au_head = nn.Linear(dense, n_aus) if n_aus else None
         self.emotion_head = nn.Linear(dense, n_emotions) if n_emotions else None
@@ -64,12 +72,20 @@ class TwoHeadNetwork(nn.Module):
     def with_features(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N F"], Logits]:
         """The features of the picture and the logits; of these, with `flip_average` in eval mode, the mean with its mirror image's."""
         features = self.features(images)
+        return features, self.answer(features, self.features(images.flip(-1)) if self.averages else None)
+
+    @property
+    def averages(self) -> bool:
+        """Whether an answer now needs the features of the mirror image, too."""
+        return self.flip_average and not self.training
+
+    def answer(self, features: Float[Tensor, "N F"], mirrored: Float[Tensor, "N F"] | None = None) -> Logits:
+        """Logits of a picture's features; if those of its mirror image are given, the mean over both."""
         logits = self.heads(features)
-        if self.training or not self.flip_average:
-            return features, logits
-        mirrored = self.heads(self.features(images.flip(-1)))
-        means = (None if a is None or b is None else (a + b) / 2 for a, b in zip(logits, mirrored, strict=True))
-        return features, Logits(*means)
+        if mirrored is None:
+            return logits
+        other = self.heads(mirrored)
+        return Logits(*(None if a is None or b is None else (a + b) / 2 for a, b in zip(logits, other, strict=True)))
 
     def features(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N F"]:
         features: Tensor = self.backbone((images - self.mean) / self.std)
@@ -95,11 +111,8 @@ def check_backbone(name: str) -> None:
         raise FerError(f"model.backbone={name}: torchvision has no such classifier; near it are {', '.join(near)}")
 
 
-def make_backbone(name: str, image_size: int) -> tuple[nn.Module, int]:
+def make_backbone(name: str, image_size: int) -> Backbone:
     """A torchvision classifier with random weights and without its classifier: pictures to pooled features.
-
-    Returns:
-        The module, [N, 3, H, W] -> [N, F], and F.
 
     Raises:
         FerError: torchvision has no classifier of that name, or it does not take pictures of `image_size` pixels.
@@ -115,7 +128,7 @@ def make_backbone(name: str, image_size: int) -> tuple[nn.Module, int]:
             1
         )  # VGG and AlexNet pool to 7x7 and 6x6: 25,088 features for a few hundred faces
     _behead(model)
-    return model, _n_features(model, name, image_size)
+    return Backbone(model, _n_features(model, name, image_size))
 
 
 def _behead(model: nn.Module) -> None:

@@ -1,0 +1,69 @@
+"""Batches of features instead of pictures: what a frozen backbone said of each, in the order and the views that the pictures would have.
+
+A batch is that of `datamodule` with `features` [N, F] in place of `image`, and `mirrored` [N, F] of the mirror images where they count.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from fer.data.augment import epoch_views
+
+Rows = np.ndarray
+"""[n] int: places in the picture list (`fer.data.cache.Pixels`)."""
+
+
+class FeatureSource(Protocol):
+    """Where features come from (`fer.model.features`)."""
+
+    def views(self) -> list[Tensor]:
+        """The lasting views that training draws from: [n, F] each, over the whole picture list."""
+
+    def plain(self, rows: Rows) -> Tensor:
+        """[n, F] of the centre views of these pictures."""
+
+    def mirrored(self, rows: Rows) -> Tensor | None:
+        """[n, F] of their mirror images; None for a network that does not average over them."""
+
+    def in_full_precision(self) -> FeatureSource:
+        """The same, computed without lower precision."""
+
+
+class FeatureRows(Dataset[dict[str, Tensor]]):
+    """The features of one split, fetched a batch at a time.
+
+    Args:
+        views: [*, F] each.
+        rows: [n] the row of each picture of the split in `views`.
+        labels: [n, ...] each, by the name they have in a batch.
+        mirrored: [n, F], or None.
+        seed: of which view is shown when.
+    """
+
+    def __init__(
+        self, views: list[Tensor], rows: Rows, labels: dict[str, Tensor], mirrored: Tensor | None, seed: int
+    ) -> None:
+        self.views, self.rows, self.labels, self.mirrored, self.seed = views, rows, labels, mirrored, seed
+        self._shown: tuple[int, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, places: list[tuple[int, int]]) -> dict[str, Tensor]:
+        epoch, index = places[0][0], np.array([index for _, index in places])
+        at = torch.from_numpy(index)
+        shown = zip(self._views_of(epoch)[index].tolist(), self.rows[index].tolist(), strict=True)
+        batch = {"features": torch.stack([self.views[view][row] for view, row in shown]), "index": at}
+        if self.mirrored is not None:
+            batch["mirrored"] = self.mirrored[at]
+        return batch | {name: values[at] for name, values in self.labels.items()}
+
+    def _views_of(self, epoch: int) -> np.ndarray:
+        if self._shown is None or self._shown[0] != epoch:
+            self._shown = epoch, epoch_views(self.seed, epoch, len(self), len(self.views))
+        return self._shown[1]

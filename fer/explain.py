@@ -1,0 +1,151 @@
+"""Explain: where the network looked, for each active action unit and the emotion; and how much of that lies where FACS says the unit is.
+
+input=PICTURE, FOLDER or FILE.csv takes pictures; without it the people of split of the run's own data, or of data=..., are taken, and the score
+gets intervals over people. Maps by Grad-CAM; leaves a figure per picture, heat.csv and heat.json.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fer.cli import Call, command
+from fer.config import ExplainConfig, as_dict
+from fer.errors import FerError
+from fer.runs import RunFolder, check_free, default_run_dir, write_text
+
+if TYPE_CHECKING:
+    from fer.use.explaining import Subject
+    from fer.use.heat import HeatMaps
+    from fer.use.heat_score import HeatRow
+    from fer.use.predictor import Predictor
+
+log = logging.getLogger("fer.explain")  # not __name__: run with -m it is __main__
+
+
+def run(cfg: ExplainConfig, call: Call) -> float | None:
+    """Explains the pictures; returns the mean share of the heat in the regions above that of a random map."""
+    if cfg.run_dir:
+        check_free(Path(cfg.run_dir).expanduser().absolute())
+    predictor, subjects, total = pictures(cfg, call)
+    from fer.use.heat import HeatMaps  # torch and all: only now that the settings are known to be good
+
+    maps = HeatMaps(predictor)
+    name = cfg.name or re.sub(r"[^\w+=,@-]", "-", predictor.facts.name)
+    where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("explain", name)
+    folder = RunFolder.create(where, {**as_dict(cfg), "name": name}, call.line)
+    folder.log_to_file("explain.log")
+    folder.note(checkpoint=cfg.checkpoint, layer=maps.layer)
+    rows, problems = explain_all(cfg, predictor, maps, subjects, total, folder.path)
+    return write_score(folder, rows, problems)
+
+
+def pictures(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subject], int | None]:
+    """The model, the pictures one after the other, and how many there are.
+
+    Raises:
+        FerError: the model or the pictures can't be had, or both `input` and data were typed.
+    """
+    assert cfg.checkpoint is not None  # config.check
+    if cfg.input is None:
+        return _of_data(cfg, call)
+    typed = [key for key in call.keys if key.split(".")[0] in ("data", "split")]
+    if typed:
+        raise FerError(f"input and {typed[0]} are two sources of pictures: give one")
+    from fer.use.explaining import of_source
+    from fer.use.predictor import load
+    from fer.use.sources import open_source
+
+    source = open_source(cfg.input)
+    if source.video:
+        raise FerError(f"input={cfg.input}: fer.explain takes pictures, not videos or cameras")
+    predictor = load(cfg.checkpoint, accelerator=cfg.accelerator)
+    return predictor, of_source(predictor, source), source.total
+
+
+def _of_data(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subject], int | None]:
+    from fer import judging
+    from fer.config import DataConfig, from_dict
+    from fer.evaluate import chosen_data
+    from fer.model.checkpoints import find_checkpoint
+    from fer.use.explaining import of_data
+    from fer.use.facts import Facts
+    from fer.use.predictor import Predictor
+    from fer.use.runtime_torch import TorchRuntime
+
+    assert cfg.checkpoint is not None  # config.check
+    path = find_checkpoint(cfg.checkpoint)
+    module, card = judging.load_module(path)
+    data_cfg = chosen_data(from_dict(DataConfig, card["data"], str(path)), cfg.data, call.keys)
+    data, part = judging.read_data(data_cfg, module, card, cfg.split, cfg.cache_dir, progress=cfg.progress)
+    predictor = Predictor(TorchRuntime(module, Facts.of_checkpoint(module.hparams, card), cfg.accelerator))
+    return predictor, of_data(data.prepared, part), len(data.prepared.part(part))
+
+
+def explain_all(
+    cfg: ExplainConfig,
+    predictor: Predictor,
+    maps: HeatMaps,
+    subjects: Iterable[Subject],
+    total: int | None,
+    folder: Path,
+) -> tuple[list[HeatRow], list[str]]:
+    """Draws the figures; returns the rows of the score, and why pictures were left out.
+
+    Raises:
+        FerError: not one picture could be read.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from fer.use.explaining import explain
+
+    console = Console(stderr=True)
+    rows: list[HeatRow] = []
+    problems: list[str] = []
+    n_done = 0
+    shown = cfg.progress and console.is_terminal and total != 1
+    for subject in track(subjects, "pictures", total=total, console=console, transient=True, disable=not shown):
+        if subject.problem is not None:
+            problems.append(subject.problem)
+            log.warning("left out: %s", subject.problem)
+            continue
+        explained = explain(predictor, maps, subject, cfg.top)
+        rows += explained.rows
+        n_done += 1
+        if n_done <= cfg.max_figures:
+            explained.figure().save(folder / f"{n_done:04d}_{Path(subject.path).stem}.png")
+    if not n_done:
+        raise FerError(problems[0] if len(problems) == 1 else f"none of the {len(problems)} pictures could be read")
+    if n_done > cfg.max_figures:
+        log.info("figures of the first %d of %d pictures: max_figures=N draws more", cfg.max_figures, n_done)
+    return rows, problems
+
+
+def write_score(folder: RunFolder, rows: list[HeatRow], problems: list[str]) -> float | None:
+    """Leaves `heat.csv` and `heat.json`, prints the table, and marks the run finished."""
+    import pandas as pd
+    from rich.console import Console
+
+    from fer.use.heat_score import HeatRow, score_table, summarise
+
+    table = pd.DataFrame(rows, columns=list(HeatRow._fields))
+    summary = summarise(table)
+    write_text(folder.path / "heat.csv", table.to_csv(index=False))
+    folder.write_json("heat.json", summary)
+    folder.note(finished=True, left_out=problems[:100], timings={"total_s": folder.seconds()})
+    if summary["macro"] is None:
+        log.info("no unit was found active in a face with a known place: there is no score")
+    else:
+        Console().print(score_table(summary))
+    log.info("figures and heat.csv: %s", folder.path)
+    return None if summary["macro"] is None else float(summary["macro"]["difference"])
+
+
+main = command("explain", run)
+
+if __name__ == "__main__":
+    main()

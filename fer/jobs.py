@@ -1,0 +1,112 @@
+"""The jobs of a sweep: what they share, the folder and the record of each, one table of them. Never imports torch."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.table import Table
+
+from fer.runs import JOB_RECORD, write_text
+
+LONGEST_NAME = 150
+
+T = TypeVar("T")
+
+
+class Kept:
+    """What one job of a sweep leaves for the next one in the same process: the last of each kind, so that memory stays bounded."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[Any, Any]] = {}
+
+    def get(self, kind: str, made_of: Any, make: Callable[[], T]) -> T:
+        """What `make` returns, or did for the same `made_of`."""
+        if kind not in self._last or self._last[kind][0] != made_of:
+            self._last.pop(kind, None)  # before the new one is made: the two may not fit into memory
+            self._last[kind] = made_of, make()
+        value: T = self._last[kind][1]
+        return value
+
+
+def folder_name(overrides: str) -> str:
+    """The folder of a job, one level deep: what was typed, with a hash where that can't be a name as it is (a path, a long list)."""
+    plain = re.sub(r"[^\w=,.+@\[\]-]", "-", overrides)[:LONGEST_NAME].lstrip(".") or "job"
+    if plain == overrides:
+        return plain
+    return f"{plain}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What became of one job; the content of its `job.json`.
+
+    Attributes:
+        overrides: the settings that tell it from the others.
+        status: `finished` or `failed`.
+        score: what the command returned: the validation score of a training run.
+        seconds: that it took.
+        error: why it failed, in one line.
+        call: of the command that ran it last.
+    """
+
+    overrides: str
+    status: str
+    score: float | None
+    seconds: float
+    error: str
+    call: str
+
+    def keep(self, folder: Path) -> None:
+        """Writes the record; a run that was finished before keeps the time that it took then."""
+        job, old = self, read_job(folder)
+        if old and (old.status, old.score) == (self.status, self.score) and self.status == "finished":
+            job = Job(**{**asdict(self), "seconds": old.seconds})
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(folder / JOB_RECORD, json.dumps(asdict(job), indent=1) + "\n")
+
+
+def read_job(folder: Path) -> Job | None:
+    """The record in a job's folder; None if there is none that can be read."""
+    try:
+        return Job(**json.loads((folder / JOB_RECORD).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def read_jobs(sweep_dir: Path) -> list[Job]:
+    """All jobs of a sweep folder, of this call and of earlier ones: the best first, the failed last."""
+    jobs = [job for path in sorted(sweep_dir.glob(f"*/{JOB_RECORD}")) if (job := read_job(path.parent))]
+    return sorted(jobs, key=lambda job: (job.status == "failed", -(job.score if job.score is not None else -1)))
+
+
+def write_summary(sweep_dir: Path, jobs: list[Job]) -> Path:
+    """Writes `summary.csv`, a row per job, and returns its path."""
+    text = io.StringIO()
+    columns = ("overrides", "score", "status", "seconds", "error")
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(job) for job in jobs)
+    path = sweep_dir / "summary.csv"
+    write_text(path, text.getvalue())
+    return path
+
+
+def print_summary(jobs: list[Job], console: Console) -> None:
+    """The same on the terminal."""
+    table = Table("settings", box=None, pad_edge=False)
+    for title in ("score", "seconds"):
+        table.add_column(title, justify="right")
+    table.add_column("status")
+    for job in jobs:
+        score = "" if job.score is None else f"{job.score:.3f}"
+        table.add_row(job.overrides, score, f"{job.seconds:.1f}", job.status)
+    console.print(table)

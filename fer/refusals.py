@@ -1,0 +1,34 @@
+"""Which errors are the user's to mend, and how each is said on one line. Never imports torch."""
+
+from __future__ import annotations
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from fer.errors import FerError, first_line
+
+REFUSALS = (FerError, HydraException, OmegaConfBaseException, OSError)
+"""Errors that are the user's to mend: a setting, the data, the disk. All else is a bug and keeps its traceback."""
+
+
+def one_line(error: Exception) -> str:
+    """What is wrong, on one line: of a Hydra or OmegaConf error without its hints, options joined with commas."""
+    if isinstance(error, FerError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError) and not isinstance(error, HydraException):  # Hydra's missing files are both
+        return f"{error.filename or 'disk'}: {error.strerror or first_line(error)}"
+    lines = [
+        line.strip()
+        for line in str(error).splitlines()
+        if line.strip() and not line.startswith("To append to your config")
+    ]
+    head = [
+        line for line in lines if not line.startswith(("Config search path", "full_key", "object_type", "provider="))
+    ]
+    if any("hydra.cc" in line for line in head):
+        said = " ".join(line for line in head if not line.startswith(("See ", "^")))
+        return f"{said}; quote a value with other than plain characters twice: \"data.root='my, folder'\""
+    if "Available options" in str(error):
+        at = next(i for i, line in enumerate(head) if line.startswith("Available options"))
+        return f"{' '.join(head[:at])} {head[at]} {', '.join(head[at + 1 :])}"
+    return " ".join(head[:3])

@@ -1,0 +1,137 @@
+"""A sweep: a job per setting in a folder of its own, none lost by the failure of another; the same line goes on. Never imports torch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from fer.config import conf_dir
+from fer.errors import FerError, first_line
+from fer.jobs import Job, folder_name, print_summary, read_jobs, write_summary
+from fer.refusals import REFUSALS, one_line
+
+log = logging.getLogger(__name__)
+
+# here, as the processes of a parallel launcher import this room before they name their folder
+OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+
+
+class SomeJobsFailed(Exception):
+    """A sweep came to its end, and not all jobs to theirs."""
+
+
+def is_sweep(typed: list[Override]) -> bool:
+    """Whether many jobs were asked for: by `-m`, or by a named grid of `conf/sweep`."""
+    return bool({"-m", "--multirun"} & set(sys.argv[1:])) or any(o.key_or_group == "sweep" for o in typed)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One call of a command with `-m`.
+
+    Attributes:
+        line: that goes on with it.
+        folder: holds the folders of the jobs.
+        call: tells the records of this call from those of earlier ones.
+    """
+
+    line: str
+    folder: Path
+    call: str
+
+    @classmethod
+    def typed(cls, command: str, typed: list[Override]) -> Sweep:
+        """The sweep that `sys.argv` asks for; adds to it what Hydra must know of folders.
+
+        Raises:
+            FerError: `run_dir` was typed.
+        """
+        if "run_dir" in {override.key_or_group for override in typed}:
+            raise FerError(
+                "run_dir names one folder, and a sweep makes one for each job: name=NAME chooses outputs/sweeps/NAME"
+            )
+        line = shlex.join(["python", "-m", f"fer.{command}", *sys.argv[1:]])
+        folder = _sweep_dir(command, typed)
+        # job folders are named by what differs between them
+        swept = {override.key_or_group for override in typed if override.is_sweep_override()}
+        named = bool(swept) or any(override.key_or_group == "sweep" for override in typed)
+        same = ",".join(o.key_or_group for o in typed if named and o.key_or_group not in swept)
+        words = [f"hydra.job.config.override_dirname.exclude_keys=[{same}]", f"hydra.sweep.dir='{folder}'"]
+        # beside the others: Hydra does not take overrides on both sides of an option
+        place = next((k for k, word in enumerate(sys.argv) if k and "=" in word and not word.startswith("-")), None)
+        sys.argv[place or len(sys.argv) : place or len(sys.argv)] = words
+        return cls(line, folder.absolute(), f"{datetime.now().isoformat()} {os.getpid()}")
+
+    def run(self, start: Callable[[], None], finish_best: Callable[[Path], object] | None) -> None:
+        """All jobs, then one table of them, and what `finish_best` does with the folder of the best.
+
+        Raises:
+            SomeJobsFailed: says how many.
+        """
+        try:
+            start()
+        except (KeyboardInterrupt, SystemExit) as stopped:
+            if isinstance(stopped, SystemExit) and stopped.code != 130:
+                raise
+            print(f"the sweep stopped; the same line goes on with it: {self.line}", file=sys.stderr)
+            sys.exit(130)
+        jobs = read_jobs(self.folder)
+        summary = write_summary(self.folder, jobs)
+        print_summary(jobs, Console())
+        print(f"summary: {summary}")
+        if finish_best and jobs and jobs[0].status == "finished":
+            finish_best(self.folder / folder_name(jobs[0].overrides))
+        own = [job for job in jobs if job.call == self.call]
+        failed = [job for job in own if job.status == "failed"]
+        if failed:
+            raise SomeJobsFailed(
+                f"{len(failed)} of {len(own)} jobs failed, summary.csv says why; the same line tries them again and leaves "
+                "the finished ones"
+            )
+
+    def run_job(self, job: Callable[[], float | None]) -> float | None:
+        """Runs one job and keeps a record of what became of it; its failure is not the end of the others."""
+        started, score, error = time.monotonic(), None, ""
+        try:
+            score = job()
+        except REFUSALS as refused:
+            error = one_line(refused)
+        except Exception as bug:  # whatever it is, the other settings may do without
+            log.exception("this is a bug, or the machine's")
+            error = f"{type(bug).__name__}: {first_line(bug)}"
+        if error:
+            log.error("this job of the sweep failed: %s", error)
+        about, seconds = HydraConfig.get(), round(time.monotonic() - started, 2)
+        record = Job(about.job.override_dirname, "failed" if error else "finished", score, seconds, error, self.call)
+        record.keep(Path(about.runtime.output_dir))
+        return score
+
+
+def _sweep_dir(command: str, typed: list[Override]) -> Path:
+    """Where Hydra would put the first job: for all, so that a swept setting that is part of the name does not scatter them."""
+    first = [_first_value(override) for override in typed]
+    own = get_args_parser().parse_known_args()[0].config_dir  # experiments of the user's own
+    places = [f"hydra.searchpath=[file://{Path(own).absolute()}]"] if own else []
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        composed = compose(command, [*first, *places], return_hydra_config=True)
+        return Path(str(composed.hydra.sweep.dir))
+
+
+def _first_value(override: Override) -> str:
+    if not override.is_sweep_override() or not override.is_discrete_sweep():
+        return str(override.input_line)
+    return f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}"

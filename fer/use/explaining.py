@@ -1,0 +1,119 @@
+"""Pictures in, one after the other; for each its faces with heat maps, the rows of the score and the figure out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from fer.data.faces import Box, read_landmarks
+from fer.data.prepare import Prepared
+from fer.errors import FerError
+from fer.labels import au_number
+from fer.use.answers import Face
+from fer.use.crops import FaceCrop
+from fer.use.heat import Heat, HeatMaps, face_view, told
+from fer.use.heat_figure import FacePanels, Panel, draw_figure
+from fer.use.heat_score import HeatRow, share_inside
+from fer.use.items import Source
+from fer.use.predictor import Predictor
+from fer.use.regions import Mask, Points, au_mask, view_landmarks
+from fer.use.terminal import plain_name
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A picture before it is explained.
+
+    Attributes:
+        path: of the picture.
+        crops: its faces.
+        person: who it is, if that is known.
+        landmarks: [68, 2] in pixels of the picture, of the only face.
+        problem: why the picture could not be read.
+    """
+
+    path: str
+    crops: list[FaceCrop] = field(default_factory=list)
+    person: str | None = None
+    landmarks: Points | None = None
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A picture with its maps: the rows of `heat.csv`, and what its figure shows."""
+
+    rows: list[HeatRow]
+    faces: list[FacePanels]
+
+    def figure(self) -> Image.Image:
+        """The picture of all of it."""
+        return draw_figure(self.faces)
+
+
+def of_source(predictor: Predictor, source: Source) -> Iterator[Subject]:
+    """The pictures that `input=` means."""
+    for item in source.items:
+        try:
+            yield Subject(item.path, predictor.cut(item.picture, item.boxes))
+        except FerError as error:
+            yield Subject(item.path, problem=str(error))
+
+
+def of_data(prepared: Prepared, part: str) -> Iterator[Subject]:
+    """The pictures of a data set, as they were prepared."""
+    pixels = prepared.pixels
+    for row in prepared.part(part).to_dict("records"):
+        k, landmarks = int(row["pixel"]), row.get("landmarks")
+        crop = FaceCrop(pixels.array[k], Box(*pixels.boxes[k].tolist()), pixels.how[k].item())
+        points = read_landmarks(Path(landmarks)) if isinstance(landmarks, str) else None
+        yield Subject(str(row["path"]), [crop], str(row["subject"]), points)
+
+
+def explain(predictor: Predictor, maps: HeatMaps, subject: Subject, top: int | None) -> Explained:
+    """The maps of the labels that `fer.use.heat.told` chooses, of every face."""
+    faces = predictor.name(subject.crops)
+    chosen = [told(face, top) for face in faces]
+    pixels = [crop.pixels for crop, labels in zip(subject.crops, chosen, strict=True) for _ in labels]
+    heat = iter(maps.of(np.stack(pixels), [label for labels in chosen for label in labels]) if pixels else [])
+    rows, panels = [], []
+    for number, (crop, face, labels) in enumerate(zip(subject.crops, faces, chosen, strict=True), start=1):
+        points = view_landmarks(crop.box, crop.how, predictor.facts.image_size, subject.landmarks)
+        found = [_one(subject, number, face, label, next(heat), points) for label in labels]
+        rows += [row for row, _ in found]
+        view = face_view(crop.pixels, predictor.facts.image_size)
+        title = Path(subject.path).name if number == 1 else f"face {number}"
+        panels.append(FacePanels(view, title, _said(face), [panel for _, panel in found]))
+    return Explained(rows, panels)
+
+
+def _one(
+    subject: Subject, number: int, face: Face, label: str, heat: Heat, points: Points | None
+) -> tuple[HeatRow, Panel]:
+    unit = au_number(label)
+    probability = face.emotion_prob[label] if unit is None else face.au_prob[label]
+    decided = label == face.emotion if unit is None else face.au_active[label]
+    region: Mask | None = None if unit is None or points is None else au_mask(unit, points, len(heat))
+    inside = None if region is None else share_inside(heat, region)
+    random = None if region is None or inside is None else float(region.mean())
+    row = HeatRow(subject.path, subject.person, number, label, probability, decided, inside, random)
+    words = [f"{probability:.0%}{'' if decided else ', not active' if unit else ''}"]
+    if not heat.any():
+        words.append("nothing speaks for it")
+    elif random is not None:
+        words.append(f"{inside:.0%} of the heat inside (random {random:.0%})")
+    title = label if unit is None else f"{label} {plain_name(label)}"
+    return row, Panel(title, " · ".join(words), heat, region)
+
+
+def _said(face: Face) -> str:
+    words = ["no face found: whole picture"] if face.how == "whole" else []
+    if face.emotion is not None:
+        words.append(f"{face.emotion} {face.emotion_prob[face.emotion]:.0%}")
+    if face.au_prob and not face.active_aus:
+        words.append("no unit active")
+    return " · ".join(words)

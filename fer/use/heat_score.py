@@ -1,0 +1,123 @@
+"""How much of the heat lies where FACS says the unit is: rows of single maps in, means with intervals over people out."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from rich.table import Table
+
+from fer.labels import AU_NAMES, au_number
+from fer.results.bootstrap import interval, resample_subjects
+from fer.results.measures import Weights, unweighted
+from fer.results.predictions import FloatArray
+from fer.use.heat import Heat
+from fer.use.regions import Mask
+
+N_BOOT = 2000
+
+
+class HeatRow(NamedTuple):
+    """A row of `heat.csv`: one map. `inside` and `random` are None for emotions, for faces without a known place and for empty maps."""
+
+    path: str
+    subject: str | None
+    face: int
+    label: str
+    probability: float
+    decided: bool
+    inside: float | None
+    random: float | None
+
+
+def share_inside(heat: Heat, mask: Mask) -> float | None:
+    """The share of the heat [H, W] that lies in the region [H, W]; None of a map without heat."""
+    total = float(heat.sum())
+    return float(heat[mask].sum()) / total if total > 0 else None
+
+
+def summarise(rows: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
+    """The content of `heat.json`.
+
+    Args:
+        rows: of `HeatRow`; those of units that the model decided to be active count.
+        seed: of the bootstrap over people.
+
+    Returns:
+        `n_images`, `n_subjects` (None if nobody knows who is on the pictures), `macro` over the units, and `per_au`: `n` maps, `inside` the mean
+        share of the heat in the region, `random` that of heat spread evenly, `difference` of both, with 95% intervals over people (`_ci`,
+        None without people).
+    """
+    units = rows["label"].map(lambda label: au_number(label) is not None).astype(bool)
+    counted = rows[units & rows["decided"].astype(bool) & rows["inside"].notna()].reset_index(drop=True)
+    known = bool(len(rows)) and bool(rows["subject"].notna().all())
+    aus = sorted(counted["label"].unique(), key=lambda au: au_number(au) or 0)
+    n_subjects = int(counted["subject"].nunique()) if known else 0
+    point = _means(counted, aus, unweighted(len(counted)))
+    draws = _means(counted, aus, resample_subjects(counted["subject"], N_BOOT, seed)) if n_subjects else None
+    per_au = {}
+    for k, au in enumerate(aus):
+        own = counted[counted["label"] == au]
+        people = int(own["subject"].nunique()) if known else 0
+        per_au[au] = {"n": len(own), **_numbers(point[:, k], None if draws is None else draws[:, k], people)}
+    return {
+        "n_images": int(rows["path"].nunique()),
+        "n_subjects": int(rows["subject"].nunique()) if known else None,
+        "n_maps": len(counted),
+        "n_without_region": int((rows["inside"].isna() & units & rows["decided"].astype(bool)).sum()),
+        "macro": _numbers(_macro(point), None if draws is None else _macro(draws), n_subjects) if aus else None,
+        "per_au": per_au,
+    }
+
+
+def _means(rows: pd.DataFrame, aus: list[str], weights: Weights) -> FloatArray:
+    """(draws, AUs, 2): the mean share inside and the mean share of the area; nan where a draw has no map of the unit."""
+    if not aus:
+        return np.zeros((1, 0, 2))
+    one_hot = np.stack([(rows["label"] == au).to_numpy(dtype=np.float64) for au in aus], axis=1)  # (maps, AUs)
+    shares = rows[["inside", "random"]].to_numpy(dtype=np.float64)
+    sums = weights.sums(one_hot[:, :, None] * shares[:, None, :])
+    counts = weights.sums(one_hot)[:, :, None]
+    return np.asarray(np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0), dtype=np.float64)
+
+
+def _macro(means: FloatArray) -> FloatArray:
+    """(draws, 2): the mean over the units that the draw has."""
+    there = ~np.isnan(means[..., 0])
+    return np.asarray(np.where(there[..., None], means, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)[:, None])
+
+
+def _numbers(point: FloatArray, draws: FloatArray | None, n_subjects: int) -> dict[str, Any]:
+    inside, random = point[0].tolist()
+    found = {"inside": inside, "random": random, "difference": inside - random}
+    if draws is None:
+        return {**found, "inside_ci": None, "difference_ci": None}
+    gap = np.asarray(draws[:, 0] - draws[:, 1])
+    return {**found, "inside_ci": interval(draws[:, 0], n_subjects), "difference_ci": interval(gap, n_subjects)}
+
+
+def score_table(summary: dict[str, Any]) -> Table:
+    """The summary for a terminal."""
+    table = Table(box=None, pad_edge=False, title="share of the heat in the region of the unit", title_justify="left")
+    for column in ("", "", "maps", "inside", "95%", "random map", "difference", "95%"):
+        table.add_column(column, justify="right" if column else "left")
+    for au, found in summary["per_au"].items():
+        table.add_row(au, AU_NAMES[au_number(au) or 0], str(found["n"]), *_cells(found))
+    if summary["macro"] is not None:
+        table.add_row("mean", "over units", str(summary["n_maps"]), *_cells(summary["macro"]), style="bold")
+    return table
+
+
+def _cells(found: dict[str, Any]) -> list[str]:
+    return [
+        f"{found['inside']:.2f}",
+        _range(found["inside_ci"]),
+        f"{found['random']:.2f}",
+        f"{found['difference']:+.2f}",
+        _range(found["difference_ci"]),
+    ]
+
+
+def _range(ends: list[float] | None) -> str:
+    return "" if ends is None else f"{ends[0]:.2f} to {ends[1]:.2f}"
