@@ -1,14 +1,15 @@
 """Explain: where the network looked, for each active action unit and the emotion; and how much of that lies where FACS says the unit is.
 
-input=PICTURE, FOLDER or FILE.csv takes pictures; without it the people of split of the run's own data, or of data=..., are taken, and the score
-gets intervals over people. Maps by Grad-CAM; leaves a figure per picture, heat.csv and heat.json.
+input=PICTURE, FOLDER or FILE.csv takes pictures; without it the run's own data (split=test), or data=..., is taken, and the score gets
+intervals over people. Maps by Grad-CAM; leaves a figure per picture, heat.csv and heat.json.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fer.explain")  # not __name__: run with -m it is __main__
 
+NAMED_PROBLEMS = 20
+"""Unreadable pictures that are named; the rest is counted."""
+
 
 def run(cfg: ExplainConfig, call: Call) -> float | None:
     """Explains the pictures; returns the mean share of the heat in the regions above that of a random map."""
@@ -34,12 +38,18 @@ def run(cfg: ExplainConfig, call: Call) -> float | None:
     from fer.use.heat import HeatMaps  # torch and all: only now that the settings are known to be good
 
     maps = HeatMaps(predictor)
+    problems: list[str] = []
+    found = readable(subjects, problems)
+    first = next(found, None)
+    if first is None:
+        raise FerError(problems[0] if len(problems) == 1 else f"none of the {len(problems)} pictures could be read")
     name = cfg.name or re.sub(r"[^\w+=,@-]", "-", predictor.facts.name)
     where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("explain", name)
     folder = RunFolder.create(where, {**as_dict(cfg), "name": name}, call.line)
     folder.log_to_file("explain.log")
-    folder.note(checkpoint=cfg.checkpoint, layer=maps.layer)
-    rows, problems = explain_all(cfg, predictor, maps, subjects, total, folder.path)
+    folder.note(checkpoint=cfg.checkpoint, layer=maps.layer, places=list(maps.places))
+    log.info("heat of %d x %d places, from %s", *maps.places, maps.layer)
+    rows = explain_all(cfg, predictor, maps, chain([first], found), total, folder.path)
     return write_score(folder, rows, problems)
 
 
@@ -85,6 +95,17 @@ def _of_data(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subjec
     return predictor, of_data(data.prepared, part), len(data.prepared.part(part))
 
 
+def readable(subjects: Iterable[Subject], problems: list[str]) -> Iterator[Subject]:
+    """The pictures that could be read; adds to `problems` why others could not."""
+    for subject in subjects:
+        if subject.problem is None:
+            yield subject
+        else:
+            problems.append(subject.problem)
+            if len(problems) <= NAMED_PROBLEMS:
+                log.warning("left out: %s", subject.problem)
+
+
 def explain_all(
     cfg: ExplainConfig,
     predictor: Predictor,
@@ -92,37 +113,26 @@ def explain_all(
     subjects: Iterable[Subject],
     total: int | None,
     folder: Path,
-) -> tuple[list[HeatRow], list[str]]:
-    """Draws the figures; returns the rows of the score, and why pictures were left out.
-
-    Raises:
-        FerError: not one picture could be read.
-    """
+) -> list[HeatRow]:
+    """Draws the figures; returns the rows of the score."""
     from rich.console import Console
     from rich.progress import track
 
-    from fer.use.explaining import explain
+    from fer.use.explaining import explain, save_figure
 
     console = Console(stderr=True)
     rows: list[HeatRow] = []
-    problems: list[str] = []
     n_done = 0
     shown = cfg.progress and console.is_terminal and total != 1
     for subject in track(subjects, "pictures", total=total, console=console, transient=True, disable=not shown):
-        if subject.problem is not None:
-            problems.append(subject.problem)
-            log.warning("left out: %s", subject.problem)
-            continue
         explained = explain(predictor, maps, subject, cfg.top)
         rows += explained.rows
         n_done += 1
         if n_done <= cfg.max_figures:
-            explained.figure().save(folder / f"{n_done:04d}_{Path(subject.path).stem}.png")
-    if not n_done:
-        raise FerError(problems[0] if len(problems) == 1 else f"none of the {len(problems)} pictures could be read")
+            save_figure(explained, folder / f"{n_done:04d}_{Path(subject.path).stem}.png")
     if n_done > cfg.max_figures:
         log.info("figures of the first %d of %d pictures: max_figures=N draws more", cfg.max_figures, n_done)
-    return rows, problems
+    return rows
 
 
 def write_score(folder: RunFolder, rows: list[HeatRow], problems: list[str]) -> float | None:
@@ -141,6 +151,8 @@ def write_score(folder: RunFolder, rows: list[HeatRow], problems: list[str]) -> 
         log.info("no unit was found active in a face with a known place: there is no score")
     else:
         Console().print(score_table(summary))
+    if problems:
+        log.info("%d pictures could not be read", len(problems))
     log.info("figures and heat.csv: %s", folder.path)
     return None if summary["macro"] is None else float(summary["macro"]["difference"])
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from fer.data.faces import Box, read_landmarks
 from fer.data.prepare import Prepared
@@ -50,10 +50,6 @@ class Explained:
     rows: list[HeatRow]
     faces: list[FacePanels]
 
-    def figure(self) -> Image.Image:
-        """The picture of all of it."""
-        return draw_figure(self.faces)
-
 
 def of_source(predictor: Predictor, source: Source) -> Iterator[Subject]:
     """The pictures that `input=` means."""
@@ -79,7 +75,8 @@ def explain(predictor: Predictor, maps: HeatMaps, subject: Subject, top: int | N
     faces = predictor.name(subject.crops)
     chosen = [told(face, top) for face in faces]
     pixels = [crop.pixels for crop, labels in zip(subject.crops, chosen, strict=True) for _ in labels]
-    heat = iter(maps.of(np.stack(pixels), [label for labels in chosen for label in labels]) if pixels else [])
+    wanted = [label for labels in chosen for label in labels]
+    heat: Iterator[Heat] = iter(maps.of(np.stack(pixels), wanted)) if pixels else iter(())
     rows, panels = [], []
     for number, (crop, face, labels) in enumerate(zip(subject.crops, faces, chosen, strict=True), start=1):
         points = view_landmarks(crop.box, crop.how, predictor.facts.image_size, subject.landmarks)
@@ -89,6 +86,13 @@ def explain(predictor: Predictor, maps: HeatMaps, subject: Subject, top: int | N
         title = Path(subject.path).name if number == 1 else f"face {number}"
         panels.append(FacePanels(view, title, _said(face), [panel for _, panel in found]))
     return Explained(rows, panels)
+
+
+def save_figure(explained: Explained, path: Path) -> None:
+    """Writes the figure of a picture, whole or not at all."""
+    unfinished = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    draw_figure(explained.faces).save(unfinished, format="PNG")
+    os.replace(unfinished, path)
 
 
 def _one(
@@ -105,7 +109,7 @@ def _one(
     if not heat.any():
         words.append("nothing speaks for it")
     elif random is not None:
-        words.append(f"{inside:.0%} of the heat inside (random {random:.0%})")
+        words.append(f"heat inside {inside:.0%}, random {random:.0%}")
     title = label if unit is None else f"{label} {plain_name(label)}"
     return row, Panel(title, " · ".join(words), heat, region)
 

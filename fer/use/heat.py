@@ -33,6 +33,7 @@ class HeatMaps:
     Attributes:
         labels: what can be explained: `AU12`, ..., then emotions.
         layer: name in the backbone of the module whose output is looked at.
+        places: height and width of that map: how fine the heat can be.
 
     Raises:
         FerError: the model was exported, or its backbone keeps no map of the picture.
@@ -51,7 +52,7 @@ class HeatMaps:
         network = copy.deepcopy(module if isinstance(module, TwoHeadNetwork) else module.network)
         assert isinstance(network, TwoHeadNetwork)
         self._network = network.requires_grad_(False)
-        self.layer = last_map(network.backbone, self.facts.image_size)
+        self.layer, self.places = last_map(network.backbone, self.facts.image_size)
         self._grad_cam = attribution.LayerGradCam(_AllLogits(network), network.backbone.get_submodule(self.layer))
         self._alone = threading.Lock()
 
@@ -63,7 +64,7 @@ class HeatMaps:
             labels: N of `labels`; to explain several of one picture, repeat it.
 
         Returns:
-            [N, H, W] on the evaluation view (the centre of `pixels`): 0 nowhere to 1 where most speaks for the label. All 0 where nothing does.
+            [N, H, W] on the evaluation view (the centre of `pixels`), 1 where most speaks for the label; all 0 where nothing does.
 
         Raises:
             FerError: the model does not know a label.
@@ -107,8 +108,8 @@ class _AllLogits(nn.Module):
         return torch.cat([head for head in logits if head is not None], dim=1)
 
 
-def last_map(backbone: nn.Module, image_size: int) -> str:
-    """The name of the module that puts out the last map [N, C, h, w] with more than one place: what pooling averages away.
+def last_map(backbone: nn.Module, image_size: int) -> tuple[str, tuple[int, int]]:
+    """The module that puts out the last map [N, C, h, w] with more than one place, what pooling averages away: its name, and h and w.
 
     `layer4` of a ResNet at 112 pixels or more, `features` of VGG and MobileNet, `Mixed_7c` of Inception.
 
@@ -137,7 +138,8 @@ def last_map(backbone: nn.Module, image_size: int) -> str:
             f"Grad-CAM needs a convolutional backbone: {type(backbone).__name__} keeps no map of the picture "
             f"up to its end at {image_size} pixels"
         )
-    return ends[maps[-1]][0]
+    name, shape = ends[maps[-1]]
+    return name, (shape[2], shape[3])
 
 
 def heat_maps(predictor: Predictor, pixels: Pixels8, labels: Sequence[str]) -> Heat:

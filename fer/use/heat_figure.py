@@ -42,21 +42,21 @@ class FacePanels:
 
 
 def overlay(view: Pixels8, heat: Heat, size: int) -> Pixels8:
-    """The heat over the face, [size, size, 3]: dim where there is none, through red to yellow where there is most."""
+    """The heat over the face, [size, size, 3]: the face alone where there is none, through red to yellow where there is most."""
     face = np.asarray(cv2.resize(view, (size, size), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
     fine = np.clip(cv2.resize(heat, (size, size), interpolation=cv2.INTER_LINEAR), 0, 1)
     colours = cv2.applyColorMap((fine * 255).round().astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    strength = 0.65 * np.sqrt(fine)[..., None]
+    strength = 0.75 * fine[..., None]
     return np.asarray(((1 - strength) * face + strength * colours).round().clip(0, 255), dtype=np.uint8)
 
 
-def draw_figure(faces: list[FacePanels], left_out: int = 0) -> Image.Image:
-    """A row for each face, the face first; `left_out` faces are only counted."""
+def draw_figure(faces: list[FacePanels]) -> Image.Image:
+    """A row for each face, the face first; of many faces the last are only counted."""
     shown = faces[:MOST_FACES]
     lines = [_lines(face) for face in shown]
     width = max(len(line) for row in lines for line in row)
     height = sum(len(row) for row in lines)
-    left_out += len(faces) - len(shown)
+    left_out = len(faces) - len(shown)
     step = TILE + HEAD + GAP
     note = 2 * TEXT if left_out else 0
     canvas = Image.new("RGB", (width * (TILE + GAP) + GAP, height * step + GAP + note), PAPER)
@@ -81,7 +81,9 @@ def _lines(face: FacePanels) -> list[list[Image.Image | None]]:
 def _tile(picture: Pixels8, title: str, note: str, region: Mask | None) -> Image.Image:
     outlined = picture.copy()
     if region is not None:
-        fine = cv2.resize(region.astype(np.uint8), (TILE, TILE), interpolation=cv2.INTER_NEAREST)
+        fine = (cv2.resize(region.astype(np.float32), (TILE, TILE), interpolation=cv2.INTER_LINEAR) > 0.5).astype(
+            np.uint8
+        )
         contours, _ = cv2.findContours(fine, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         cv2.drawContours(outlined, contours, -1, (0, 0, 0), 3, cv2.LINE_AA)
         cv2.drawContours(outlined, contours, -1, (255, 255, 255), 1, cv2.LINE_AA)

@@ -45,9 +45,9 @@ def summarise(rows: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
         seed: of the bootstrap over people.
 
     Returns:
-        `n_images`, `n_subjects` (None if nobody knows who is on the pictures), `macro` over the units, and `per_au`: `n` maps, `inside` the mean
-        share of the heat in the region, `random` that of heat spread evenly, `difference` of both, with 95% intervals over people (`_ci`,
-        None without people).
+        `n_images`, `n_subjects` (None if nobody knows who is on the pictures), `n_maps` that counted, `n_without_region` that could not,
+        `macro` over the units, and `per_au`: `n` maps, `inside` the mean share of the heat in the region, `random` that of heat spread
+        evenly, `difference` of both, with 95% intervals over people (`_ci`, None without people).
     """
     units = rows["label"].map(lambda label: au_number(label) is not None).astype(bool)
     counted = rows[units & rows["decided"].astype(bool) & rows["inside"].notna()].reset_index(drop=True)
@@ -76,10 +76,10 @@ def _means(rows: pd.DataFrame, aus: list[str], weights: Weights) -> FloatArray:
     if not aus:
         return np.zeros((1, 0, 2))
     one_hot = np.stack([(rows["label"] == au).to_numpy(dtype=np.float64) for au in aus], axis=1)  # (maps, AUs)
-    shares = rows[["inside", "random"]].to_numpy(dtype=np.float64)
-    sums = weights.sums(one_hot[:, :, None] * shares[:, None, :])
-    counts = weights.sums(one_hot)[:, :, None]
-    return np.asarray(np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0), dtype=np.float64)
+    inside, random = (rows[[column]].to_numpy(dtype=np.float64) for column in ("inside", "random"))
+    counts = weights.sums(one_hot)
+    counts[counts == 0] = np.nan
+    return np.stack([weights.sums(one_hot * inside) / counts, weights.sums(one_hot * random) / counts], axis=-1)
 
 
 def _macro(means: FloatArray) -> FloatArray:
@@ -100,8 +100,8 @@ def _numbers(point: FloatArray, draws: FloatArray | None, n_subjects: int) -> di
 def score_table(summary: dict[str, Any]) -> Table:
     """The summary for a terminal."""
     table = Table(box=None, pad_edge=False, title="share of the heat in the region of the unit", title_justify="left")
-    for column in ("", "", "maps", "inside", "95%", "random map", "difference", "95%"):
-        table.add_column(column, justify="right" if column else "left")
+    for column in ("", "", "maps", "inside", "random", "difference", "95%"):
+        table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for au, found in summary["per_au"].items():
         table.add_row(au, AU_NAMES[au_number(au) or 0], str(found["n"]), *_cells(found))
     if summary["macro"] is not None:
@@ -112,7 +112,6 @@ def score_table(summary: dict[str, Any]) -> Table:
 def _cells(found: dict[str, Any]) -> list[str]:
     return [
         f"{found['inside']:.2f}",
-        _range(found["inside_ci"]),
         f"{found['random']:.2f}",
         f"{found['difference']:+.2f}",
         _range(found["difference_ci"]),

@@ -95,7 +95,7 @@ def _add_pages(app: FastAPI) -> None:
         def page() -> Response:
             return FileResponse(PAGE / name)
 
-        app.add_api_route(path, page, include_in_schema=False)
+        app.add_api_route(path, page, methods=["GET", "HEAD"], include_in_schema=False)
 
     for path, name in FILES.items():
         add(path, name)

@@ -74,7 +74,10 @@ async def _only_file(request: Request, body: bytes) -> bytes:
         form = await InMemory(request.headers, whole(), max_files=2, max_fields=20).parse()
     except (MultiPartException, HTTPException, KeyError, UnicodeError) as error:
         raise Refused(400, "the form can't be read: is it multipart/form-data with a boundary?") from error
-    files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
-    if len(files) != 1:
-        raise Refused(400, f"the form must hold one file, and holds {len(files) or 'none'}")
-    return await files[0].read()
+    try:
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        if len(files) != 1:
+            raise Refused(400, f"the form must hold one file, and holds {len(files) or 'none'}")
+        return await files[0].read()
+    finally:
+        await form.close()

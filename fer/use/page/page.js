@@ -82,6 +82,7 @@ function showBoxes(answer) {
     box.style.top = percent2(y / answer.height);
     box.style.width = percent2(w / answer.width);
     box.style.height = percent2(h / answer.height);
+    box.classList.toggle("right", x + w / 2 > answer.width / 2); // titles grow to the middle: there is room
     box.classList.toggle("high", y / answer.height < 0.08);
     box.append(make("span", "", titleOf(face, k)));
     box.addEventListener("click", () => choose(k));

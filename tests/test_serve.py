@@ -1,0 +1,409 @@
+"""`fer.serve`: the JSON endpoint in process, and the page in a real browser."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer import Predictor, load
+from fer.config import ServeConfig
+from fer.data.synthetic import draw_face
+
+pytest.importorskip("fastapi")
+httpx = pytest.importorskip("httpx")
+
+PEOPLE_SEE = {
+    "text.txt": "not an image of a format that is read here",
+    "huge.png": "10000 x 10000 pixels are more than the limit",
+    "cut.jpg": "damaged image",
+}
+
+
+@pytest.fixture(scope="module")
+def model(lively: Path) -> Predictor:
+    return load(lively)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`face.png`, `pair.jpg`, and the files of `PEOPLE_SEE`."""
+    folder = tmp_path_factory.mktemp("pictures")
+    faces = [Image.fromarray(draw_face(np.random.default_rng(k), {12: 1.0, 6: 0.8}, color=True).image) for k in (3, 5)]
+    faces[0].save(folder / "face.png")
+    pair = Image.new("RGB", (1280, 490))
+    pair.paste(faces[0], (0, 0))
+    pair.paste(faces[1], (640, 0))
+    pair.save(folder / "pair.jpg")
+    (folder / "text.txt").write_text("no picture\n" * 20, encoding="utf-8")
+    Image.new("1", (10_000, 10_000)).save(folder / "huge.png")
+    (folder / "cut.jpg").write_bytes((folder / "pair.jpg").read_bytes()[:20_000])
+    return folder
+
+
+class Client:
+    """Asks the application in this process, under the name of this machine unless told otherwise."""
+
+    def __init__(self, predictor: Any, **settings: Any) -> None:
+        from fer.use.server import build_app
+
+        self.app = build_app(predictor, ServeConfig(**settings))
+
+    async def ask(self, method: str, path: str, **more: Any) -> Any:
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+            return await client.request(method, path, **more)
+
+    def __call__(self, method: str, path: str, **more: Any) -> Any:
+        import asyncio
+
+        return asyncio.run(self.ask(method, path, **more))
+
+
+@pytest.fixture(scope="module")
+def ask(model: Predictor, lively: Path) -> Client:
+    return Client(model, checkpoint=str(lively), max_mb=1.0)
+
+
+@pytest.mark.parametrize("name", ["face.png", "pair.jpg"])
+@pytest.mark.parametrize("form", [False, True])
+def test_answers_are_those_of_the_python_interface(
+    ask: Client, model: Predictor, pictures: Path, name: str, form: bool
+) -> None:
+    content = (pictures / name).read_bytes()
+    reply = ask("POST", "/predict", **({"files": {"file": (name, content)}} if form else {"content": content}))
+    assert reply.status_code == 200
+    answer, wanted = reply.json(), model.predict(content)
+    assert (answer["width"], answer["height"]) == Image.open(io.BytesIO(content)).size
+    assert len(answer["faces"]) == len(wanted) == (2 if name == "pair.jpg" else 1)
+    for got, face in zip(answer["faces"], wanted, strict=True):
+        assert got["box"] == pytest.approx(face.box._asdict())
+        assert (got["how"], got["emotion"], got["au_active"], got["active_aus"]) == (
+            face.how,
+            face.emotion,
+            face.au_active,
+            face.active_aus,
+        )
+        assert got["au_prob"] == pytest.approx(face.au_prob, abs=1e-3)
+        assert got["emotion_prob"] == pytest.approx(face.emotion_prob, abs=1e-3)
+    assert answer["au_names"].keys() == set(model.facts.aus)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as `listen` does
+@pytest.mark.parametrize(("name", "message"), PEOPLE_SEE.items())
+def test_what_is_no_honest_picture_gets_a_clear_line(ask: Client, pictures: Path, name: str, message: str) -> None:
+    reply = ask("POST", "/predict", content=(pictures / name).read_bytes())
+    assert reply.status_code == 400 and message in reply.json()["error"]
+    assert ask("POST", "/predict", content=(pictures / "face.png").read_bytes()).status_code == 200
+
+
+def test_uploads_are_bounded_while_they_arrive(ask: Client) -> None:
+    sent = 0
+
+    async def endless() -> Any:
+        nonlocal sent
+        while sent < 100:
+            sent += 1
+            yield b"0" * 100_000
+
+    reply = ask("POST", "/predict", content=endless())
+    assert reply.status_code == 413 and reply.json() == {"error": "more than the limit of 1 MB"}
+    assert sent < 60  # what is over the limit is not read to its end
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({}, "no picture"),
+        ({"files": {"a": b"x", "b": b"y"}}, "must hold one file"),
+        ({"files": {"a": b""}}, "no picture"),
+        ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, "form can't be read"),
+        ({"content": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=q"}}, "form"),
+    ],
+)
+def test_requests_without_a_picture_are_refused(ask: Client, more: Any, message: str) -> None:
+    reply = ask("POST", "/predict", **more)
+    assert reply.status_code == 400 and message in reply.json()["error"]
+
+
+def test_uploads_never_touch_the_disk(ask: Client, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tempfile
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise AssertionError("wrote a file")
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    noise = np.random.default_rng(0).integers(0, 256, (500, 500, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(noise).save(buffer, "BMP")
+    assert ask("POST", "/predict", files={"file": buffer.getvalue()}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "127.0.0.1.evil.example:8000"}, 403),
+        ({"Host": "["}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://127.0.0.1:9999"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "http://127.0.0.1:8000", "Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Host": "localhost:8000", "Origin": "http://localhost:8000"}, 200),
+        ({"Host": "[::1]:8000"}, 200),
+    ],
+)
+def test_other_sites_are_kept_out(ask: Client, pictures: Path, headers: dict[str, str], status: int) -> None:
+    reply = ask("POST", "/predict", content=(pictures / "face.png").read_bytes(), headers=headers)
+    assert reply.status_code == status
+    assert "access-control-allow-origin" not in reply.headers
+
+
+def test_every_answer_names_its_rules_and_every_refusal_is_json(ask: Client) -> None:
+    for path in (
+        "/",
+        "/page.js",
+        "/page.css",
+        "/docs",
+        "/docs.js",
+        "/openapi.json",
+        "/model",
+        "/nowhere",
+        "/../serve.py",
+    ):
+        reply = ask("GET", path)
+        assert "default-src 'none'" in reply.headers["content-security-policy"]
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert reply.status_code == 200 or set(reply.json()) == {"error"}
+    assert ask("GET", "/predict").status_code == 405 and ask("GET", "/nowhere").status_code == 404
+
+
+class Slow:
+    """A model that takes its time, or fails."""
+
+    def __init__(self, model: Predictor, seconds: float) -> None:
+        self.facts, self._seconds = model.facts, seconds
+
+    def predict(self, picture: Any) -> list[Any]:
+        if self._seconds < 0:
+            raise ZeroDivisionError("secret")
+        time.sleep(self._seconds)
+        return []
+
+
+def test_time_and_number_of_requests_are_bounded(model: Predictor, pictures: Path) -> None:
+    import asyncio
+
+    content = (pictures / "face.png").read_bytes()
+    late = Client(Slow(model, 0.5), timeout=0.1)("POST", "/predict", content=content)
+    assert late.status_code == 503 and "0.1 seconds" in late.json()["error"]
+
+    async def three() -> list[int]:
+        ask = Client(Slow(model, 0.3), max_waiting=2)
+        replies = await asyncio.gather(*(ask.ask("POST", "/predict", content=content) for _ in range(3)))
+        return sorted(reply.status_code for reply in replies)
+
+    assert asyncio.run(three()) == [200, 200, 503]
+
+
+def test_a_bug_does_not_tell_its_insides(model: Predictor, pictures: Path) -> None:
+    reply = Client(Slow(model, -1))("POST", "/predict", content=(pictures / "face.png").read_bytes())
+    assert reply.status_code == 500 and "error" in reply.json() and "secret" not in reply.text
+
+
+def test_the_model_and_its_limits(ask: Client, model: Predictor, trained: Path) -> None:
+    bare = ask("GET", "/model").json()
+    assert {unit["au"]: unit["threshold"] for unit in bare["aus"]} == dict(model.facts.thresholds)
+    assert bare["emotions"] == list(model.facts.emotions) and not bare["card"]
+    assert "No model card" in bare["limits"][0] and bare["must_not_be_used_for"]
+    assert ask("GET", "/model-card").status_code == 404
+    for checkpoint in (trained, trained / "checkpoints" / "best.ckpt"):
+        with_card = Client(model, checkpoint=str(checkpoint))
+        about = with_card("GET", "/model").json()
+        card = (trained / "MODEL_CARD.md").read_text(encoding="utf-8")
+        assert about["card"] and with_card("GET", "/model-card").text == card
+        assert all(
+            " ".join(card.split()).count(limit) == 1 for limit in about["limits"] + about["must_not_be_used_for"]
+        )
+        assert len(about["limits"]) >= 3 and any(
+            "Regulation 2024/1689" in line for line in about["must_not_be_used_for"]
+        )
+
+
+def test_openapi_describes_the_endpoint(ask: Client) -> None:
+    described = ask("GET", "/openapi.json").json()
+    post = described["paths"]["/predict"]["post"]
+    assert {"image/*", "multipart/form-data"} <= set(post["requestBody"]["content"])
+    assert {"200", "400", "403", "413", "503"} <= set(post["responses"])
+    assert "au_prob" in described["components"]["schemas"]["FaceReply"]["properties"]
+
+
+def test_the_pages_name_nothing_elsewhere() -> None:
+    from fer.use.server import PAGE
+
+    for path in PAGE.iterdir():
+        assert not re.findall(r"(?:https?:)?//[\w.-]+\.\w+", path.read_text(encoding="utf-8")), path
+
+
+@pytest.fixture(scope="module")
+def address(lively: Path) -> Iterator[str]:
+    """A server in a process of its own."""
+    line = [sys.executable, "-m", "fer.serve", f"checkpoint={lively}", "port=0", "accelerator=cpu"]
+    server = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    first = server.stderr.readline()
+    found = re.search(r"http://[\d.]+:\d+", first)
+    assert found is not None and "127.0.0.1" in found[0], first
+    yield found[0]
+    server.send_signal(signal.SIGINT)
+    rest = server.communicate(timeout=20)[1]
+    assert server.returncode == 0 and rest.strip().endswith("stopped"), rest
+
+
+def test_a_taken_port_and_a_foreign_host_are_refused_in_one_line(address: str, lively: Path) -> None:
+    from fer.errors import FerError
+    from fer.use.listening import listener
+
+    with pytest.raises(FerError, match="address already in use"):
+        listener("127.0.0.1", int(address.rsplit(":", 1)[1]))
+    with pytest.raises(FerError, match=r"host=192\.0\.2\.1"):
+        listener("192.0.2.1", 0)
+
+
+def test_a_large_upload_hears_why_it_is_refused(address: str) -> None:
+    reply = httpx.post(f"{address}/predict", content=b"0" * 30_000_000)
+    assert reply.status_code == 413 and reply.json()["error"] == "more than the limit of 20 MB"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no browser found")
+    options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
+               "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # fmt: skip
+    with playwright.sync_playwright() as running:
+        opened = running.chromium.launch(executable_path=chromium, args=options)
+        yield opened
+        opened.close()
+
+
+class Page:
+    """The page in a browser, with everything that it asked for and complained about."""
+
+    def __init__(self, browser: Any, address: str, path: str = "/", **options: Any) -> None:
+        self.page = browser.new_page(**options)
+        self.asked: list[str] = []
+        self.complaints: list[str] = []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("console", lambda message: self._note(message))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.goto(f"{address}{path}")
+
+    def _note(self, message: Any) -> None:
+        refused = "status of 400" in message.text  # the browser's own line about an answer that is expected
+        if message.type in ("error", "warning") and not refused:
+            self.complaints.append(message.text)
+
+    def drop(self, path: Path) -> None:
+        content = list(path.read_bytes())
+        data = self.page.evaluate_handle(
+            "([content, name]) => { const data = new DataTransfer();"
+            " data.items.add(new File([new Uint8Array(content)], name)); return data; }",
+            [content, path.name],
+        )
+        self.page.dispatch_event("#stage", "drop", {"dataTransfer": data})
+
+    def shot(self, name: str) -> None:
+        if folder := os.environ.get("FER_SCREENSHOTS"):
+            self.page.screenshot(path=f"{folder}/{name}.png", full_page=True)
+
+
+def test_a_dropped_picture_is_answered_and_bad_files_harm_nothing(
+    browser: Any, address: str, model: Predictor, pictures: Path
+) -> None:
+    seen = Page(browser, address, viewport={"width": 1400, "height": 900})
+    page = seen.page
+    for name, message in PEOPLE_SEE.items():
+        seen.drop(pictures / name)
+        page.wait_for_function("m => document.getElementById('error').textContent.includes(m)", arg=message)
+        assert name in page.text_content("#error")
+    seen.shot("error")
+    seen.drop(pictures / "pair.jpg")
+    page.wait_for_selector(".box")
+    assert page.is_hidden("#error") and page.locator(".box").count() == 2
+    wanted = model.predict(pictures / "pair.jpg")
+    for k in (1, 0):
+        page.click(f"#faces button:nth-child({k + 1})")
+        assert page.locator("#emotions .on").text_content().startswith(wanted[k].emotion)
+        assert sorted(page.locator("#active .code").all_text_contents()) == sorted(wanted[k].active_aus)
+    shown, box = page.locator("#picture").bounding_box(), page.locator(".box").first.bounding_box()
+    assert (box["x"] - shown["x"]) / shown["width"] == pytest.approx(wanted[0].box.x / 1280, abs=0.01)
+    assert page.locator("#picture").evaluate("image => image.naturalWidth") == 1280
+    page.click("#about-button")
+    assert "not known here" in page.locator("#limits").text_content()
+    page.keyboard.press("Escape")
+    assert not page.locator("#about").is_visible()
+    assert not seen.complaints
+    assert all(url.startswith((address, "blob:", "data:")) for url in seen.asked)
+
+
+def test_the_keyboard_is_enough(browser: Any, address: str, pictures: Path) -> None:
+    page = Page(browser, address).page
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.locator("#about").is_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Tab")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(pictures / "face.png")
+    page.wait_for_selector(".box")
+
+
+def test_the_camera_is_looked_through_until_it_is_stopped(browser: Any, address: str) -> None:
+    seen = Page(browser, address)
+    page = seen.page
+    page.click("#camera")
+    page.wait_for_selector("#result:visible", timeout=15_000)
+    page.click("#camera")
+    page.wait_for_selector("#picture:visible")
+    assert page.text_content("#camera") == "Use the camera" and page.is_visible(
+        "#whole"
+    )  # its test picture has no face
+    asked = len(seen.asked)
+    page.wait_for_timeout(600)
+    assert len(seen.asked) == asked and not seen.complaints
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 400])
+def test_nothing_is_cut_off(browser: Any, address: str, pictures: Path, width: int, scheme: Any) -> None:
+    seen = Page(browser, address, viewport={"width": width, "height": 850}, color_scheme=scheme)
+    seen.page.wait_for_function("document.getElementById('model-line').textContent.includes('units')")
+    seen.shot(f"before_{width}_{scheme}")
+    seen.drop(pictures / "pair.jpg")
+    seen.page.wait_for_selector(".box")
+    seen.shot(f"after_{width}_{scheme}")
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+    seen.page.click("#about-button")
+    seen.shot(f"about_{width}_{scheme}")
+    docs = Page(browser, address, "/docs", viewport={"width": width, "height": 850}, color_scheme=scheme)
+    docs.page.wait_for_selector("#schemas table")
+    docs.shot(f"docs_{width}_{scheme}")
+    assert docs.page.evaluate("document.documentElement.scrollWidth") <= width and not docs.complaints + seen.complaints
