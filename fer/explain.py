@@ -68,10 +68,11 @@ def pictures(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subjec
     from fer.use.explaining import of_source
     from fer.use.predictor import load
     from fer.use.sources import open_source
+    from fer.use.video import VIDEOS
 
-    source = open_source(cfg.input)
-    if source.video:
+    if cfg.input.isdecimal() or Path(cfg.input).suffix.lower() in VIDEOS:
         raise FerError(f"input={cfg.input}: fer.explain takes pictures, not videos or cameras")
+    source = open_source(cfg.input)
     predictor = load(cfg.checkpoint, accelerator=cfg.accelerator)
     return predictor, of_source(predictor, source), source.total
 

@@ -37,7 +37,7 @@ SIZE = 56
 
 def toy(flip_average: bool = False) -> Predictor:
     """AU1 and `negative` are red, AU12 and `positive` are blue: a network whose reasons are known."""
-    network = TwoHeadNetwork("resnet18", 32, 3, 0.0, 2, 2, (0, 0, 0), (1, 1, 1), flip_average)
+    network = TwoHeadNetwork("resnet18", 32, 3, 0.0, 2, 2, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), flip_average)
     network.backbone = nn.Sequential(nn.Conv2d(3, 3, 7, stride=7), nn.AdaptiveAvgPool2d(1), nn.Flatten())
     with torch.no_grad():
         for layer in (network.backbone[0], network.dense[1], network.au_head, network.emotion_head):
@@ -100,7 +100,6 @@ def test_explaining_leaves_the_model_as_it_was() -> None:
     [
         ("resnet18", 64, "layer4"),
         ("mobilenet_v3_small", 64, "features"),
-        ("vgg11", 64, "features"),
         ("squeezenet1_1", 64, "features"),
     ],
 )
@@ -303,7 +302,7 @@ def test_mistakes_leave_nothing_behind(lively: Path, tmp_path: Path) -> None:
 def test_settings_are_checked_first() -> None:
     with pytest.raises(FerError, match="checkpoint is missing"):
         check(ExplainConfig())
-    with pytest.raises(FerError, match="an exported .onnx has no gradients"):
+    with pytest.raises(FerError, match=r"an exported \.onnx has no gradients"):
         check(ExplainConfig(checkpoint="model.onnx", input="a.png"))
     with pytest.raises(FerError, match="input is missing"):
         check(ExplainConfig(checkpoint="model.safetensors"))

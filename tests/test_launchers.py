@@ -34,7 +34,8 @@ def check(done: subprocess.CompletedProcess[str], where: Path) -> None:
     assert [run.name for run in runs] == ["data.aus-auto"], done.stderr
     assert json.loads((runs[0] / "run.json").read_text())["finished"] is True
     assert set(json.loads((runs[0] / "metrics.json").read_text())) == {"val"}
-    assert done.returncode == 2 and "AU45 never occurs" in done.stderr.strip().splitlines()[-1]
+    assert done.returncode == 1 and "1 of 2 jobs failed" in done.stderr.strip().splitlines()[-1]
+    assert "AU45 never occurs" in (runs[0].parent / "summary.csv").read_text(encoding="utf-8")
     assert "Traceback" not in done.stderr
 
 

@@ -270,7 +270,10 @@ def address(lively: Path) -> Iterator[str]:
     assert found is not None and "127.0.0.1" in found[0], first
     yield found[0]
     server.send_signal(signal.SIGINT)
-    rest = server.communicate(timeout=20)[1]
+    try:
+        rest = server.communicate(timeout=60)[1]
+    finally:
+        server.kill()
     assert server.returncode == 0 and rest.strip().endswith("stopped"), rest
 
 

@@ -379,7 +379,7 @@ def test_real_trials_are_scored_on_validation_people_alone(
         assert "epoch 1 of 1" in (folder / "train.log").read_text()
         assert (folder / "checkpoints").exists() == (trial.value == best)
     # the experiment file means the settings of the best trial, with test
-    ours = compose("train", ["experiment=best", f"hydra.searchpath=[file://{tmp_path / 's'}]"])
+    ours = compose("train", ["experiment=tuned", f"hydra.searchpath=[file://{tmp_path / 's'}]"])
     again = as_dict(settings(TrainConfig, ours))
     number = max(trials, key=lambda t: t.value or 0).number
     ran = OmegaConf.to_container(OmegaConf.load(tmp_path / "s" / "trials" / f"{number:04d}" / "config.yaml"))

@@ -37,7 +37,7 @@ def composed(typed: list[str]) -> TrainConfig:
 
 
 def write_best(folder: Path, cfg: TrainConfig, name: str, about: str) -> str:
-    """Writes `experiment/best.yaml`: every setting of the best trial that is not the default.
+    """Writes `experiment/tuned.yaml`: every setting of the best trial that is not the default.
 
     Args:
         cfg: the best trial's settings.
@@ -52,10 +52,10 @@ def write_best(folder: Path, cfg: TrainConfig, name: str, about: str) -> str:
     for key, value in {**best, "name": name}.items():
         if key not in ("run_dir", "test") and value != default[key]:
             OmegaConf.update(changed, key, value)
-    line = f"python -m fer.train --config-dir {_quoted(folder)} experiment=best"
+    line = f"python -m fer.train --config-dir {_quoted(folder)} experiment=tuned"
     (folder / "experiment").mkdir(exist_ok=True)
     text = f"# @package _global_\n# {about}\n# {line}\n{OmegaConf.to_yaml(changed)}"
-    write_text(folder / "experiment" / "best.yaml", text)
+    write_text(folder / "experiment" / "tuned.yaml", text)
     return line
 
 
