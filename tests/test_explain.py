@@ -23,7 +23,7 @@ from fer.config import ExplainConfig, check
 from fer.data.faces import Box, face_pixels, read_landmarks, stored_size
 from fer.errors import FerError
 from fer.labels import au_number
-from fer.model.network import TwoHeadNetwork, make_backbone
+from fer.model.network import Backbone, TwoHeadNetwork, make_backbone
 from fer.use.facts import Facts
 from fer.use.heat import HeatMaps, explain_face, face_view, heat_maps, last_map, told
 from fer.use.heat_figure import TILE, FacePanels, Panel, draw_figure, overlay
@@ -37,14 +37,14 @@ SIZE = 56
 
 def toy(flip_average: bool = False) -> Predictor:
     """AU1 and `negative` are red, AU12 and `positive` are blue: a network whose reasons are known."""
-    network = TwoHeadNetwork("resnet18", 32, 3, 0.0, 2, 2, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), flip_average)
-    network.backbone = nn.Sequential(nn.Conv2d(3, 3, 7, stride=7), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    backbone = nn.Sequential(nn.Conv2d(3, 3, 7, stride=7), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network = TwoHeadNetwork(Backbone(backbone, 3), SIZE, 3, 0.0, 2, 2, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), flip_average)
     with torch.no_grad():
-        for layer in (network.backbone[0], network.dense[1], network.au_head, network.emotion_head):
+        for layer in (backbone[0], network.dense[1], network.au_head, network.emotion_head):
             layer.weight.zero_()
             layer.bias.zero_()
         for channel in range(3):
-            network.backbone[0].weight[channel, channel] = 1 / 49
+            backbone[0].weight[channel, channel] = 1 / 49
         network.dense[1].weight.copy_(torch.eye(3))
         for head in (network.au_head, network.emotion_head):
             head.weight.copy_(torch.tensor([[1.0, 0, 0], [0, 0, 1.0]]))

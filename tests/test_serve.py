@@ -372,7 +372,9 @@ def test_the_keyboard_is_enough(browser: Any, address: str, pictures: Path) -> N
     page.keyboard.press("Enter")
     assert page.locator("#about").is_visible()
     page.keyboard.press("Escape")
+    page.wait_for_selector("#about", state="hidden")
     page.keyboard.press("Tab")
+    page.wait_for_function("document.activeElement.id === 'choose'")
     with page.expect_file_chooser() as chooser:
         page.keyboard.press("Enter")
     chooser.value.set_files(pictures / "face.png")

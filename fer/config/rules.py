@@ -128,7 +128,9 @@ def _bad_explanation(cfg: ExplainConfig) -> list[str]:
         return ["checkpoint is missing: checkpoint=RUN_FOLDER or checkpoint=FILE"]
     ending = Path(cfg.checkpoint).suffix
     if ending in (".onnx", ".xml"):
-        return [f"checkpoint={cfg.checkpoint}: an exported {ending} has no gradients; give its run folder or checkpoint"]
+        return [
+            f"checkpoint={cfg.checkpoint}: an exported {ending} has no gradients; give its run folder or checkpoint"
+        ]
     if ending == ".safetensors" and cfg.input is None:
         return ["input is missing: a .safetensors file knows no data"]
     return []

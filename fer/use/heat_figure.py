@@ -46,7 +46,7 @@ def overlay(view: Pixels8, heat: Heat, size: int) -> Pixels8:
     face = np.asarray(cv2.resize(view, (size, size), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
     fine = np.clip(cv2.resize(heat, (size, size), interpolation=cv2.INTER_LINEAR), 0, 1)
     colours = cv2.applyColorMap((fine * 255).round().astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    strength = 0.75 * fine[..., None]
+    strength = 0.6 * fine[..., None]
     return np.asarray(((1 - strength) * face + strength * colours).round().clip(0, 255), dtype=np.uint8)
 
 

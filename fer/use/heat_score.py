@@ -75,7 +75,8 @@ def _means(rows: pd.DataFrame, aus: list[str], weights: Weights) -> FloatArray:
     """(draws, AUs, 2): the mean share inside and the mean share of the area; nan where a draw has no map of the unit."""
     if not aus:
         return np.zeros((1, 0, 2))
-    one_hot = np.stack([(rows["label"] == au).to_numpy(dtype=np.float64) for au in aus], axis=1)  # (maps, AUs)
+    is_au = [rows["label"] == au for au in aus]
+    one_hot: FloatArray = np.stack(is_au, axis=1).astype(np.float64)  # (maps, AUs)
     inside, random = (rows[[column]].to_numpy(dtype=np.float64) for column in ("inside", "random"))
     counts = weights.sums(one_hot)
     counts[counts == 0] = np.nan
