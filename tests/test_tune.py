@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 
 from fer import train, tune
 from fer.cli import Call, settings
-from fer.config import SCHEMAS, TrainConfig, as_dict, conf_dir
+from fer.config import SCHEMAS, TrainConfig, as_dict, conf_dir, resolve
 from fer.errors import FerError, Interrupted
 from fer.tuning import summary
 from fer.tuning.settings import composed
@@ -380,7 +380,7 @@ def test_real_trials_are_scored_on_validation_people_alone(
         assert (folder / "checkpoints").exists() == (trial.value == best)
     # the experiment file means the settings of the best trial, with test
     ours = compose("train", ["experiment=tuned", f"hydra.searchpath=[file://{tmp_path / 's'}]"])
-    again = as_dict(settings(TrainConfig, ours))
+    again = as_dict(resolve(settings(TrainConfig, ours)))
     number = max(trials, key=lambda t: t.value or 0).number
     ran = OmegaConf.to_container(OmegaConf.load(tmp_path / "s" / "trials" / f"{number:04d}" / "config.yaml"))
     assert isinstance(ran, dict)
