@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import lightning
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,6 +60,16 @@ def test_killed_run_resumes_to_the_same_weights(
     resume(tmp_path / "part")
     assert same_weights(whole, tmp_path / "part")
     assert (whole / "metrics.json").read_text() == (tmp_path / "part" / "metrics.json").read_text()
+
+
+def test_finished_runs_give_signals_and_memory_back(train: Train, tmp_path: Path) -> None:
+    # a handler left behind would swallow SIGTERM, and keep the trainer with all its weights: a sweep runs its jobs in one process
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    for name in ("one", "two"):
+        train("trainer.max_epochs=1", run_dir=tmp_path / name)
+    assert {number: signal.getsignal(number) for number in before} == before
+    gc.collect()
+    assert not [alive for alive in gc.get_objects() if isinstance(alive, lightning.Trainer)]
 
 
 def test_moved_run_folder_remembers_its_best(train: Train, resume: Train, tmp_path: Path) -> None:

@@ -144,7 +144,16 @@ class StopSafely(Callback):
             trainer.save_checkpoint(self.last)
             raise Interrupted
 
-    def teardown(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str) -> None:
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._restore()
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        # not in teardown: by then Lightning may have restored its own, and a handler of a dead trainer would be left for good
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
         self.handlers.clear()
