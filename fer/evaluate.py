@@ -15,7 +15,7 @@ from fer.config import DataConfig, EvaluateConfig, absolute, as_dict, bad_source
 from fer.errors import FerError
 from fer.runs import RunFolder, default_run_dir
 
-OF_THE_MODEL = ("image_size", "crop", "color", "emotions", "aus")
+OF_THE_MODEL = ("image_size", "crop", "color", "reference", "emotions", "aus")
 """Data settings that the network was trained with: other values would feed it other pictures, or ask it for other answers."""
 
 

@@ -29,6 +29,8 @@ def run(cfg: PredictConfig, call: Call) -> None:
     refuse_taken(cfg.output, cfg.annotate, cfg.overwrite)
     source = open_source(cfg.input, cfg.every)
     predictor = load(cfg.checkpoint, accelerator=cfg.accelerator, batch_size=cfg.batch_size)
+    if cfg.reference is not None:
+        predictor.compare_with(cfg.reference)
     out = Destinations(cfg, predictor.facts, source)
     found = look_at(
         predictor,

@@ -24,6 +24,7 @@ def run(cfg: ServeConfig, call: Call) -> None:
 
     with listener(cfg.host, cfg.port) as sock:  # before the model: a taken port is found at once
         predictor = load(cfg.checkpoint, accelerator=cfg.accelerator)
+        predictor.facts.refuse_pairs("fer.serve")
         listen(build_app(predictor, cfg), sock)
 
 

@@ -123,6 +123,7 @@ def build_module(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept 
             "image_size": cfg.data.image_size,
             "crop": cfg.data.crop,
             "color": cfg.data.color,
+            "reference": cfg.data.reference == "neutral",
             "pixels_version": PIXELS_VERSION,
             "mean": list(weights.mean),
             "std": list(weights.std),

@@ -119,6 +119,9 @@ class PredictConfig:
         None,
         "picture, folder (with what is below it), 'glob', .csv with a path column, video, or 0 for a camera (required)",
     )
+    reference: str | None = setting(
+        None, "neutral picture of the person, for models trained with data.reference=neutral"
+    )
     output: str | None = setting(None, "FILE.csv or FILE.jsonl, written as it goes; null: the terminal")
     annotate: str | None = setting(None, "folder for pictures with boxes, emotion and active AUs drawn in")
     overwrite: bool = setting(False, "write over an output file and into an annotate folder that are there")

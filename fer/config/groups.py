@@ -32,6 +32,11 @@ class DataConfig:
         "which frames of the validation and test people count: those of data.frames, or the peak alone",
         choices=("same", "peak"),
     )
+    reference: str = setting(
+        "none",
+        "neutral: the person's own neutral frame is a second input, in training and in use (a protocol of its own)",
+        choices=("none", "neutral"),
+    )
     crop: str = setting("face", "what the network sees of a picture", choices=("face", "full"))
     color: bool = setting(False, "keep colour; off: luminance in all channels, so that colour can't tell people apart")
     image_size: int = setting(224, "side of the network's input, pixels", least=32, most=1024)

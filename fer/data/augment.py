@@ -60,15 +60,18 @@ def epoch_views(seed: int, epoch: int, n_images: int, n_views: int) -> Int[np.nd
     return generator.integers(n_views, size=n_images)
 
 
-def centre_view(images: UInt8[Tensor, "N C S S"], image_size: int) -> Float[Tensor, "N 3 H W"]:
-    """What evaluation and use see: the centre of the stored pixels, in [0, 1], luminance repeated over three channels."""
+def centre_view(images: UInt8[Tensor, "N C S S"], image_size: int) -> Float[Tensor, "N D H W"]:
+    """What evaluation and use see: the centre of the stored pixels, in [0, 1], luminance repeated over three channels.
+
+    D is 3, or 6 for pictures with a neutral one beside them (C 2 or 6), which comes after.
+    """
     return _three_channels(_centre(images, image_size).float() / 255)
 
 
 def augmented_view(
     images: UInt8[Tensor, "N C S S"], draws: Float[Tensor, "N draws"], cfg: AugmentConfig, image_size: int
-) -> Float[Tensor, "N 3 H W"]:
-    """What training sees: moved by one affine map per picture, relit, partly erased; in [0, 1]."""
+) -> Float[Tensor, "N D H W"]:
+    """What training sees: moved by one affine map per picture, relit, partly erased; in [0, 1]. D as in `centre_view`."""
     draw = dict(zip(DRAWS, draws.float().unbind(1), strict=True))
     moved = _move(images, draw, cfg, image_size)
     lit = _relight(moved, draw, cfg)
@@ -80,8 +83,11 @@ def _centre(images: UInt8[Tensor, "N C S S"], image_size: int) -> UInt8[Tensor, 
     return images[..., start : start + image_size, start : start + image_size]
 
 
-def _three_channels(images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N 3 H W"]:
-    return images.expand(-1, 3, -1, -1)
+def _three_channels(images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D H W"]:
+    """Luminance repeated over three channels; of a pair of pictures, each one's."""
+    if images.shape[1] == 2:
+        return images.repeat_interleave(3, dim=1)
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
 
 
 def _symmetric(draw: Float[Tensor, " N"], largest: float) -> Float[Tensor, " N"]:

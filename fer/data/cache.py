@@ -20,7 +20,7 @@ import platformdirs
 
 from fer.data.faces import PIXELS_VERSION, Box, Crop, How, face_pixels, read_landmarks, stored_size
 from fer.data.images import BadImage, Pixels8, decode
-from fer.data.samples import BOX_COLUMNS
+from fer.data.samples import BOX_COLUMNS, FILE_COLUMNS
 from fer.data.store import MAX_BYTES, obtain
 
 HOW = ("landmarks", "box", "detector", "whole", "broken")
@@ -39,7 +39,8 @@ class Pixels:
 
     Attributes:
         folder: Where it lies.
-        array: [n, S, S, C] uint8, read-only, zeros where the picture is broken; S is `stored_size(image_size)`.
+        array: [n, S, S, C] uint8, read-only, zeros where the picture is broken; S is `stored_size(image_size)`. The channels of the
+            neutral picture that it is compared with, if there is one, come after its own.
         how: [n] text: where each face box came from (`fer.data.faces.How`), or `broken`.
         boxes: [n, 4] x, y, w, h in pixels of the upright picture; NaN where it is broken.
         problems: Row number -> why its picture could not be read.
@@ -59,6 +60,8 @@ class _Row(NamedTuple):
     path: str
     landmarks: str | None
     box: Box | None
+    reference: str | None = None
+    reference_landmarks: str | None = None
 
 
 def default_cache_dir() -> Path:
@@ -90,7 +93,7 @@ def build_pixels(
     """The pixels of every row of `table`, from the cache, or made now and kept there.
 
     Args:
-        table: A sample table (`fer.data.samples`): `path` and, where present, `landmarks` and `x y w h` are used.
+        table: A sample table (`fer.data.samples`): `path` and, where present, `landmarks`, `x y w h` and `reference` are used.
         image_size: Side of the network's input in pixels.
         crop: `face` or `full`.
         color: Three channels, else one of brightness.
@@ -104,7 +107,8 @@ def build_pixels(
     """
     rows = _rows(table)
     side = stored_size(image_size)
-    shape = (len(rows), side, side, 3 if color else 1)
+    pair = 2 if "reference" in table else 1
+    shape = (len(rows), side, side, (3 if color else 1) * pair)
     make = partial(_pixels_of, image_size=image_size, crop=crop, color=color)
 
     def fill(folder: Path) -> None:
@@ -116,19 +120,23 @@ def build_pixels(
 
 def _rows(table: pd.DataFrame) -> list[_Row]:
     n = len(table)
-    landmarks = table["landmarks"] if "landmarks" in table else [None] * n
-    files = [None if pd.isna(path) else str(path) for path in landmarks]
+    columns = [table[name] if name in table else [None] * n for name in FILE_COLUMNS]
+    files = [[None if pd.isna(path) else str(path) for path in column] for column in columns]
     boxes: list[Box | None] = [None] * n
     if set(BOX_COLUMNS) <= set(table.columns):
         numbers = table[list(BOX_COLUMNS)].to_numpy(dtype=np.float64, na_value=np.nan)
         boxes = [Box(*box.tolist()) if np.isfinite(box).all() else None for box in numbers]
-    return [_Row(str(p), file, box) for p, file, box in zip(table["path"], files, boxes, strict=True)]
+    every = zip(table["path"], *files, boxes, strict=True)
+    return [_Row(str(path), marks, box, other, others) for path, marks, other, others, box in every]
 
 
 def _key(rows: list[_Row], image_size: int, crop: Crop, color: bool) -> str:
     digest = hashlib.sha256(repr((PIXELS_VERSION, image_size, crop, color)).encode())
     for row in rows:
-        digest.update(repr((row, _stamp(row.path), _stamp(row.landmarks))).encode())
+        said: tuple[object, ...] = (row[:3], _stamp(row.path), _stamp(row.landmarks))
+        if row.reference:
+            said += (row[3:], _stamp(row.reference), _stamp(row.reference_landmarks))
+        digest.update(repr(said).encode())
     return digest.hexdigest()
 
 
@@ -146,7 +154,13 @@ def _pixels_of(row: _Row, *, image_size: int, crop: Crop, color: bool) -> _Made:
     except BadImage as error:
         return error
     landmarks = read_landmarks(Path(row.landmarks)) if row.landmarks else None
-    return face_pixels(image, image_size, crop, color, landmarks, row.box)
+    pixels, box, how = face_pixels(image, image_size, crop, color, landmarks, row.box)
+    if row.reference is None:
+        return pixels, box, how
+    neutral = _pixels_of(
+        _Row(row.reference, row.reference_landmarks, None), image_size=image_size, crop=crop, color=color
+    )
+    return neutral if isinstance(neutral, BadImage) else (np.concatenate((pixels, neutral[0]), axis=2), box, how)
 
 
 def _in_order(rows: list[_Row], make: Callable[[_Row], _Made], jobs: int) -> Iterator[_Made]:

@@ -87,7 +87,7 @@ class _Tree:
         return lambda reason, detail: self.skip(reason, path, detail)
 
 
-def read(root: Path, frames: str) -> Samples:
+def read(root: Path, frames: str, reference: bool = False) -> Samples:
     """Reads a CK+ tree.
 
     Args:
@@ -96,6 +96,7 @@ def read(root: Path, frames: str) -> Samples:
         frames: `peak` = the last frame of each sequence; `peak3` = the last three (never the first, which is neutral),
             all with the labels of the peak, intensities on the peak alone; `neutral+peak3` = also the first frame, as
             `neutral` with every AU 0. The only frame of a sequence is its peak.
+        reference: whether each row names the first frame of its sequence as `reference`, if that is not the peak.
 
     Returns:
         Rows of all sequences that have a label, with `AU<n>` for every AU that any FACS file lists, `AU<n>_intensity`
@@ -120,6 +121,8 @@ def read(root: Path, frames: str) -> Samples:
         raise FerError(f"{tree.base}: there are images but no readable label in a folder FACS or Emotion (data.root)")
     units = sorted({unit for coding in coded.values() for unit in coding.aus or {}})
     rows = [row for sequence, coding in coded.items() for row in _rows(tree, sequence, coding, units, frames)]
+    if reference:
+        rows = [row | _reference(tree, (str(row["subject"]), str(row["sequence"]))) for row in rows]
     table = pd.DataFrame(rows).dropna(axis="columns", how="all")
     return Samples(checked(table, str(tree.base)), tree.skipped)
 
@@ -243,6 +246,15 @@ def _rows(
             **{f"AU{unit}_intensity": graded.get(unit) for unit in units},
             "landmarks": landmarks.get(number),
         }
+
+
+def _reference(tree: _Tree, sequence: SequenceId) -> dict[str, object]:
+    images, landmarks = tree.files["images"][sequence], tree.files["landmarks"].get(sequence, {})
+    first = min(images)
+    return {
+        "reference": images[first] if len(images) > 1 else None,
+        "reference_landmarks": landmarks.get(first) if len(images) > 1 else None,
+    }
 
 
 def _chosen(numbers: list[int], frames: str) -> list[int]:

@@ -36,12 +36,13 @@ FRAME_COLUMNS = ("frame", "image_index")
 
 NO_LABEL = "row with neither AU nor emotion label"
 NO_LANDMARKS = "landmark file not found"
+NO_REFERENCE = "neutral picture that is not there"
 UNKNOWN_AU = "column of an AU that FACS does not have"
 
 _AU = re.compile(r"(AU\d+)(_intensity)?", re.IGNORECASE)
 
 
-def read(table: Path, root: Path | None, subject: str, frames: str = "peak") -> Samples:
+def read(table: Path, root: Path | None, subject: str, frames: str = "peak", reference: bool = False) -> Samples:
     """Reads a table of labelled images; each of its rows is a sample.
 
     Args:
@@ -50,6 +51,7 @@ def read(table: Path, root: Path | None, subject: str, frames: str = "peak") -> 
             of it; links inside it are followed.
         subject: name of the column that says who is on the image; `path` declares that no person is on two images.
         frames: has no effect on a table beyond a warning where it is not `peak`.
+        reference: whether the column `reference` is wanted: the path of a neutral picture of the same person.
 
     Raises:
         FerError: a table or root that can't be read, no path, subject or label column, a value that is not allowed, an
@@ -68,8 +70,19 @@ def read(table: Path, root: Path | None, subject: str, frames: str = "peak") -> 
     samples = samples.assign(path=_existing(file, places[samples.index], root, skipped)).dropna(subset=["path"])
     _no_image_twice(file, samples["path"])
     if landmarks := file.find("landmarks"):
-        samples["landmarks"] = _landmarks(file.text(landmarks)[samples.index], table, root, skipped)
+        samples["landmarks"] = _found(file.text(landmarks)[samples.index], NO_LANDMARKS, table, root, skipped)
+    if reference:
+        samples["reference"] = _references(file, samples.index, root, skipped)
     return Samples(checked(samples, str(table)), skipped)
+
+
+def _references(file: TableFile, lines: pd.Index, root: Path | None, skipped: Skipped) -> pd.Series[str]:
+    column = file.find("reference")
+    if column is None:
+        raise FerError(
+            f"{file.path}: data.reference=neutral needs a column `reference`: the path of a neutral picture of the same person"
+        )
+    return _found(file.text(column)[lines], NO_REFERENCE, file.path, root, skipped)
 
 
 def _places(file: TableFile) -> pd.Series[str]:
@@ -207,9 +220,10 @@ def _no_image_twice(file: TableFile, paths: pd.Series[str]) -> None:
         raise FerError(f"{file.path}, line {again.index[0]}: the image of line {first} again: {again.iloc[0]}")
 
 
-def _landmarks(places: pd.Series[str], table: Path, root: Path | None, skipped: Skipped) -> pd.Series[str]:
+def _found(places: pd.Series[str], reason: str, table: Path, root: Path | None, skipped: Skipped) -> pd.Series[str]:
+    """Absolute paths of files that belong to pictures; what is not there is missing, and counted under `reason`."""
     paths = places.map(lambda place: _resolved(place, table, root), na_action="ignore")
     exists = paths.map(os.path.isfile, na_action="ignore").eq(True)
     for line in places.index[places.notna() & ~exists]:
-        skipped.add(NO_LANDMARKS, places[line])
+        skipped.add(reason, places[line])
     return paths.where(exists)

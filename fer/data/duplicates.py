@@ -143,7 +143,8 @@ def near_identical(array: Pixels8, rows: Ints, groups: npt.NDArray[Any], *, jobs
 
 
 def _thumbnail(pixels: Pixels8, side: int) -> Pixels8:
-    grey = luminance(pixels) if pixels.shape[-1] == 3 else pixels[..., 0]
+    # of a pair of pictures, the one itself
+    grey = luminance(pixels[..., :3]) if pixels.shape[-1] in (3, 6) else pixels[..., 0]
     return np.asarray(cv2.resize(grey, (side, side), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 

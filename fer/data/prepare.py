@@ -22,6 +22,7 @@ from fer.labels import EMOTION_SETS, au_number, emotion_in_set
 log = logging.getLogger(__name__)
 
 UNLABELLED = "image without a label for either head"
+NO_REFERENCE = "image without a neutral picture of the same person"
 OTHER_CLASS = "emotion without a place in data.emotions"
 
 
@@ -70,6 +71,8 @@ def prepare(cfg: DataConfig, cache_dir: Path, *, split: bool = True, progress: P
     samples = read_samples(cfg, cache_dir, progress)
     table, skipped = samples.table, samples.skipped
     n_read = len(table) + skipped.n_images
+    if cfg.reference == "neutral":
+        table = _with_reference(table, skipped)
     chosen = _with_classes(table, cfg.emotions, skipped)
     if not _labelled(chosen).any():
         raise FerError(
@@ -106,6 +109,20 @@ def _with_classes(table: pd.DataFrame, emotions: str, skipped: Skipped) -> pd.Da
     ):
         skipped.add(OTHER_CLASS, f"{emotion}: {path}")
     return table.assign(emotion=classes)
+
+
+def _with_reference(table: pd.DataFrame, skipped: Skipped) -> pd.DataFrame:
+    """The rows that have a neutral picture to compare with.
+
+    Raises:
+        FerError: none has.
+    """
+    known = table["reference"].notna() if "reference" in table else pd.Series(False, table.index)
+    for path in table.loc[~known, "path"]:
+        skipped.add(NO_REFERENCE, path)
+    if not known.any():
+        raise FerError("data.reference=neutral: no picture has a neutral one of the same person to compare with")
+    return table[known].reset_index(drop=True)
 
 
 def _labelled(table: pd.DataFrame) -> pd.Series:

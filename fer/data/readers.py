@@ -26,14 +26,14 @@ def read_samples(cfg: DataConfig, cache_dir: Path, progress: Progress | None = N
     Raises:
         FerError: from the reader: the folder or table is missing, empty or not what it should be.
     """
-    root = None if cfg.root is None else Path(cfg.root)
+    root, reference = None if cfg.root is None else Path(cfg.root), cfg.reference == "neutral"
     if cfg.name == "csv":
         assert cfg.table is not None  # config.check
-        return csv.read(Path(cfg.table), root, cfg.subject, cfg.frames)
+        return csv.read(Path(cfg.table), root, cfg.subject, cfg.frames, reference)
     if cfg.name == "ckplus":
         assert root is not None  # config.check
-        return ckplus.read(root, cfg.frames)
-    return ckplus.read(_drawn(cfg, root, cache_dir, progress), cfg.frames)
+        return ckplus.read(root, cfg.frames, reference)
+    return ckplus.read(_drawn(cfg, root, cache_dir, progress), cfg.frames, reference)
 
 
 def _drawn(cfg: DataConfig, root: Path | None, cache_dir: Path, progress: Progress | None) -> Path:

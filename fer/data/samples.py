@@ -2,8 +2,8 @@
 
 Columns, in this order: `path` (absolute), `subject`, `sequence`, `frame`, `emotion`, then one `AU<n>` per coded unit
 (0/1), then what a data set has beyond that: `AU<n>_intensity` (1-5; missing = present but not graded, or absent), `x y
-w h` (face box in pixels of the upright picture), `landmarks` (a file with one `x y` line per point). A missing label is
-`<NA>`, never 0.
+w h` (face box in pixels of the upright picture), `landmarks` (a file with one `x y` line per point), `reference` (a neutral
+picture of the same person) and `reference_landmarks`. A missing label is `<NA>`, never 0.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 KEY_COLUMNS = ("path", "subject", "sequence", "frame", "emotion")
 BOX_COLUMNS = ("x", "y", "w", "h")
+FILE_COLUMNS = ("landmarks", "reference", "reference_landmarks")
 
 BROKEN = "image that can't be read"
 NOT_FOUND = "file not found"
@@ -97,7 +98,7 @@ def checked(table: pd.DataFrame, source: str) -> pd.DataFrame:
     units = au_columns(table)
     extras = [c for c in table.columns if c not in (*KEY_COLUMNS, *units)]
     typed: dict[str, pd.Series] = {
-        **{c: table[c].astype("string") for c in (*KEY_COLUMNS, "landmarks") if c in table and c != "frame"},
+        **{c: table[c].astype("string") for c in (*KEY_COLUMNS, *FILE_COLUMNS) if c in table and c != "frame"},
         "frame": pd.to_numeric(table["frame"]).astype("Int64"),
         **{c: _occurrence(table[c], c, source) for c in units},
         **{c: pd.to_numeric(table[c]).astype("Int8") for c in extras if c.endswith("_intensity")},
@@ -123,5 +124,5 @@ def _occurrence(column: pd.Series, name: str, source: str) -> pd.Series:
 def fingerprint(table: pd.DataFrame) -> str:
     """SHA-256 of the table's labels and file names: equal for equal data wherever the folder stands."""
     names = table["path"].map(lambda p: "/".join(str(p).split("/")[-3:]))
-    text = table.assign(path=names).drop(columns="landmarks", errors="ignore").to_csv(index=False)
+    text = table.assign(path=names).drop(columns=list(FILE_COLUMNS), errors="ignore").to_csv(index=False)
     return hashlib.sha256(text.encode()).hexdigest()

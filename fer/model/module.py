@@ -39,7 +39,7 @@ class FaceModule(lightning.LightningModule):
 
     Args:
         labels: `aus`, the units of the AU head, and `emotions`, the classes of the emotion head, in tensor order; either may be empty.
-        preprocessing: `image_size`, `crop`, `color`, `pixels_version`, and `mean` and `std` of the weights.
+        preprocessing: `image_size`, `crop`, `color`, `reference`, `pixels_version`, and `mean` and `std` of the weights.
         model, loss, optimizer, scheduler: the settings of these groups (`fer.config`).
         class_weights: `au` [A][2] for absent and present, `emotion` [E]; empty for none.
         max_epochs: length of the schedule.
@@ -81,6 +81,7 @@ class FaceModule(lightning.LightningModule):
             tuple(preprocessing.get("mean", IMAGENET_MEAN)),
             tuple(preprocessing.get("std", IMAGENET_STD)),
             self.model.flip_average,
+            preprocessing.get("reference", False),
         ).to(memory_format=torch.channels_last)
         self.balance = TaskBalance(self.loss.balance, self.loss.au_weight, self.loss.emotion_weight)
         for head in ("au", "emotion"):
@@ -100,7 +101,7 @@ class FaceModule(lightning.LightningModule):
                 self.metrics[f"{stage}_emotion_loss"] = MeanMetric()
 
     def forward(self, images: Tensor) -> Logits:
-        """[N, 3, H, W] in [0, 1] to logits."""
+        """[N, 3, H, W] in [0, 1] to logits; [N, 6, H, W] with a neutral picture each."""
         logits: Logits = self.network(images.contiguous(memory_format=torch.channels_last))
         return logits
 

@@ -39,6 +39,9 @@ class TwoHeadNetwork(nn.Module):
 
     Pictures come in as [N, 3, H, W] in [0, 1]: the statistics of the weights are part of the network and applied here,
     so that no caller can forget them or apply them twice.
+
+    With `reference` they come in pairs, [N, 6, H, W]: a picture and a neutral one of the same person. The heads then see the features of
+    the picture beside their difference to those of the neutral one, which takes out what the person looks like anyway.
     """
 
     mean: Tensor
@@ -55,21 +58,24 @@ class TwoHeadNetwork(nn.Module):
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
         flip_average: bool = False,
+        reference: bool = False,
     ) -> None:
         super().__init__()
-        self.flip_average = flip_average
+        self.flip_average, self.reference = flip_average, reference
         self.backbone, n_features = make_backbone(backbone, image_size) if isinstance(backbone, str) else backbone
-        self.n_features = n_features
-        self.dense = nn.Sequential(nn.Dropout(dropout), nn.Linear(n_features, dense), nn.ReLU(), nn.Dropout(dropout))
+        self.n_backbone, self.n_features = n_features, n_features * (2 if reference else 1)
+        self.dense = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(self.n_features, dense), nn.ReLU(), nn.Dropout(dropout)
+        )
         self.au_head = nn.Linear(dense, n_aus) if n_aus else None
         self.emotion_head = nn.Linear(dense, n_emotions) if n_emotions else None
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
 
-    def forward(self, images: Float[Tensor, "N 3 H W"]) -> Logits:
+    def forward(self, images: Float[Tensor, "N C H W"]) -> Logits:
         return self.with_features(images)[1]
 
-    def with_features(self, images: Float[Tensor, "N 3 H W"]) -> tuple[Float[Tensor, "N F"], Logits]:
+    def with_features(self, images: Float[Tensor, "N C H W"]) -> tuple[Float[Tensor, "N F"], Logits]:
         """The features of the picture and the logits; of these, with `flip_average` in eval mode, the mean with its mirror image's."""
         features = self.features(images)
         return features, self.answer(features, self.features(images.flip(-1)) if self.averages else None)
@@ -87,9 +93,13 @@ class TwoHeadNetwork(nn.Module):
         other = self.heads(mirrored)
         return Logits(*(None if a is None or b is None else (a + b) / 2 for a, b in zip(logits, other, strict=True)))
 
-    def features(self, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N F"]:
-        features: Tensor = self.backbone((images - self.mean) / self.std)
-        return features
+    def features(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N F"]:
+        if not self.reference:
+            found: Tensor = self.backbone((images - self.mean) / self.std)
+            return found
+        both = torch.cat(images.chunk(2, dim=1)).contiguous(memory_format=torch.channels_last)
+        own, neutral = self.backbone((both - self.mean) / self.std).chunk(2)
+        return torch.cat((own, own - neutral), dim=1)
 
     def heads(self, features: Float[Tensor, "N F"]) -> Logits:
         hidden = self.dense(features)  # [N, D]

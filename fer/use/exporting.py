@@ -68,7 +68,9 @@ def read_model(checkpoint: str, precision: str) -> Model:
             f"checkpoint={checkpoint} is exported already: name the run folder or .ckpt that it was made from"
         )
     module, card = load_module(path)
-    return Model(module, dataclasses.replace(Facts.of_checkpoint(module.hparams, card), precision=precision))
+    facts = Facts.of_checkpoint(module.hparams, card)
+    facts.refuse_pairs("fer.export")
+    return Model(module, dataclasses.replace(facts, precision=precision))
 
 
 def read_pictures(facts: Facts, word: str | None, most: int) -> tuple[Pixels8, Pixels8 | None]:

@@ -28,6 +28,7 @@ class Facts:
         image_size: side of the network's input, pixels.
         crop: `face` or `full`, as in training.
         color: three channels, else one of brightness.
+        reference: whether each face is compared with a neutral picture of the same person.
         precision: `f32`, or what an exported file computes in.
         fer_version: of the program that trained it.
     """
@@ -40,6 +41,7 @@ class Facts:
     image_size: int
     crop: Crop
     color: bool
+    reference: bool = False
     precision: str = "f32"
     fer_version: str = ""
 
@@ -57,6 +59,7 @@ class Facts:
             image_size=int(pixels["image_size"]),
             crop="full" if pixels["crop"] == "full" else "face",
             color=bool(pixels["color"]),
+            reference=bool(pixels.get("reference", False)),
             fer_version=str(card.get("fer_version", "")),
         )
 
@@ -90,6 +93,18 @@ class Facts:
             raise FerError(
                 f"{source} does not hold the names and preprocessing of a model of fer ({first_line(error)})"
             ) from error
+
+    def refuse_pairs(self, command: str) -> None:
+        """Refuses a model that needs a neutral picture, where there is no place for one.
+
+        Raises:
+            FerError: says which commands take one.
+        """
+        if self.reference:
+            raise FerError(
+                f"{command}: this model compares each face with a neutral picture of the same person (data.reference=neutral); "
+                "fer.predict reference=PICTURE and the Python API take one"
+            )
 
     def _input_in_words(self) -> str:
         pixels = "RGB" if self.color else "luminance (ITU-R BT.601) in all three channels"

@@ -45,6 +45,7 @@ class HeatMaps:
             raise FerError(
                 "an exported .onnx or .xml model has no gradients: give the checkpoint (.ckpt) or .safetensors"
             )
+        predictor.facts.refuse_pairs("fer.explain")
         attribution = needed("captum.attr", "for heat maps")
         self.facts, self._runtime, self._batch_size = predictor.facts, runtime, predictor.batch_size
         self.labels = (*self.facts.aus, *self.facts.emotions)

@@ -39,6 +39,7 @@ class Predictor:
 
     def __init__(self, runtime: Runtime, batch_size: int = BATCH_SIZE) -> None:
         self.runtime, self.facts, self.batch_size = runtime, runtime.facts, batch_size
+        self.neutral: Pixels8 | None = None
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # to a type checker a path is a sequence of paths
@@ -93,12 +94,31 @@ class Predictor:
         answers = self.answers(np.stack([crop.pixels for crop in crops]))
         return list(name_answers(self.facts, [(crop.box, crop.how) for crop in crops], answers))
 
+    def compare_with(self, picture: Picture) -> None:
+        """Takes a neutral picture of the person whose faces come next; a model trained with data.reference=neutral needs one.
+
+        Raises:
+            FerError: the picture can't be read, or the model has no use for it.
+        """
+        if not self.facts.reference:
+            raise FerError("this model looks at each picture by itself: it takes no reference")
+        self.neutral = self.cut(picture, faces="largest")[0].pixels
+
     def answers(self, pixels: Pixels8) -> Answers:
         """The probabilities behind everything here.
 
         Args:
             pixels: [N, S, S, C] uint8 as `fer.data.faces.face_pixels` makes them.
+
+        Raises:
+            FerError: the model wants a neutral picture, and has none.
         """
+        if self.facts.reference:
+            if self.neutral is None:
+                raise FerError(
+                    "this model compares each face with a neutral picture of the same person: say which with reference=PICTURE"
+                )
+            pixels = np.concatenate((pixels, np.broadcast_to(self.neutral, pixels.shape)), axis=3)
         parts = [self.runtime.answers(part) for part in self._batches(pixels)]
         return Answers(*(np.concatenate(head) for head in zip(*parts, strict=True)))
 
