@@ -59,6 +59,7 @@ def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
         FerError: see `fer.data.prepare.prepare`; or no label is left for either head.
     """
     data = FaceData(cfg.data, cfg.augment, cfg.seed, cache_folder(cfg.cache_dir))
+    data.landmarks = cfg.loss.landmark_weight > 0
     settings = as_dict(dataclasses.replace(cfg.data, **OF_BATCHES)), cfg.cache_dir
     made = (kept or Kept()).get("data", settings, lambda: judging.set_up(data, cfg.trainer.progress).prepared)
     data.prepared = prepared = made

@@ -114,6 +114,11 @@ class LossConfig:
     balance: str = setting("fixed", "how the two tasks are weighed", choices=("fixed", "uncertainty"))
     au_weight: float = setting(1.0, "fixed: weight of the AU loss", least=0)
     emotion_weight: float = setting(1.0, "fixed: weight of the emotion loss", least=0)
+    landmark_weight: float = setting(
+        0.0,
+        "weight of finding the 68 landmarks as a third task, in training alone, where pictures have them; 0: not",
+        least=0,
+    )
 
 
 @dataclass

@@ -82,6 +82,10 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
         found.append(
             f"model.freeze_epochs must be below trainer.max_epochs={cfg.trainer.max_epochs}, got {cfg.model.freeze_epochs}"
         )
+    if cfg.loss.landmark_weight and cfg.model.finetune == "frozen":
+        found.append(
+            "loss.landmark_weight teaches the backbone, which model.finetune=frozen keeps as it is: type 0, or full"
+        )
     found += _bad_features(cfg)
     if cfg.loss.au_weight == 0 and cfg.loss.emotion_weight == 0:
         found.append("loss.au_weight and loss.emotion_weight are both 0: nothing would be learned")

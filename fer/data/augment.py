@@ -72,10 +72,38 @@ def augmented_view(
     images: UInt8[Tensor, "N C S S"], draws: Float[Tensor, "N draws"], cfg: AugmentConfig, image_size: int
 ) -> Float[Tensor, "N D H W"]:
     """What training sees: moved by one affine map per picture, relit, partly erased; in [0, 1]. D as in `centre_view`."""
-    draw = dict(zip(DRAWS, draws.float().unbind(1), strict=True))
+    draw = _by_name(draws)
     moved = _move(images, draw, cfg, image_size)
     lit = _relight(moved, draw, cfg)
     return _three_channels(_erase(lit, draw, cfg))
+
+
+def moved_landmarks(
+    points: Float[Tensor, "N P 2"],
+    draws: Float[Tensor, "N draws"] | None,
+    cfg: AugmentConfig,
+    image_size: int,
+    stored: int,
+    mirrored: list[int],
+) -> Float[Tensor, "N P 2"]:
+    """Where landmarks of the stored pixels lie in the augmented view, or (without draws) in the centre view; both in [-1, 1].
+
+    Args:
+        mirrored: which point of a face each point of its mirror image is: a flipped picture's left eye is its right one.
+    """
+    points = points * (stored / image_size)
+    if draws is None:
+        return points
+    draw = _by_name(draws)
+    maps = _maps(draw, cfg, 1.0)  # from a place in the view to one in the centre of the stored picture
+    back = torch.linalg.inv(maps[:, :, :2])
+    moved = torch.einsum("nij,npj->npi", back, points - maps[:, None, :, 2])
+    flipped = (draw["flip"] < cfg.flip)[:, None, None]
+    return torch.where(flipped, moved[:, mirrored], moved)
+
+
+def _by_name(draws: Float[Tensor, "N draws"]) -> dict[str, Tensor]:
+    return dict(zip(DRAWS, draws.float().unbind(1), strict=True))
 
 
 def _centre(images: UInt8[Tensor, "N C S S"], image_size: int) -> UInt8[Tensor, "N C H W"]:
@@ -100,23 +128,26 @@ def _move(
     if cfg.padding == "zeros":
         images = _centre(images, image_size)
     n, channels, stored, _ = images.shape
+    grid = functional.affine_grid(
+        _maps(draw, cfg, image_size / stored), [n, channels, image_size, image_size], align_corners=False
+    )
+    return functional.grid_sample(images.float() / 255, grid, padding_mode=cfg.padding, align_corners=False)
+
+
+def _maps(draw: dict[str, Tensor], cfg: AugmentConfig, view: float) -> Float[Tensor, "N 2 3"]:
+    """From a place in the view to one in a picture that is `1 / view` times as large, both in [-1, 1]."""
     angle = torch.deg2rad(_symmetric(draw["rotate"], cfg.rotate))
     size = 1 / (1 + _symmetric(draw["zoom"], cfg.zoom))
     aspect = torch.sqrt(1 + _symmetric(draw["stretch"], cfg.stretch))
     mirror = torch.where(draw["flip"] < cfg.flip, -1.0, 1.0)
     across, down = size * aspect * mirror, size / aspect
-    # rows of the map from a place in the view to a place in the stored picture, both in [-1, 1]
-    view = image_size / stored
     x_row = (
         torch.stack((angle.cos() * across, -angle.sin() * down, _symmetric(draw["shift_x"], 2 * cfg.shift)), 1) * view
     )
     y_row = (
         torch.stack((angle.sin() * across, angle.cos() * down, _symmetric(draw["shift_y"], 2 * cfg.shift)), 1) * view
     )
-    grid = functional.affine_grid(
-        torch.stack((x_row, y_row), 1), [n, channels, image_size, image_size], align_corners=False
-    )
-    return functional.grid_sample(images.float() / 255, grid, padding_mode=cfg.padding, align_corners=False)
+    return torch.stack((x_row, y_row), 1)
 
 
 def _relight(images: Float[Tensor, "N C H W"], draw: dict[str, Tensor], cfg: AugmentConfig) -> Float[Tensor, "N C H W"]:

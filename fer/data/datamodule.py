@@ -26,11 +26,13 @@ from fer.data.augment import (
     epoch_draws,
     epoch_order,
     epoch_views,
+    moved_landmarks,
     view_draws,
 )
 from fer.data.cache import Pixels, Progress
 from fer.data.features import FeatureRows, FeatureSource
 from fer.data.fresh import FreshFaces, yield_to_training
+from fer.data.landmarks import MIRRORED, stored_landmarks
 from fer.data.prepare import Prepared, chosen_aus, prepare, present_emotions
 from fer.labels import MISSING_TARGET
 
@@ -76,6 +78,7 @@ class Faces(Dataset[Batch]):
         table: rows of `fer.data.prepare.Prepared.table`.
         seed: of the augmentation; None fetches no draws, for the plain view.
         n_views: how many lasting views each picture has; 0: a new one each epoch.
+        landmarks: [n, 68, 2] to learn, see `fer.data.landmarks`.
     """
 
     def __init__(
@@ -86,8 +89,10 @@ class Faces(Dataset[Batch]):
         emotions: tuple[str, ...],
         seed: int | None,
         n_views: int = 0,
+        landmarks: np.ndarray | None = None,
     ) -> None:
         self.pixels, self.seed, self.n_views = pixels, seed, n_views
+        self.landmarks = None if landmarks is None else torch.from_numpy(landmarks)
         self.rows = table["pixel"].to_numpy(copy=True)
         self.au = au_targets(table, aus)
         self.emotion = emotion_targets(table, emotions)
@@ -105,6 +110,8 @@ class Faces(Dataset[Batch]):
             "emotion": self.emotion[index],
             "index": torch.from_numpy(index),
         }
+        if self.landmarks is not None:
+            batch["landmarks"] = self.landmarks[index]
         return batch if self.seed is None else {**batch, "draws": self._draws_of(epoch, index)}
 
     def _draws_of(self, epoch: int, index: np.ndarray) -> Tensor:
@@ -161,6 +168,7 @@ class FaceData(lightning.LightningDataModule):
         prepared: the tables and pixels.
         aus, emotions: what the heads say, in tensor order.
         predicted: the splits that `predict_dataloader` gives, in order.
+        landmarks: whether batches of training carry landmarks to learn.
         features: gives features of a frozen backbone for the batches; None: they are of pictures.
     """
 
@@ -181,6 +189,7 @@ class FaceData(lightning.LightningDataModule):
         self.cfg, self.augment, self.seed, self.cache_dir, self.labels = cfg, augment, seed, cache_dir, labels
         self.progress: Progress | None = None
         self.features: FeatureSource | None = None
+        self.landmarks = False
 
     def setup(self, stage: str | None = None) -> None:
         """Idempotent, as Lightning calls it again for each of its stages.
@@ -230,7 +239,10 @@ class FaceData(lightning.LightningDataModule):
             return self._loader(self._features(self.features, table, seed), seed)
         draws = seed if changes_anything(self.augment) else None
         views = self.cfg.views or 0
-        return self._loader(Faces(table, self.prepared.pixels, self.aus, self.emotions, draws, views), seed)
+        points = (
+            stored_landmarks(table, self.prepared.pixels, self.cfg.image_size) if self.landmarks and shuffled else None
+        )
+        return self._loader(Faces(table, self.prepared.pixels, self.aus, self.emotions, draws, views, points), seed)
 
     def _features(self, source: FeatureSource, table: pd.DataFrame, seed: int | None) -> FeatureRows:
         rows = table["pixel"].to_numpy(copy=True)
@@ -242,7 +254,13 @@ class FaceData(lightning.LightningDataModule):
     def fresh_loader(self) -> DataLoader[Batch]:
         """`data.fresh_pictures` new drawn pictures for each epoch, in the order in which they are drawn."""
         faces = FreshFaces(
-            self.cfg.fresh_pictures, self.cfg, self.aus, self.emotions, self.seed, changes_anything(self.augment)
+            self.cfg.fresh_pictures,
+            self.cfg,
+            self.aus,
+            self.emotions,
+            self.seed,
+            changes_anything(self.augment),
+            self.landmarks,
         )
         # spawned: a forked process waits forever for the threads that OpenCV had in its parent
         context = "spawn" if self.cfg.workers else None
@@ -268,6 +286,9 @@ class FaceData(lightning.LightningDataModule):
             return batch
         draws = batch.pop("draws", None)
         images, size = batch["image"], self.cfg.image_size
+        if "landmarks" in batch:
+            points = moved_landmarks(batch["landmarks"], draws, self.augment, size, images.shape[-1], MIRRORED)
+            batch = {**batch, "landmarks": points}
         view = centre_view(images, size) if draws is None else augmented_view(images, draws, self.augment, size)
         return {**batch, "image": view}
 

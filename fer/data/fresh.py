@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -13,8 +14,16 @@ from torch.utils.data import Dataset
 from fer.config import DataConfig
 from fer.data.augment import epoch_draws
 from fer.data.faces import face_pixels, stored_size
+from fer.data.landmarks import in_square
 from fer.data.synthetic import fresh_face
 from fer.labels import MISSING_TARGET, emotion_in_set
+
+
+class _Drawn(NamedTuple):
+    pixels: np.ndarray
+    aus: list[int]
+    emotion: int
+    landmarks: np.ndarray
 
 
 class FreshFaces(Dataset[dict[str, Tensor]]):
@@ -25,11 +34,20 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
         aus, emotions: what the heads say, in tensor order.
         seed: of the pictures; with the epoch and the place it fixes each.
         augmented: whether the batch carries draws for augmentation.
+        landmarks: whether it carries landmarks.
     """
 
     def __init__(
-        self, n: int, cfg: DataConfig, aus: list[int], emotions: tuple[str, ...], seed: int, augmented: bool
+        self,
+        n: int,
+        cfg: DataConfig,
+        aus: list[int],
+        emotions: tuple[str, ...],
+        seed: int,
+        augmented: bool,
+        landmarks: bool = False,
     ) -> None:
+        self.landmarks = landmarks
         self.n, self.cfg, self.aus, self.emotions, self.seed, self.augmented = n, cfg, aus, emotions, seed, augmented
 
     def __len__(self) -> int:
@@ -40,23 +58,26 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
         drawn = [self._drawn(epoch, index) for epoch, index in places]
         index = np.array([index for _, index in places])
         batch = {
-            "image": torch.from_numpy(np.stack([pixels for pixels, _, _ in drawn])).permute(0, 3, 1, 2),
-            "au": torch.tensor([aus for _, aus, _ in drawn], dtype=torch.int64).reshape(len(drawn), len(self.aus)),
-            "emotion": torch.tensor([emotion for _, _, emotion in drawn], dtype=torch.int64),
+            "image": torch.from_numpy(np.stack([one.pixels for one in drawn])).permute(0, 3, 1, 2),
+            "au": torch.tensor([one.aus for one in drawn], dtype=torch.int64).reshape(len(drawn), len(self.aus)),
+            "emotion": torch.tensor([one.emotion for one in drawn], dtype=torch.int64),
             "index": torch.from_numpy(index),
         }
+        if self.landmarks:
+            batch["landmarks"] = torch.from_numpy(np.stack([one.landmarks for one in drawn])).float()
         if self.augmented:
             batch["draws"] = torch.from_numpy(epoch_draws(self.seed, places[0][0], self.n)[index])
         return batch
 
-    def _drawn(self, epoch: int, index: int) -> tuple[np.ndarray, list[int], int]:
+    def _drawn(self, epoch: int, index: int) -> _Drawn:
         size = self.cfg.image_size
         face = fresh_face(self.seed, epoch, index, stored_size(size))
         rgb = np.repeat(face.image[..., None], 3, axis=2)
-        pixels, _, _ = face_pixels(rgb, size, "face", self.cfg.color, face.landmarks)
+        pixels, box, how = face_pixels(rgb, size, "face", self.cfg.color, face.landmarks)
         name = face.emotion and emotion_in_set(face.emotion, self.cfg.emotions)
         emotion = self.emotions.index(name) if name in self.emotions else MISSING_TARGET
-        return pixels, [int(au in face.aus) for au in self.aus], emotion
+        points = in_square(face.landmarks, box, how, size)
+        return _Drawn(pixels, [int(au in face.aus) for au in self.aus], emotion, points)
 
 
 def yield_to_training(worker: int) -> None:

@@ -47,15 +47,28 @@ def emotion_loss(
     return rows.sum() / (target != MISSING_TARGET).sum().clamp(min=1)
 
 
+def landmark_loss(found: Float[Tensor, "N P 2"], target: Float[Tensor, "N P 2"]) -> Float[Tensor, ""]:
+    """Mean distance of each coordinate (Huber's loss, quadratic below a hundredth of the view), over the pictures that have landmarks.
+
+    Args:
+        target: places in [-1, 1]; NaN in pictures that have none.
+    """
+    known = ~target.isnan()
+    cells = functional.smooth_l1_loss(found.float(), target.nan_to_num(), beta=0.02, reduction="none")
+    return (cells * known).sum() / known.sum().clamp(min=1)
+
+
 class TaskBalance(nn.Module):
-    """The sum of the two losses: with fixed weights, or with weights learned from each task's uncertainty.
+    """The sum of the losses: with fixed weights, or with weights learned from each task's uncertainty.
 
     Uncertainty: Kendall, Gal & Cipolla, "Multi-task learning using uncertainty to weigh losses", CVPR 2018, with s = log variance.
     """
 
-    def __init__(self, balance: str, au_weight: float, emotion_weight: float) -> None:
+    def __init__(self, balance: str, au_weight: float, emotion_weight: float, landmark_weight: float = 0.0) -> None:
         super().__init__()
         self.weights = {"au": au_weight, "emotion": emotion_weight}
+        if landmark_weight:
+            self.weights["landmarks"] = landmark_weight
         self.log_variances = (
             nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in self.weights})
             if balance == "uncertainty"
@@ -63,7 +76,7 @@ class TaskBalance(nn.Module):
         )
 
     def forward(self, losses: dict[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
-        """One loss from those of the tasks at hand, keyed `au` and `emotion`."""
+        """One loss from those of the tasks at hand, keyed `au`, `emotion` and `landmarks`."""
         if self.log_variances is None:
             return torch.stack([self.weights[task] * loss for task, loss in losses.items()]).sum()
         terms = [

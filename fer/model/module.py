@@ -13,11 +13,12 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric
 
 from fer.config import LossConfig, ModelConfig, OptimizerConfig, SchedulerConfig
+from fer.data.faces import N_LANDMARKS
 from fer.errors import FerError
 from fer.labels import MISSING_TARGET
 from fer.model.checkpoints import CARD
 from fer.model.features import frozen_features
-from fer.model.losses import TaskBalance, au_loss, balanced_weights, emotion_loss
+from fer.model.losses import TaskBalance, au_loss, balanced_weights, emotion_loss, landmark_loss
 from fer.model.metrics import AuScores, EmotionScores
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Backbone, Logits, TwoHeadNetwork
 from fer.model.optimizers import make_optimizer, make_schedule
@@ -83,7 +84,10 @@ class FaceModule(lightning.LightningModule):
             self.model.flip_average,
             preprocessing.get("reference", False),
         ).to(memory_format=torch.channels_last)
-        self.balance = TaskBalance(self.loss.balance, self.loss.au_weight, self.loss.emotion_weight)
+        self.balance = TaskBalance(
+            self.loss.balance, self.loss.au_weight, self.loss.emotion_weight, self.loss.landmark_weight
+        )
+        self.landmark_head = nn.Linear(self.network.n_features, 2 * N_LANDMARKS) if self.loss.landmark_weight else None
         for head in ("au", "emotion"):
             weights = class_weights.get(head) or None
             self.register_buffer(
@@ -142,8 +146,12 @@ class FaceModule(lightning.LightningModule):
         return total
 
     def _plain(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor]]:
-        logits = self._answered(batch)[1]
-        return logits, self.losses(logits, batch)
+        features, logits = self._answered(batch)
+        losses = self.losses(logits, batch)
+        if self.training and self.landmark_head is not None:
+            found = self.landmark_head(features).view(-1, N_LANDMARKS, 2)
+            losses["landmarks"] = landmark_loss(found, batch["landmarks"])
+        return logits, losses
 
     def _answered(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Logits]:
         """Features and logits: of features that are there; else of pictures, by a frozen backbone just as those would have been made."""
