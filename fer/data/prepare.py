@@ -25,9 +25,9 @@ UNLABELLED = "image without a label for either head"
 OTHER_CLASS = "emotion without a place in data.emotions"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prepared:
-    """A data set with everything decided.
+    """A data set with everything decided, equal to itself alone.
 
     Attributes:
         table: a sample table; `emotion` holds classes of `data.emotions`; beside the reader's columns `split` (if split) and `pixel`,
