@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import lightning
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,6 +21,7 @@ from test_train import same_weights
 
 from fer.errors import FerError
 from fer.model import checkpoints
+from fer.model.callbacks import StopSafely
 
 Train = Callable[..., Path]
 
@@ -58,6 +60,22 @@ def test_killed_run_resumes_to_the_same_weights(
     resume(tmp_path / "part")
     assert same_weights(whole, tmp_path / "part")
     assert (whole / "metrics.json").read_text() == (tmp_path / "part" / "metrics.json").read_text()
+
+
+def test_stop_in_the_last_step_of_an_epoch_saves_that_epoch(
+    train: Train, resume: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(self: StopSafely, trainer: lightning.Trainer, *_: object) -> None:
+        self.asked = trainer.current_epoch == 1 and trainer.is_last_batch
+
+    whole, part = train("trainer.max_epochs=4", run_dir=tmp_path / "whole"), tmp_path / "part"
+    with monkeypatch.context() as patched:
+        patched.setattr(StopSafely, "on_train_batch_end", ask)
+        with pytest.raises(SystemExit):
+            train("trainer.max_epochs=4", run_dir=part)
+    assert torch.load(part / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
+    resume(part)
+    assert same_weights(whole, part)
 
 
 def test_moved_run_folder_remembers_its_best(train: Train, resume: Train, tmp_path: Path) -> None:
