@@ -34,7 +34,7 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     data, part = judging.read_data(data_cfg, module, card, cfg.split, cfg.cache_dir, progress=cfg.trainer.progress)
     predictions, features = predict(module, data, [part], cfg.trainer.accelerator)
     decided, metrics = judging.judge_all(predictions, card)
-    judging.add_probes(metrics, decided, features, data.prepared)
+    judging.add_probes(metrics, decided, features, data.prepared, call.kept)
     # the card's name is what some file says: it must not lead out of outputs/
     name = cfg.name or re.sub(r"[^\w+=,@-]", "-", str(card["name"]))
     where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("evaluate", name)

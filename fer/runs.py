@@ -9,6 +9,7 @@ import platform
 import subprocess
 import time
 from datetime import datetime
+from functools import cache
 from importlib import metadata
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -190,6 +191,7 @@ def _surroundings() -> dict[str, Any]:
     }
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
@@ -197,8 +199,9 @@ def _version(package: str) -> str:
         return "unknown"
 
 
+@cache
 def _git() -> dict[str, Any] | None:
-    """Commit and state of the checkout that this code runs from; None for an installed package."""
+    """Commit and state of the checkout that this code runs from, when it was first asked; None for an installed package."""
     here = Path(__file__).resolve().parent
 
     def ask(*words: str) -> str:

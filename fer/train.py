@@ -127,7 +127,7 @@ def finish(
         training.fit(cfg, folder, module, data, callbacks, kept)
     except Interrupted as stopped:
         raise Interrupted(str(folder.path)) from stopped
-    return training.judge_best(cfg, folder, data, module, brief)
+    return training.judge_best(cfg, folder, data, module, kept, brief)
 
 
 def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
@@ -163,9 +163,11 @@ def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
 
 
 def report_best(folder: Path) -> None:
-    """Leaves a report of a sweep's best run: to draw one for each would take longer than to train on features."""
+    """Completes a sweep's best run by what would take longer for each than to train on features: a report, a checkpoint to take away."""
+    from fer.judging import make_whole
     from fer.results.report import write_report
 
+    make_whole(folder / "checkpoints" / "best.ckpt")
     print(f"report of the best run: {write_report(folder)}")
 
 

@@ -139,7 +139,7 @@ def build_module(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept 
         mixup=cfg.augment.mixup,
         backbone=backbone,
     )
-    module.card = _card(cfg, data, weights)
+    module.card = _card(cfg, data, weights, kept)
     if frozen.is_frozen(cfg):
         module.card["backbone"] = frozen.backbone_digest(cfg, weights, module, kept)
     return module
@@ -161,7 +161,7 @@ def rebuild_module(cfg: TrainConfig, folder: RunFolder, data: FaceData, kept: Ke
     frozen.check_same(module, card)
     split = pd.read_csv(folder.path / "split.csv", dtype=str, keep_default_na=False)  # a person may be called NA
     same = card["data_fingerprint"] == data.prepared.fingerprint and split_hash(split) == split_hash(_split(data))
-    if not same or not torch.equal(card["seen"], _seen(data)):
+    if not same or not torch.equal(card["seen"], _seen(data, kept or Kept())["seen"]):
         raise FerError(
             f"{folder.path}: the data or its split is not what this run was started with; resume needs the same"
         )
@@ -170,15 +170,17 @@ def rebuild_module(cfg: TrainConfig, folder: RunFolder, data: FaceData, kept: Ke
     return module
 
 
-def _seen(data: FaceData) -> torch.Tensor:
-    return torch.from_numpy(picture_hashes(data.prepared, _seen_rows(data)).copy())
+def _seen(data: FaceData, kept: Kept) -> dict[str, torch.Tensor]:
+    def make() -> dict[str, torch.Tensor]:
+        prepared = data.prepared
+        rows = prepared.table[prepared.table["split"] != "test"]
+        hashes = {"seen": picture_hashes(prepared, rows), "seen_names": name_hashes(rows)}
+        return {name: torch.from_numpy(values.copy()) for name, values in hashes.items()}
+
+    return kept.get("seen", data.prepared, make)
 
 
-def _seen_rows(data: FaceData) -> pd.DataFrame:
-    return data.prepared.table[data.prepared.table["split"] != "test"]
-
-
-def _card(cfg: TrainConfig, data: FaceData, weights: Weights) -> dict[str, Any]:
+def _card(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept) -> dict[str, Any]:
     train = data.prepared.part("train")
     return {
         "fer_version": __version__,
@@ -187,8 +189,7 @@ def _card(cfg: TrainConfig, data: FaceData, weights: Weights) -> dict[str, Any]:
         "split": dict(_split(data).itertuples(index=False)),
         "weights": weights.source,
         "name": cfg.name,
-        "seen": _seen(data),
-        "seen_names": torch.from_numpy(name_hashes(_seen_rows(data)).copy()),
+        **_seen(data, kept),
         "temperature": {"au": 1.0, "emotion": 1.0},
         "thresholds": {f"AU{au}": 0.5 for au in data.aus},
         "au_rates": au_base_rates(train, [f"AU{au}" for au in data.aus]),
@@ -281,13 +282,18 @@ def make_trainer(
 
 
 def judge_best(
-    cfg: TrainConfig, folder: RunFolder, data: FaceData, trained: FaceModule, brief: bool = False
+    cfg: TrainConfig,
+    folder: RunFolder,
+    data: FaceData,
+    trained: FaceModule,
+    kept: Kept | None = None,
+    brief: bool = False,
 ) -> float | None:
     """Fits temperatures and thresholds on validation, then judges the best checkpoint; test people here alone, if `cfg.test` says so.
 
     Args:
         trained: the module after `fit`.
-        brief: without a report, which takes longer than training on features.
+        brief: if it learned from features, without a report and a backbone of its own, which take longer than that.
 
     Returns:
         The validation score.
@@ -298,14 +304,15 @@ def judge_best(
     module, card = judging.load_module(path, frozen.backbone_of(trained))
     parts = ["val", "test"] if cfg.test and len(data.prepared.part("test")) else ["val"]
     predictions, features = predict(module, data, parts, cfg.trainer.accelerator)
-    card |= judging.keep_decisions(path, predictions, module.backbone_state())
+    brief = brief and data.features is not None
+    card |= judging.keep_decisions(path, predictions, module, apart=brief)
     if cfg.trainer.save_backbone:
         save_backbone(module.network, folder.path / "backbone.safetensors")
     decided, metrics = judging.judge_all(predictions, card)
-    judging.add_probes(metrics, decided, features, data.prepared)
+    judging.add_probes(metrics, decided, features, data.prepared, kept or Kept())
     score: float | None = metrics["val"]["score"]
     log_final_score(folder.path / "tensorboard", cfg, score)
-    judging.write_results(folder, decided, metrics, brief and data.features is not None)
+    judging.write_results(folder, decided, metrics, brief)
     log.info("validation score: %s", "undefined" if score is None else f"{score:.3f}")
     log.info("curves: tensorboard --logdir %s", folder.path.parent)
     return score

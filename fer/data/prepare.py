@@ -26,9 +26,9 @@ NO_REFERENCE = "image without a neutral picture of the same person"
 OTHER_CLASS = "emotion without a place in data.emotions"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prepared:
-    """A data set with everything decided.
+    """A data set with everything decided, equal to itself alone.
 
     Attributes:
         table: a sample table; `emotion` holds classes of `data.emotions`; beside the reader's columns `split` (if split) and `pixel`,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import signal
 import time
 from collections.abc import Mapping
@@ -22,6 +23,9 @@ from fer.errors import Interrupted
 
 log = logging.getLogger(__name__)
 
+MOST_LOST = 5.0
+"""Seconds of training that a kill without warning may cost, beside the epoch that it falls into."""
+
 EPOCH_LINE = {
     "train/loss": "train loss",
     "val/loss": "val loss",
@@ -36,17 +40,16 @@ EPOCH_LINE = {
 def make_callbacks(cfg: TrainerConfig, run_dir: Path, show_progress: bool) -> list[Callback]:
     """The callbacks of a training run."""
     mode = "min" if cfg.monitor == "val/loss" else "max"
-    folder = run_dir / "checkpoints"
+    folder, stop = run_dir / "checkpoints", StopSafely(run_dir / "checkpoints" / "last.ckpt")
     callbacks: list[Callback] = [
         EarlyStopping(cfg.monitor, mode=mode, patience=cfg.patience, check_finite=True),
         EpochLog(run_dir / "curves.csv"),
-        StopSafely(folder / "last.ckpt"),
+        stop,
         # to use, not to go on from: a third of the size without the optimizer's state
         MovableCheckpoint(
             folder, "best", monitor=cfg.monitor, mode=mode, save_weights_only=True, enable_version_counter=False
         ),
-        # one of its own, as save_last follows the best: it is refreshed only when that is (Lightning 2.6)
-        MovableCheckpoint(folder, "last", monitor=None, enable_version_counter=False, save_on_train_epoch_end=True),
+        LastCheckpoint(folder, stop),
     ]
     return [*callbacks, ProgressBar()] if show_progress else callbacks
 
@@ -63,6 +66,25 @@ class MovableCheckpoint(ModelCheckpoint):
         scores = {moved(path): score for path, score in state_dict["best_k_models"].items()}
         paths = {key: moved(state_dict[key]) for key in ("best_model_path", "kth_best_model_path", "last_model_path")}
         super().load_state_dict({**state_dict, **paths, "dirpath": here, "best_k_models": scores})
+
+
+class LastCheckpoint(MovableCheckpoint):
+    """What a run goes on from: the end of its last epoch, or where epochs take less than `MOST_LOST`, of a recent one.
+
+    One of its own, as `save_last` follows the best: it is refreshed only when that is (Lightning 2.6).
+    """
+
+    def __init__(self, folder: Path, stop: StopSafely) -> None:
+        super().__init__(folder, "last", monitor=None, enable_version_counter=False, save_on_train_epoch_end=True)
+        self.stop, self.saved = stop, -math.inf
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        if ends or self.stop.asked or time.monotonic() - self.saved >= MOST_LOST:
+            super().on_train_epoch_end(trainer, pl_module)
+            self.saved = time.monotonic()
+        if self.stop.asked and not ends:
+            raise Interrupted
 
 
 class EpochLog(Callback):
@@ -133,14 +155,10 @@ class StopSafely(Callback):
         self.asked = True
         log.warning("stopping after this step (again: at once, back to the end of the last epoch)")
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if self.asked:  # last.ckpt was written at the end of the epoch
-            raise Interrupted
-
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.asked and not trainer.is_last_batch:
+        if self.asked and not trainer.is_last_batch:  # else `LastCheckpoint` does it, at the end of the epoch
             trainer.save_checkpoint(self.last)
             raise Interrupted
 
