@@ -15,6 +15,7 @@ from torchmetrics import MeanMetric, Metric
 from fer.config import LossConfig, ModelConfig, OptimizerConfig, SchedulerConfig
 from fer.errors import FerError
 from fer.labels import MISSING_TARGET
+from fer.model.across import n_processes, summed
 from fer.model.checkpoints import CARD
 from fer.model.features import frozen_features
 from fer.model.losses import TaskBalance, au_loss, balanced_weights, emotion_loss
@@ -136,9 +137,24 @@ class FaceModule(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         logits, losses = self._mixed(batch) if self.mixup else self._plain(batch)
-        total: Tensor = self.balance(losses)
+        total: Tensor = self.balance(self._of_whole_batch(losses, batch))
         self._keep_batch("train", losses, logits, batch)
         return total
+
+    def _of_whole_batch(self, losses: dict[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The losses, so scaled that their mean over the processes is that over the labelled cells of the whole batch.
+
+        For DDP takes the mean of the gradients, whoever has how many labelled cells.
+        """
+        if n_processes() == 1:
+            return losses
+        n = torch.stack([(batch[head] != MISSING_TARGET).sum() for head in losses]).float()
+        values = torch.stack([loss.detach() for loss in losses.values()])
+        n_all, sums = summed(torch.stack((n, n * values)))
+        if not torch.isfinite(sums).all():  # found by all at once: none waits for another that has given up
+            raise FerError(_nan_message(self.current_epoch))
+        shares = n_processes() * n / n_all.clamp(min=1)
+        return {head: share * loss for (head, loss), share in zip(losses.items(), shares, strict=True)}
 
     def _plain(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor]]:
         logits = self._answered(batch)[1]
@@ -184,9 +200,8 @@ class FaceModule(lightning.LightningModule):
             n_labelled = (batch[head] != MISSING_TARGET).sum()
             if not torch.isfinite(losses[head]):
                 raise FerError(_nan_message(self.current_epoch))
-            if n_labelled:
-                # over the labelled cells of the whole split: a mean of batch means would hang on who shares a batch with whom
-                self._metric(stage, f"{head}_loss").update(losses[head].detach(), n_labelled)
+            # over the labelled cells of the whole split: a mean of batch means would hang on who shares a batch with whom
+            self._metric(stage, f"{head}_loss").update(losses[head].detach(), n_labelled)
             self._metric(stage, head).update(probability, batch[head])
 
     def on_validation_start(self) -> None:
@@ -207,8 +222,11 @@ class FaceModule(lightning.LightningModule):
         scores: dict[str, Tensor] = {}
         for head in ("au", "emotion"):
             if f"{stage}_{head}" in self.metrics and self._metric(stage, f"{head}_loss").update_called:
-                losses[head] = self._metric(stage, f"{head}_loss").compute()
-                scores |= self._metric(stage, head).compute()
+                # both over all processes, each of which must ask for both
+                loss, of_head = self._metric(stage, f"{head}_loss").compute(), self._metric(stage, head).compute()
+                if not loss.isnan():  # a split without a label for this head has none
+                    losses[head] = loss
+                    scores |= of_head
             for name in (head, f"{head}_loss"):
                 if f"{stage}_{name}" in self.metrics:
                     self._metric(stage, name).reset()
@@ -238,6 +256,10 @@ class FaceModule(lightning.LightningModule):
         self.network.backbone.requires_grad_(not self.frozen)
         self.train()
 
+    def setup(self, stage: str) -> None:
+        # before DDP looks which parameters there are to wait for
+        self.network.backbone.requires_grad_(self.model.finetune != "frozen")
+
     def on_train_start(self) -> None:
         # a run resumed in the middle of an epoch gets no on_train_epoch_start for it
         self._freeze_for(self.current_epoch)
@@ -256,8 +278,8 @@ class FaceModule(lightning.LightningModule):
             schedule.step(self.trainer.callback_metrics["val/loss"])
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        # dropout becomes a function of (seed, step), whatever was drawn before
-        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+        # dropout becomes a function of (seed, step, process), whatever was drawn before; torch takes the last 32 bits
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step + self.global_rank * 2_654_435_761)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         optimizer = make_optimizer(self.optimizer, list(self._parameter_groups()))
