@@ -86,10 +86,9 @@ def check_started(command: str, words: Sequence[str], devices: int, nodes: int) 
         return
     wanted = f"trainer.devices={devices}" + (f" trainer.num_nodes={nodes}" if nodes > 1 else "")
     if here.count == 1:
-        where = " on each machine" if nodes > 1 else ""
-        raise FerError(
-            f"{wanted} takes {devices * nodes} processes; type{where}: {line(command, words, devices, nodes)}"
-        )
+        typed = line(command, words, devices, nodes)
+        where = " on each machine" if nodes > 1 and typed.startswith("torchrun") else ""
+        raise FerError(f"{wanted} takes {devices * nodes} processes; type{where}: {typed}")
     machines = f" on each of {here.nodes} machines" if here.nodes > 1 else ""
     fits = f"trainer.devices={here.per_node}" + (f" trainer.num_nodes={here.nodes}" if here.nodes > 1 else "")
     raise FerError(

@@ -54,7 +54,7 @@ def begin(cfg: TrainConfig, call: Call, callbacks: Sequence[Callback] = ()) -> f
         Interrupted: Ctrl-C or SIGTERM; says in which run folder.
     """
     cfg = settled(cfg, call)
-    check_processes(cfg, call)
+    check_started("train", call.overrides, cfg.trainer.devices, cfg.trainer.num_nodes)
     from fer import team, training  # torch and all: only now that the settings are known to be good
 
     together = team.assemble(cfg.trainer.accelerator)
@@ -82,18 +82,6 @@ def chosen_dir(cfg: TrainConfig, call: Call) -> Path:
     chosen = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("train", cfg.name)
     training.check_early(cfg, call.sweep_dir or chosen)
     return call.sweep_dir or chosen
-
-
-def check_processes(cfg: TrainConfig, call: Call) -> None:
-    """Refuses what was started in another number of processes than it takes.
-
-    Raises:
-        FerError: says what to type.
-    """
-    devices, nodes = cfg.trainer.devices, cfg.trainer.num_nodes
-    if call.sweep_dir is not None and devices * nodes > 1:
-        raise FerError(f"trainer.devices={devices} trainer.num_nodes={nodes}: a job of a sweep takes one processor")
-    check_started("train", call.overrides, devices, nodes)
 
 
 def settled(cfg: TrainConfig, call: Call) -> TrainConfig:
@@ -131,7 +119,7 @@ def resume(cfg: TrainConfig, call: Call) -> float | None:
 
 def go_on(cfg: TrainConfig, folder: RunFolder, call: Call) -> float | None:
     """Goes on in a run folder, with its settings."""
-    check_processes(cfg, call)
+    check_started("train", call.overrides, cfg.trainer.devices, cfg.trainer.num_nodes)
     from fer import team, training
 
     together = team.assemble(cfg.trainer.accelerator)
