@@ -66,8 +66,11 @@ class Team:
                 return value
             finally:
                 self.store.set(key, json.dumps(said))
-        self.store.wait([key], PATIENCE)
-        said = json.loads(self.store.get(key))
+        try:
+            self.store.wait([key], PATIENCE)
+            said = json.loads(self.store.get(key))
+        except distributed.DistError:  # it has ended already, and under Slurm the store with it
+            said = {"failed": True}
         if "failed" in said:
             raise FerError("the first process failed and says why")
         found: T = said["value"]
@@ -102,11 +105,17 @@ class Team:
             self.store = None
 
 
+def lost_another(error: RuntimeError) -> bool:
+    """Whether torch says that a process of the group is gone: by an error type for some ways of noticing, in words for gloo."""
+    return isinstance(error, distributed.DistError) or "gloo" in str(error)
+
+
 def assemble(accelerator: str) -> Team:
     """Waits until all processes are there. The group of torch that Lightning would make later is made here: data come first."""
     if started().count == 1:
         return Team()
-    environment = TorchElasticEnvironment() if started().by == "torchrun" else SLURMEnvironment()
+    # no requeueing by Lightning: it would start another run folder; `resume=` goes on
+    environment = TorchElasticEnvironment() if started().by == "torchrun" else SLURMEnvironment(auto_requeue=False)
     os.environ["MASTER_ADDR"] = environment.main_address
     os.environ["MASTER_PORT"] = str(environment.main_port)
     store, rank, size = next(iter(rendezvous("env://", environment.global_rank(), environment.world_size())))

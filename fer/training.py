@@ -34,7 +34,7 @@ from fer.model.weights import Weights, check_weights_file, find_weights, save_ba
 from fer.predicting import predict, quiet_lightning
 from fer.results.baselines import au_base_rates, emotion_base_rates
 from fer.runs import RunFolder, check_free
-from fer.team import Team
+from fer.team import Team, lost_another
 
 log = logging.getLogger(__name__)
 
@@ -241,7 +241,7 @@ def fit(
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; everything is saved.
-        FerError: the loss became nan, or a checkpoint can't be written.
+        FerError: the loss became nan, a checkpoint can't be written, or another process of the run has ended.
     """
     if folder.about.get("fitted_epochs") == cfg.trainer.max_epochs:
         return  # it was stopped while it was judged: one more epoch would make it another run
@@ -260,6 +260,12 @@ def fit(
             if "more than 1 value per channel" in str(error):
                 raise FerError(
                     "a batch of one picture is too few for BatchNorm here: raise data.batch_size or data.image_size"
+                ) from error
+            raise
+        except RuntimeError as error:
+            if lost_another(error):
+                raise FerError(
+                    f"another process of the run has ended; last checkpoint: {folder.path}/checkpoints/last.ckpt"
                 ) from error
             raise
     timings = {**folder.about.get("timings", {})}
