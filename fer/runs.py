@@ -135,11 +135,11 @@ class RunFolder:
 
     def keep_config(self, config: dict[str, Any]) -> None:
         """Writes `config.yaml`."""
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+        self.write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
 
     def save(self) -> None:
         """Writes `run.json`."""
-        write_text(self.path / "run.json", json.dumps(self.about, indent=2) + "\n")
+        self.write("run.json", json.dumps(self.about, indent=2) + "\n")
 
     def note(self, **values: Any) -> None:
         """Adds to `run.json` and writes it."""
@@ -148,7 +148,11 @@ class RunFolder:
 
     def write_json(self, name: str, content: Any) -> None:
         """Writes `content` to the file `name` in the folder; nan is a bug and refused."""
-        write_text(self.path / name, json.dumps(content, indent=1, allow_nan=False) + "\n")
+        self.write(name, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a file in the folder, whole or not at all."""
+        write_text(self.path / name, text)
 
     def read_json(self, name: str) -> Any:
         """The content of the file `name` in the folder.
@@ -176,6 +180,16 @@ class RunFolder:
     def seconds(self) -> float:
         """Since this process took up the run."""
         return round(time.monotonic() - self.started, 1)
+
+
+class OthersFolder(RunFolder):
+    """The run folder of several processes, as those see it that don't write: the first one does."""
+
+    def write(self, name: str, text: str) -> None:
+        pass
+
+    def log_to_file(self, name: str) -> None:
+        pass
 
 
 def _surroundings() -> dict[str, Any]:

@@ -13,10 +13,11 @@ import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 
 from fer import __version__, frozen, judging
-from fer.config import TrainConfig, as_dict
+from fer.config import TrainConfig, TrainerConfig, as_dict
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.data.faces import PIXELS_VERSION
@@ -33,6 +34,7 @@ from fer.model.weights import Weights, check_weights_file, find_weights, save_ba
 from fer.predicting import predict, quiet_lightning
 from fer.results.baselines import au_base_rates, emotion_base_rates
 from fer.runs import RunFolder, check_free
+from fer.team import Team, lost_another
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,14 @@ def check_early(cfg: TrainConfig, run_dir: Path) -> None:
     check_backbone(cfg.model.backbone)
     check_weights_file(cfg.model.weights or "none")
     judging.check_accelerator(cfg.trainer.accelerator)
+    _check_devices(cfg.trainer)
     check_free(run_dir)
+
+
+def _check_devices(cfg: TrainerConfig) -> None:
+    there = torch.cuda.device_count()
+    if cfg.accelerator in ("auto", "gpu") and 0 < there < cfg.devices:
+        raise FerError(f"trainer.devices={cfg.devices}: this machine has {there} of them; or trainer.accelerator=cpu")
 
 
 def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
@@ -229,21 +238,24 @@ def fit(
     data: FaceData,
     callbacks: Sequence[Callback] = (),
     kept: Kept | None = None,
+    together: Team | None = None,
 ) -> None:
     """Trains, or trains on from `last.ckpt`, until early stopping or the last epoch; `callbacks` come after the run's own.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; everything is saved.
-        FerError: the loss became nan, or a checkpoint can't be written.
+        FerError: the loss became nan, a checkpoint can't be written, or another process of the run has ended.
     """
     if folder.about.get("fitted_epochs") == cfg.trainer.max_epochs:
         return  # it was stopped while it was judged: one more epoch would make it another run
+    together, kept = together or Team(), kept or Kept()
     logger = TensorBoardLogger(folder.path, name=None, version="tensorboard", default_hp_metric=False)
     start_curves(logger, cfg, module)
     with quiet_lightning():
-        trainer = make_trainer(cfg, folder, logger, callbacks)
-        folder.note(device=str(trainer.strategy.root_device))
-        frozen.use_features(cfg, module, data, folder.about["precision"], trainer.strategy.root_device, kept or Kept())
+        trainer = make_trainer(cfg, folder, logger, callbacks, together)
+        device, precision = trainer.strategy.root_device, folder.about["precision"]
+        folder.note(device=str(device), processes=trainer.world_size)
+        together.first(lambda: frozen.use_features(cfg, module, data, precision, device, kept))
         last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
         try:
             trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
@@ -253,25 +265,35 @@ def fit(
                     "a batch of one picture is too few for BatchNorm here: raise data.batch_size or data.image_size"
                 ) from error
             raise
+        except RuntimeError as error:
+            if lost_another(error):
+                raise FerError(
+                    f"another process of the run has ended; last checkpoint: {folder.path}/checkpoints/last.ckpt"
+                ) from error
+            raise
     timings = {**folder.about.get("timings", {})}
     timings["fit_s"] = round(timings.get("fit_s", 0) + folder.seconds(), 1)
     folder.note(timings=timings, epochs=trainer.current_epoch, fitted_epochs=cfg.trainer.max_epochs)
 
 
 def make_trainer(
-    cfg: TrainConfig, folder: RunFolder, logger: TensorBoardLogger, callbacks: Sequence[Callback]
+    cfg: TrainConfig, folder: RunFolder, logger: TensorBoardLogger, callbacks: Sequence[Callback], together: Team
 ) -> lightning.Trainer:
-    """Lightning's trainer: one device, atomic checkpoints, the same result twice."""
-    shown = cfg.trainer.progress and Console(stderr=True).is_terminal
+    """Lightning's trainer: as many devices as there are processes, atomic checkpoints, the same result twice."""
+    shown = cfg.trainer.progress and together.leads and Console(stderr=True).is_terminal
+    # a backbone that is set free later is in the group from the start, and unused until then
+    several = DDPStrategy(find_unused_parameters=cfg.model.finetune == "gradual")
     return lightning.Trainer(
         accelerator=cfg.trainer.accelerator,
-        devices=1,
+        devices=cfg.trainer.devices,
+        num_nodes=cfg.trainer.num_nodes,
+        strategy=several if together.environment else "auto",
         precision=folder.about["precision"],
         max_epochs=cfg.trainer.max_epochs,
         gradient_clip_val=cfg.trainer.gradient_clip or None,
         logger=logger,
         callbacks=[*make_callbacks(cfg.trainer, folder.path, shown), *callbacks],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *([together.environment] if together.environment else [])],
         deterministic="warn",
         num_sanity_val_steps=0,
         log_every_n_steps=1,

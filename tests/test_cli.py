@@ -53,7 +53,11 @@ BAD = {
         "model.weights=auto is for data=synthetic only",
     ),
     "nothing to learn": (("loss.au_weight=0", "loss.emotion_weight=0"), "both 0"),
-    "several devices": (("trainer.devices=2",), "trainer.devices and trainer.num_nodes must be 1"),
+    "several devices": (
+        ("trainer.devices=2", "seed=1"),
+        "; type: torchrun --nproc-per-node=2 -m fer.train trainer.devices=2 seed=1\n",
+    ),
+    "several devices in a sweep": (("-m", "trainer.devices=2", "seed=1,2"), "a sweep"),
     "a sweep with one bad value": (("-m", "model.dense=8,-4"), "model.dense must be at least 1, got -4"),
     "not an override": (("model.dense",), "missing EQUAL"),
     "no such backbone": (

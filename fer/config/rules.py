@@ -89,9 +89,23 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
     found += _bad_features(cfg)
     if cfg.loss.au_weight == 0 and cfg.loss.emotion_weight == 0:
         found.append("loss.au_weight and loss.emotion_weight are both 0: nothing would be learned")
-    if cfg.trainer.devices > 1 or cfg.trainer.num_nodes > 1:
+    return found + _bad_processes(cfg)
+
+
+def _bad_processes(cfg: TrainConfig) -> list[str]:
+    n = cfg.trainer.devices * cfg.trainer.num_nodes
+    if n == 1:
+        return []
+    found = []
+    if isinstance(cfg, CrossvalConfig | TuneConfig):
         found.append(
-            "trainer.devices and trainer.num_nodes must be 1: training on several processors is not supported yet"
+            "trainer.devices and trainer.num_nodes are for fer.train: each run of this command takes one processor"
+        )
+    if cfg.trainer.accelerator == "mps":
+        found.append("trainer.accelerator=mps is one processor: trainer.devices and trainer.num_nodes must be 1")
+    if cfg.data.batch_size < n:
+        found.append(
+            f"data.batch_size is shared by all processes: it must be at least {n} for so many, got {cfg.data.batch_size}"
         )
     return found
 

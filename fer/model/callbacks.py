@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from fer.config import TrainerConfig
 from fer.errors import Interrupted
+from fer.model.across import n_processes, summed
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,8 @@ class EpochLog(Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         values = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith("val/au_f1_each")}
         self.rows.append({"epoch": trainer.current_epoch, **{k: f"{v:.6g}" for k, v in sorted(values.items())}})
-        _write_rows(self.path, self.rows)
+        if trainer.is_global_zero:
+            _write_rows(self.path, self.rows)
         log.info(
             "epoch %d of %s: %s (%.0f s)",
             trainer.current_epoch + 1,
@@ -158,9 +160,17 @@ class StopSafely(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.asked and not trainer.is_last_batch:  # else `LastCheckpoint` does it, at the end of the epoch
+        if (
+            self._asked_anywhere(pl_module) and not trainer.is_last_batch
+        ):  # else `LastCheckpoint` does it, at the end of the epoch
             trainer.save_checkpoint(self.last)
             raise Interrupted
+
+    def _asked_anywhere(self, module: lightning.LightningModule) -> bool:
+        # a signal reaches several processes at different steps, or one of them alone; all must stop after the same one
+        if n_processes() == 1:
+            return self.asked
+        return bool(summed(torch.tensor(float(self.asked), device=module.device)))
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._restore()

@@ -15,6 +15,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from fer.config import LossConfig, ModelConfig, OptimizerConfig, SchedulerConfig
 from fer.data.faces import N_LANDMARKS
 from fer.errors import FerError
+from fer.labels import MISSING_TARGET
+from fer.model.across import n_processes, summed
 from fer.model.checkpoints import CARD
 from fer.model.features import frozen_features
 from fer.model.losses import TaskBalance, au_loss, balanced_weights, emotion_loss, landmark_loss
@@ -142,9 +144,25 @@ class FaceModule(lightning.LightningModule):
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         logits, losses = self._mixed(batch) if self.mixup else self._plain(batch)
-        total: Tensor = self.balance(losses)
+        total: Tensor = self.balance(self._of_whole_batch(losses, batch))
         self._keep_batch("train", losses, logits, batch)
         return total
+
+    def _of_whole_batch(self, losses: dict[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The losses, so scaled that their mean over the processes is that over the labelled cells of the whole batch.
+
+        For DDP takes the mean of the gradients, whoever has how many labelled cells.
+        """
+        if n_processes() == 1:
+            return losses
+        # what is missing is -1 among labels and nan among landmarks
+        n = torch.stack([((batch[head] != MISSING_TARGET) & ~batch[head].isnan()).sum() for head in losses]).float()
+        values = torch.stack([loss.detach() for loss in losses.values()])
+        n_all, sums = summed(torch.stack((n, n * values)))
+        if not torch.isfinite(sums).all():  # found by all at once: none waits for another that has given up
+            raise FerError(_nan_message(self.current_epoch))
+        shares = n_processes() * n / n_all.clamp(min=1)
+        return {head: share * loss for (head, loss), share in zip(losses.items(), shares, strict=True)}
 
     def _plain(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor]]:
         features, logits = self._answered(batch)
@@ -248,6 +266,10 @@ class FaceModule(lightning.LightningModule):
         self.network.backbone.requires_grad_(not self.frozen)
         self.train()
 
+    def setup(self, stage: str) -> None:
+        # before DDP looks which parameters there are to wait for
+        self.network.backbone.requires_grad_(self.model.finetune != "frozen")
+
     def on_train_start(self) -> None:
         # a run resumed in the middle of an epoch gets no on_train_epoch_start for it
         self._freeze_for(self.current_epoch)
@@ -266,9 +288,9 @@ class FaceModule(lightning.LightningModule):
             schedule.step(self.trainer.callback_metrics["val/loss"])
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        # dropout becomes a function of (seed, step), whatever was drawn before
+        # dropout becomes a function of (seed, step, process), whatever was drawn before; torch takes the last 32 bits
         seed = torch.default_generator.manual_seed if self.device.type == "cpu" else torch.manual_seed
-        seed(self.seed * 1_000_003 + self.global_step)
+        seed(self.seed * 1_000_003 + self.global_step + self.global_rank * 2_654_435_761)
 
     def configure_gradient_clipping(
         self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
