@@ -150,6 +150,21 @@ class StopSafely(Callback):
         self.handlers.clear()
 
 
+class CompileTime(Callback):
+    """Says that the first steps compile, and what that took."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        log.info("trainer.compile: the first step compiles the backbone, which may take minutes")
+        self.started = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.started:
+            log.info("trainer.compile: the first step took %.0f s", time.monotonic() - self.started)
+            self.started = 0.0
+
+
 class ProgressBar(Callback):
     """One bar for the whole run: epochs done, time left if no early stop comes, and the last validation scores."""
 

@@ -9,6 +9,7 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, Metric
 
@@ -135,10 +136,14 @@ class FaceModule(lightning.LightningModule):
         return found
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        logits, losses = self._mixed(batch) if self.mixup else self._plain(batch)
-        total: Tensor = self.balance(losses)
+        logits, losses, total = self.learn_from(batch)
         self._keep_batch("train", losses, logits, batch)
         return total
+
+    def learn_from(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor], Tensor]:
+        """What a training step computes: logits, the loss of each head, and their weighted sum to minimise."""
+        logits, losses = self._mixed(batch) if self.mixup else self._plain(batch)
+        return logits, losses, self.balance(losses)
 
     def _plain(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor]]:
         logits = self._answered(batch)[1]
@@ -259,8 +264,15 @@ class FaceModule(lightning.LightningModule):
         # dropout becomes a function of (seed, step), whatever was drawn before
         torch.manual_seed(self.seed * 1_000_003 + self.global_step)
 
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clips the norm; Lightning refuses to for fused optimizers, which could unscale gradients, but none are scaled here."""
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = make_optimizer(self.optimizer, list(self._parameter_groups()))
+        optimizer = self.optimizer_of_settings()
         schedule = make_schedule(self.scheduler, optimizer, self.max_epochs)
         if schedule is None:
             return optimizer
@@ -268,6 +280,10 @@ class FaceModule(lightning.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "epoch", "monitor": "val/loss"},
         }
+
+    def optimizer_of_settings(self) -> Optimizer:
+        """The optimizer without its schedule."""
+        return make_optimizer(self.optimizer, list(self._parameter_groups()))
 
     def _parameter_groups(self) -> Iterator[dict[str, Any]]:
         """Backbone and the rest, each with and without weight decay: there from the start, frozen or not, so that a resume fits."""
