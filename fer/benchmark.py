@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -35,10 +37,8 @@ def run(cfg: BenchmarkConfig, call: Call) -> None:
     where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("benchmark", cfg.name)
     check_free(where)
     found, load = Findings(), os.getloadavg()[0]
-    logging.getLogger("fer").setLevel(logging.WARNING)  # what the measured parts say of themselves is of no interest
-    log.setLevel(logging.INFO)
     resolved: BenchmarkConfig = resolve(cfg)  # type: ignore[assignment]  # the same class with settled values
-    with tempfile.TemporaryDirectory(prefix="fer-benchmark-") as name:
+    with tempfile.TemporaryDirectory(prefix="fer-benchmark-") as name, _alone():
         scratch = Path(name)
         for part in () if other else PARTS if cfg.what == "all" else (cfg.what,):
             log.info("measuring: %s", part)
@@ -62,6 +62,20 @@ def run(cfg: BenchmarkConfig, call: Call) -> None:
     folder.note(finished=True)
     print_findings(found, Console())
     log.info("benchmark: %s", folder.path / "benchmark.json")
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Lets this command speak and nothing that it measures: a run says what it does, and logs to its own folder."""
+    everything = logging.getLogger("fer")
+    own = everything.handlers[:]
+    log.handlers[:], log.propagate, everything.handlers[:] = own, False, [logging.NullHandler()]
+    try:
+        yield
+    finally:
+        for opened in everything.handlers:
+            opened.close()
+        log.handlers[:], log.propagate, everything.handlers[:] = [], True, own
 
 
 main = command("benchmark", run)

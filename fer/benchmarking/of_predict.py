@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import cycle, islice
@@ -27,8 +26,6 @@ from fer.use.items import Item, Source
 from fer.use.predictor import Predictor, load
 from fer.use.runtime_torch import TorchRuntime
 from fer.use.stream import look_at
-
-log = logging.getLogger(__name__)
 
 GOAL = ">= 0.85"
 
@@ -71,7 +68,6 @@ def runtimes(bench: Bench, found: Findings) -> Iterator[tuple[str, Predictor]]:
         path = bench.scratch / f"{bench.label}{form}-{precision}{ending}"
         try:
             exporting.check_packages(form, precision)
-            log.info("exporting: %s", name)
             pixels = bench.data.prepared.pixels.array[:N_CALIBRATE] if precision == "int8" else None
             facts_of = Facts(**{**vars(facts), "precision": precision})
             exporting.write(Model(module, facts_of), form, path, pixels)

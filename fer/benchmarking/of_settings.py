@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
-
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 
 from fer.benchmarking import of_predict, of_training
 from fer.benchmarking.bench import Bench
 from fer.benchmarking.clock import Rates, Stage, alternate
+from fer.benchmarking.composing import composed
 from fer.benchmarking.findings import Findings, of
 from fer.cli import Call, refuse_bad_overrides, settings
-from fer.config import BenchmarkConfig, TrainConfig, conf_dir, resolve
+from fer.config import BenchmarkConfig, TrainConfig, resolve
 from fer.errors import FerError
 from fer.jobs import Kept
 
@@ -34,9 +31,7 @@ def other_settings(cfg: BenchmarkConfig, call: Call) -> BenchmarkConfig:
         )
     refuse_bad_overrides(words, TrainConfig)
     typed = [o for o, key in zip(call.overrides, call.keys, strict=True) if key != "against"]
-    ConfigStore.instance().store("benchmark_schema", node=BenchmarkConfig)
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        other: BenchmarkConfig = settings(BenchmarkConfig, compose("benchmark", [*typed, *words]))
+    other: BenchmarkConfig = settings(BenchmarkConfig, composed("benchmark", [*typed, *words]))
     return other
 
 
@@ -48,11 +43,9 @@ def measure(cfg: BenchmarkConfig, other: BenchmarkConfig, scratch: Path, budget:
         with of_training.stages(one) as (each, _), of_training.stages(two) as (others, _):
             _add(_in_pairs(each, others), budget, found)
         return
-    with ExitStack():
-        first, second = of_predict.runtimes(one, found), of_predict.runtimes(two, found)
-        for (name, predictor), (_, rival) in zip(first, second, strict=True):
-            pairs = _in_pairs(of_predict.stages(one, name, predictor), of_predict.stages(two, name, rival))
-            _add(pairs, budget, found)
+    both = zip(of_predict.runtimes(one, found), of_predict.runtimes(two, found), strict=True)
+    for (name, predictor), (_, rival) in both:
+        _add(_in_pairs(of_predict.stages(one, name, predictor), of_predict.stages(two, name, rival)), budget, found)
 
 
 def _in_pairs(each: list[Stage], others: list[Stage]) -> list[tuple[Stage, Stage]]:

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from fer.benchmarking.composing import composed
 from fer.benchmarking.findings import Findings
-from fer.config import TrainConfig, as_dict, conf_dir, flat, settings_of
+from fer.config import TrainConfig, as_dict, flat, settings_of
 from fer.errors import FerError
 
 ANSWER = "<= 1.5"
@@ -35,9 +34,7 @@ def measure(cfg: TrainConfig, scratch: Path, found: Findings) -> None:
 
 def typed_for(cfg: TrainConfig) -> list[str]:
     """What would be typed for `fer.train` to get these settings."""
-    ConfigStore.instance().store("train_schema", node=TrainConfig)
-    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        usual = compose("train")
+    usual = composed("train", ())
     now = dict(flat(as_dict(cfg)))
     keys = [key for key, _ in settings_of(TrainConfig) if key not in ("run_dir", "resume", "test", "name")]
     return [f"{key}={_quoted(now[key])}" for key in keys if now[key] != _plain(OmegaConf.select(usual, key))]

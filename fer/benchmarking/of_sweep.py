@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import time
+from contextlib import redirect_stdout
 from pathlib import Path
 from statistics import median
 
@@ -40,7 +42,7 @@ def measure(cfg: TrainConfig, scratch: Path, budget: float, found: Findings) -> 
         cache_dir=str(_without_features(cache_folder(cfg.cache_dir), scratch / "cache")),
         test=False,
     )
-    with Peak() as peak:
+    with Peak() as peak, redirect_stdout(io.StringIO()):  # runs print their scores
         train.begin(
             cfg, _job(scratch / "warm up", Kept()), [_Epochs(0)]
         )  # what is imported and read for the first time

@@ -124,7 +124,7 @@ class BenchmarkConfig(TrainConfig):
     against: str | None = setting(
         None, "train and predict: settings 'key=value ...' to run in turn with those typed, block by block"
     )
-    budget: float = setting(4.0, "seconds that each stage is measured for", above=0, most=3600)
+    budget: float = setting(3.0, "seconds that each stage is measured for", above=0, most=3600)
     sizes: list[int] = setting([1000, 10_000, 100_000], "growth: numbers of pictures; files are repeated by links")
     table_rows: int = setting(
         1_000_000, "growth: rows of a table that is read and not decoded", least=1, most=100_000_000
