@@ -28,7 +28,7 @@ def run(cfg: PredictConfig, call: Call) -> None:
 
     refuse_taken(cfg.output, cfg.annotate, cfg.overwrite)
     source = open_source(cfg.input, cfg.every)
-    predictor = load(cfg.checkpoint, accelerator=cfg.accelerator, batch_size=cfg.batch_size)
+    predictor = load(cfg.checkpoint, accelerator=cfg.accelerator, batch_size=cfg.batch_size, precision=cfg.precision)
     if cfg.reference is not None:
         predictor.compare_with(cfg.reference)
     out = Destinations(cfg, predictor.facts, source)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from fer.data.seen import name_hashes, picture_hashes
 from fer.data.splits import split_hash
 from fer.errors import FerError
 from fer.jobs import Kept
-from fer.model.callbacks import best_precision, make_callbacks
+from fer.model.callbacks import CompileTime, best_precision, make_callbacks
 from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
 from fer.model.curves import log_final_score, start_curves
 from fer.model.module import FaceModule, class_weights
@@ -53,6 +55,10 @@ def check_early(cfg: TrainConfig, run_dir: Path) -> None:
     judging.check_accelerator(cfg.trainer.accelerator)
     _check_devices(cfg.trainer)
     check_free(run_dir)
+    if cfg.trainer.compile and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++", "cl"))):
+        raise FerError(
+            "trainer.compile needs a C++ compiler, and none is found here (g++ or clang++): install one, or leave it off"
+        )
 
 
 def _check_devices(cfg: TrainerConfig) -> None:
@@ -249,6 +255,9 @@ def fit(
     if folder.about.get("fitted_epochs") == cfg.trainer.max_epochs:
         return  # it was stopped while it was judged: one more epoch would make it another run
     together, kept = together or Team(), kept or Kept()
+    if cfg.trainer.compile:
+        compile_backbone(module)
+        callbacks = [*callbacks, CompileTime()]
     logger = TensorBoardLogger(folder.path, name=None, version="tensorboard", default_hp_metric=False)
     start_curves(logger, cfg, module)
     with quiet_lightning():
@@ -274,6 +283,11 @@ def fit(
     timings = {**folder.about.get("timings", {})}
     timings["fit_s"] = round(timings.get("fit_s", 0) + folder.seconds(), 1)
     folder.note(timings=timings, epochs=trainer.current_epoch, fitted_epochs=cfg.trainer.max_epochs)
+
+
+def compile_backbone(module: FaceModule) -> None:
+    """Lets torch compile the backbone when it is first called: in place, so that tensors keep their names in checkpoints."""
+    module.network.backbone.compile()
 
 
 def make_trainer(

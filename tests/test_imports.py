@@ -33,7 +33,7 @@ FLOORS = [
         "fer.serve",
         "fer.__main__",
     },
-    {"fer.crossval", "fer.tune"},
+    {"fer.crossval", "fer.tune", "fer.benchmarking", "fer.benchmark"},
 ]
 """From the top down: a room may import from its own floor and from those above."""
 
@@ -42,7 +42,7 @@ WITHOUT_TORCH = ("fer.labels", "fer.config", "fer.cli", "fer.help", "fer.runs", 
                  "fer.data.samples", "fer.data.readers", "fer.data.prepare", "fer.data.synthetic", "fer.results.report",
                  "fer.results.scores", "fer.results.tables", "fer.results.thresholds", "fer.use.predictor",
                  "fer.use.destinations", "fer.use.sources", "fer.predict", "fer.explain", "fer.export",
-                 "fer.tune", "fer.compare")  # fmt: skip
+                 "fer.tune", "fer.compare", "fer.benchmark")  # fmt: skip
 
 
 def floor(module: str) -> int:

@@ -2,6 +2,7 @@
 
 from fer.config.commands import (
     SCHEMAS,
+    BenchmarkConfig,
     CompareConfig,
     CrossvalConfig,
     EvaluateConfig,
@@ -47,6 +48,7 @@ from fer.config.setting import (
 __all__ = [
     "SCHEMAS",
     "AugmentConfig",
+    "BenchmarkConfig",
     "CompareConfig",
     "CrossvalConfig",
     "DataConfig",

@@ -151,6 +151,10 @@ class TrainerConfig:
     gradient_clip: float = setting(1.0, "largest gradient norm; 0: no limit", least=0)
     precision: str = setting("auto", "auto: bf16 where this machine gains from it", choices=("auto", "32", "bf16"))
     accelerator: str = setting("auto", "processor to train on", choices=("auto", "cpu", "gpu", "mps"))
+    compile: bool = setting(
+        False,
+        "compile the backbone (torch.compile): a minute or more at the start, then faster steps; needs a C++ compiler",
+    )
     devices: int = setting(1, "processors of each machine, a process each: started by torchrun or srun", least=1)
     num_nodes: int = setting(1, "number of machines", least=1)
     progress: bool = setting(True, "progress bar (on a terminal)")

@@ -20,7 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from fer.config import TrainerConfig
 from fer.errors import Interrupted
-from fer.model.across import n_processes, summed
+from fer.model.across import anywhere
 
 log = logging.getLogger(__name__)
 
@@ -81,10 +81,11 @@ class LastCheckpoint(MovableCheckpoint):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        if ends or self.stop.asked or time.monotonic() - self.saved >= MOST_LOST:
+        asked = anywhere(self.stop.asked, pl_module.device)
+        if ends or asked or anywhere(time.monotonic() - self.saved >= MOST_LOST, pl_module.device):
             super().on_train_epoch_end(trainer, pl_module)
             self.saved = time.monotonic()
-        if self.stop.asked and not ends:
+        if asked and not ends:
             raise Interrupted
 
 
@@ -160,17 +161,11 @@ class StopSafely(Callback):
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if (
-            self._asked_anywhere(pl_module) and not trainer.is_last_batch
-        ):  # else `LastCheckpoint` does it, at the end of the epoch
+        # a signal reaches several processes at different steps, or one of them alone; all must stop after the same one
+        asked = anywhere(self.asked, pl_module.device)
+        if asked and not trainer.is_last_batch:  # else `LastCheckpoint` does it, at the end of the epoch
             trainer.save_checkpoint(self.last)
             raise Interrupted
-
-    def _asked_anywhere(self, module: lightning.LightningModule) -> bool:
-        # a signal reaches several processes at different steps, or one of them alone; all must stop after the same one
-        if n_processes() == 1:
-            return self.asked
-        return bool(summed(torch.tensor(float(self.asked), device=module.device)))
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._restore()
@@ -185,6 +180,21 @@ class StopSafely(Callback):
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
         self.handlers.clear()
+
+
+class CompileTime(Callback):
+    """Says that the first steps compile, and what that took."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        log.info("trainer.compile: the first step compiles the backbone, which may take minutes")
+        self.started = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.started:
+            log.info("trainer.compile: the first step took %.0f s", time.monotonic() - self.started)
+            self.started = 0.0
 
 
 class ProgressBar(Callback):

@@ -10,6 +10,7 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from fer.config import LossConfig, ModelConfig, OptimizerConfig, SchedulerConfig
@@ -143,10 +144,14 @@ class FaceModule(lightning.LightningModule):
         return found
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        logits, losses = self._mixed(batch) if self.mixup else self._plain(batch)
-        total: Tensor = self.balance(self._of_whole_batch(losses, batch))
+        logits, losses, total = self.learn_from(batch)
         self._keep_batch("train", losses, logits, batch)
         return total
+
+    def learn_from(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor], Tensor]:
+        """What a training step computes: logits, the loss of each task, and their weighted sum to minimise."""
+        logits, losses = self._mixed(batch) if self.mixup else self._plain(batch)
+        return logits, losses, self.balance(self._of_whole_batch(losses, batch))
 
     def _of_whole_batch(self, losses: dict[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The losses, so scaled that their mean over the processes is that over the labelled cells of the whole batch.
@@ -300,7 +305,7 @@ class FaceModule(lightning.LightningModule):
             nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], gradient_clip_val)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = make_optimizer(self.optimizer, list(self._parameter_groups()))
+        optimizer = self.optimizer_of_settings()
         schedule = make_schedule(self.scheduler, optimizer, self.max_epochs)
         if schedule is None:
             return optimizer
@@ -308,6 +313,10 @@ class FaceModule(lightning.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "epoch", "monitor": "val/loss"},
         }
+
+    def optimizer_of_settings(self) -> Optimizer:
+        """The optimizer without its schedule."""
+        return make_optimizer(self.optimizer, list(self._parameter_groups()))
 
     def _parameter_groups(self) -> Iterator[dict[str, Any]]:
         """Backbone and the rest, each with and without weight decay: there from the start, still frozen or not, so that a resume fits."""

@@ -35,7 +35,14 @@ class OnnxRuntime:
 
     def answers(self, pixels: Pixels8) -> Answers:
         """Stored pixels [N, S, S, C] to calibrated probabilities."""
-        images = network_input(pixels, self.facts.image_size)
+        return self.run(self.ready(pixels))
+
+    def ready(self, pixels: Pixels8) -> npt.NDArray[np.float32]:
+        """Stored pixels to [N, 3, H, W] in [0, 1]."""
+        return network_input(pixels, self.facts.image_size)
+
+    def run(self, images: npt.NDArray[np.float32]) -> Answers:
+        """[N, 3, H, W] to calibrated probabilities."""
         return by_head(dict(zip(self._outputs, self._session.run(None, {"image": images}), strict=True)), len(images))
 
 
