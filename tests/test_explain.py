@@ -310,6 +310,6 @@ def test_settings_are_checked_first() -> None:
 
 def test_the_command_refuses_in_one_line() -> None:
     line = [sys.executable, "-m", "fer.explain", "checkpoint=model.onnx", "input=a.png"]
-    done = subprocess.run(line, capture_output=True, text=True)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1 and "no gradients" in done.stderr

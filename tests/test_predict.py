@@ -297,7 +297,11 @@ def test_help_and_mistakes_are_answered_without_torch(tmp_path: Path) -> None:
         "sys.argv = ['fer.predict', *sys.argv[1:]]; runpy.run_module('fer.predict', run_name='__main__', alter_sys=True)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "checkpoint=x", "imput=y"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, "checkpoint=x", "imput=y"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert (
         done.returncode == 2

@@ -29,6 +29,8 @@ class TorchRuntime:
         module: pictures to `Logits`, in eval mode, on `device`; for those who need gradients.
     """
 
+    has_gradients = True
+
     def __init__(self, module: nn.Module, facts: Facts, accelerator: str = "auto") -> None:
         self.facts, self.device = facts, torch_device(accelerator)
         self.module = module.eval().to(self.device)
