@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from logging.handlers import MemoryHandler
@@ -154,6 +155,8 @@ def show_messages() -> None:
         old.close()
     logger.handlers[:] = [terminal, MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1)]
     logger.setLevel(logging.INFO)
+    # Pillow warns of large pictures beside the line that refuses them: fer.data.images has a lower limit of its own
+    warnings.filterwarnings("ignore", r"Image size .* could be decompression bomb")
 
 
 def refuse_bad_overrides(argv: list[str], schema: type) -> list[Override]:

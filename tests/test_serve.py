@@ -106,7 +106,7 @@ def test_answers_are_those_of_the_python_interface(
     assert answer["au_names"].keys() == set(model.facts.aus)
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as `listen` does
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as every command does
 @pytest.mark.parametrize(("name", "message"), PEOPLE_SEE.items())
 def test_what_is_no_honest_picture_gets_a_clear_line(ask: Client, pictures: Path, name: str, message: str) -> None:
     reply = ask("POST", "/predict", content=(pictures / name).read_bytes())
