@@ -297,6 +297,12 @@ def test_a_model_that_cannot_be_explained_says_why(
         assert reply.status_code == 404 and why in reply.json()["error"]
 
 
+def test_an_exported_model_is_served_without_torch() -> None:
+    code = "import sys; sys.modules['torch'] = sys.modules['lightning'] = None; import fer.use.server"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_dead_model_is_called_dead() -> None:
     from fer.use.known_limits import dead_warning
 
