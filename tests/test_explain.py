@@ -27,7 +27,7 @@ from fer.model.network import Backbone, TwoHeadNetwork, make_backbone
 from fer.use.facts import Facts
 from fer.use.heat import HeatMaps, explain_face, face_view, heat_maps, last_map, told
 from fer.use.heat_figure import TILE, FacePanels, Panel, draw_figure, overlay
-from fer.use.heat_score import HeatRow, share_inside, summarise
+from fer.use.heat_score import HeatRow, share_inside, shares, summarise
 from fer.use.mean_face import MEAN_FACE
 from fer.use.regions import AU_REGIONS, au_mask, view_landmarks
 from fer.use.runtime_torch import TorchRuntime
@@ -217,6 +217,23 @@ def test_the_summary_by_hand() -> None:
     assert found["per_au"]["AU12"]["inside_ci"] is None  # one person
     assert found["macro"]["inside"] == pytest.approx((0.5 + 0.7) / 2)
     assert found["macro"]["difference"] == pytest.approx((0.4 + 0.5) / 2)
+
+
+def test_maps_are_held_against_those_of_other_units_of_the_same_face() -> None:
+    left, right = np.zeros((4, 4), np.float32), np.zeros((4, 4), np.float32)
+    left[:, :2], right[:, 2:] = 1, 1
+    both, none = left + right, np.zeros_like(left)
+    maps = {"AU1": left, "AU4": both, "AU12": none, "happy": right}
+    found = shares(maps, {"AU1": left > 0, "AU4": right > 0, "AU12": left > 0, "happy": None})
+    assert found == {"AU1": (1, 0.5, 0.5), "AU4": (0.5, 0.5, 0), "AU12": (None,) * 3, "happy": (None,) * 3}
+    table = rows()
+    table["others"] = [0.1, 0.2, 0.1, 0.2, None, None, None, None]
+    summary = summarise(table)
+    assert summary["per_au"]["AU1"]["above_others"] == pytest.approx(0.35)
+    assert summary["per_au"]["AU1"]["above_others_ci"] == pytest.approx([0.25, 0.45])
+    assert summary["per_au"]["AU12"]["above_others"] is None
+    assert summary["macro"]["above_others"] == pytest.approx(0.35)  # over the units that can be held against others
+    assert summarise(rows())["macro"]["above_others"] is None
 
 
 def test_without_people_there_is_no_interval() -> None:
