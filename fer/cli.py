@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from logging.handlers import MemoryHandler
@@ -162,6 +163,8 @@ def show_messages() -> None:
     kept = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1)
     logger.handlers[:] = [terminal, kept] if started().rank == 0 else [logging.NullHandler()]
     logger.setLevel(logging.INFO)
+    # Pillow warns of large pictures beside the line that refuses them: fer.data.images has a lower limit of its own
+    warnings.filterwarnings("ignore", r"Image size .* could be decompression bomb")
 
 
 def refuse_bad_overrides(argv: list[str], schema: type) -> list[Override]:

@@ -22,6 +22,8 @@ class Runtime(Protocol):
     """What runs the network: torch, onnxruntime or OpenVINO."""
 
     facts: Facts
+    has_gradients: bool
+    """Whether `fer.use.heat` can explain it."""
 
     def ready(self, pixels: Pixels8) -> Any:
         """Stored pixels [N, S, S, C] to the network's input."""

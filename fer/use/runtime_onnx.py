@@ -21,6 +21,8 @@ class OnnxRuntime:
         facts: names, thresholds, preprocessing, from the file's metadata.
     """
 
+    has_gradients = False
+
     def __init__(self, path: Path) -> None:
         onnxruntime = needed("onnxruntime", "to run an .onnx file")
         options = onnxruntime.SessionOptions()

@@ -22,6 +22,8 @@ class OpenVinoRuntime:
         facts: names, thresholds, preprocessing, from the file's metadata.
     """
 
+    has_gradients = False
+
     def __init__(self, path: Path) -> None:
         openvino = needed("openvino", "to run an .xml file")
         core = openvino.Core()

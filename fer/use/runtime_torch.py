@@ -30,6 +30,8 @@ class TorchRuntime:
         precision: `f32`, or `bf16`.
     """
 
+    has_gradients = True
+
     def __init__(self, module: nn.Module, facts: Facts, accelerator: str = "auto", precision: str = "f32") -> None:
         self.facts, self.device, self.precision = facts, torch_device(accelerator), precision
         self.module = module.eval().to(self.device).to(memory_format=torch.channels_last)
