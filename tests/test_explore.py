@@ -22,7 +22,7 @@ from fer.data.headers import read_headers
 from fer.data.readers import read_samples
 from fer.data.samples import au_columns
 from fer.errors import FerError
-from fer.results.label_checks import against_table_2, meets, unlike_sequences
+from fer.results.exploration.label_checks import against_table_2, meets, unlike_sequences
 
 Explore = Callable[..., Path]
 

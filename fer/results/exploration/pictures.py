@@ -13,7 +13,7 @@ import torch
 from fer.config import AugmentConfig
 from fer.data.augment import augmented_view, centre_view, changes_anything, epoch_draws
 from fer.data.images import Pixels8
-from fer.results.exploration import Exploration
+from fer.results.exploration.explore import Exploration
 
 SIDE = 96
 """Of a face on the page, in pixels."""

@@ -13,10 +13,10 @@ from markupsafe import Markup
 from fer.config import DataConfig
 from fer.data.faces import VIEW_OVER_BOX
 from fer.labels import AU_NAMES, au_number
-from fer.results.exploration import Exploration
-from fer.results.exploration_figures import face_sizes, per_person, sizes
-from fer.results.exploration_findings import findings
-from fer.results.label_checks import CRITERIA, NAMED_UNITS
+from fer.results.exploration.explore import Exploration
+from fer.results.exploration.figures import face_sizes, per_person, sizes
+from fer.results.exploration.findings import findings
+from fer.results.exploration.label_checks import CRITERIA, NAMED_UNITS
 from fer.runs import write_text
 
 SHOWN = 30
@@ -62,10 +62,10 @@ def write_page(
 
     Args:
         about: content of `run.json`.
-        sheets: `faces`, `views`, `shared`, `contradicting` of `exploration_pictures`; empty without pictures.
+        sheets: `faces`, `views`, `shared`, `contradicting` of `fer.results.exploration.pictures`; empty without pictures.
     """
     environment = Environment(
-        loader=PackageLoader("fer.results", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("fer.results.exploration", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"percent": _percent, "file_name": _file_name}
     page = environment.get_template("explore.html.j2").render(page_context(found, cfg, about, sheets))

@@ -8,10 +8,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from fer.results.comparison_figures import curves_overlaid, parallel_coordinates, score_by_setting
-from fer.results.comparison_tables import duration, p_value, signed, span
-from fer.results.findings import Findings
-from fer.results.run_settings import short_keys
+from fer.results.comparison.figures import curves_overlaid, parallel_coordinates, score_by_setting
+from fer.results.comparison.findings import Findings
+from fer.results.comparison.run_settings import short_keys
+from fer.results.comparison.tables import duration, p_value, signed, span
 from fer.runs import write_text
 
 _CURVES = {"Validation score": "val/score", "Validation loss": "val/loss", "Training loss": "train/loss"}
@@ -27,7 +27,7 @@ def write_page(findings: Findings, folder: Path, name: str, line: str) -> Path:
         line: the command that repeats the comparison.
     """
     environment = Environment(
-        loader=PackageLoader("fer.results", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("fer.results.comparison", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"signed": signed, "span": span, "p_value": p_value, "duration": duration}
     page = environment.get_template("compare.html.j2").render(_context(findings, name, line))

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.style import context
 from matplotlib.ticker import MaxNLocator
 
-from fer.results.findings import Findings
+from fer.results.comparison.findings import Findings
+from fer.results.comparison.run_settings import short_keys
 from fer.results.predictions import FloatArray
-from fer.results.run_settings import short_keys
 from fer.results.svg import CARD, FAINT, FIRST, INK, SECOND, STYLE, svg
 
 _MOST_VALUES = 12
