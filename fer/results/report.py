@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from omegaconf import OmegaConf
 
 from fer.errors import FerError
 from fer.results.figures import learning_curve, reliability_diagram, roc_and_pr
+from fer.results.page import render
 from fer.results.predictions import class_codes, emotion_classes, read_predictions, targets_of
 from fer.results.wording import alarms, au_label, dead_line, verdicts
 
@@ -39,11 +39,7 @@ def write_report(run_dir: Path) -> Path:
         FerError: `metrics.json` is missing.
     """
     path = run_dir / "report.html"
-    environment = Environment(
-        loader=PackageLoader("fer.results", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"fixed": _fixed, "span": _span}
-    path.write_text(environment.get_template("report.html.j2").render(report_context(run_dir)), encoding="utf-8")
+    path.write_text(render("fer.results", "report.html.j2", report_context(run_dir)), encoding="utf-8")
     return path
 
 
@@ -162,11 +158,3 @@ def _calibration(scores: Mapping[str, Any]) -> dict[str, tuple[Mapping[str, Any]
         if block := scores.get(head, {}).get("calibration"):
             found[title] = (block, Markup(reliability_diagram(block["bins"], block["bins_before"])))
     return found
-
-
-def _fixed(value: float | None, digits: int = 3) -> str:
-    return "\N{EN DASH}" if value is None else f"{value:.{digits}f}"
-
-
-def _span(ci: list[float] | None, digits: int = 3) -> str:
-    return f"{ci[0]:.{digits}f}\N{EN DASH}{ci[1]:.{digits}f}" if ci else ""

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from fer.config import DataConfig
@@ -17,6 +16,7 @@ from fer.results.exploration.explore import Exploration
 from fer.results.exploration.figures import face_sizes, per_person, sizes
 from fer.results.exploration.findings import findings
 from fer.results.exploration.label_checks import CRITERIA, NAMED_UNITS
+from fer.results.page import render
 from fer.runs import write_text
 
 SHOWN = 30
@@ -64,11 +64,13 @@ def write_page(
         about: content of `run.json`.
         sheets: `faces`, `views`, `shared`, `contradicting` of `fer.results.exploration.pictures`; empty without pictures.
     """
-    environment = Environment(
-        loader=PackageLoader("fer.results.exploration", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    page = render(
+        "fer.results.exploration",
+        "explore.html.j2",
+        page_context(found, cfg, about, sheets),
+        percent=_percent,
+        file_name=_file_name,
     )
-    environment.filters |= {"percent": _percent, "file_name": _file_name}
-    page = environment.get_template("explore.html.j2").render(page_context(found, cfg, about, sheets))
     write_text(folder / "report.html", page)
     return folder / "report.html"
 
