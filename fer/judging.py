@@ -28,6 +28,7 @@ from fer.model.module import BACKBONE, FaceModule
 from fer.model.network import Backbone
 from fer.results.calibration import calibrated, fit_temperatures
 from fer.results.card import write_model_card
+from fer.results.gallery import Gallery
 from fer.results.predictions import au_columns
 from fer.results.probes import probe
 from fer.results.reliability import reliability
@@ -202,16 +203,24 @@ def add_probes(metrics: dict[str, Any], decided: pd.DataFrame, features: np.ndar
         scores["probes"] = probe(decided[rows], prepared.part(part), features[rows], prepared.shared)
 
 
-def write_results(folder: RunFolder, decided: pd.DataFrame, metrics: dict[str, Any], brief: bool = False) -> None:
+def write_results(
+    folder: RunFolder,
+    decided: pd.DataFrame,
+    metrics: dict[str, Any],
+    *,
+    brief: bool = False,
+    gallery: Gallery | None = None,
+) -> None:
     """Leaves `predictions.csv`, `metrics.json` and `report.html`, prints the table, and marks the run finished, in this order.
 
     Args:
         brief: no report and no table.
+        gallery: pictures for the report (`fer.picturing`).
     """
     write_text(folder.path / "predictions.csv", decided.to_csv(index=False))
     folder.write_json("metrics.json", metrics)
     if not brief:
-        log.info("report: %s", write_report(folder.path))
+        log.info("report: %s", write_report(folder.path, gallery))
     if (folder.path / "checkpoints").is_dir():  # a run that made a model
         write_model_card(folder.path)
     folder.note(finished=True, timings={**folder.about.get("timings", {}), "total_s": folder.seconds()})

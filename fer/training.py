@@ -12,7 +12,6 @@ import lightning
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 
 from fer import __version__, frozen, judging
@@ -24,14 +23,17 @@ from fer.data.seen import name_hashes, picture_hashes
 from fer.data.splits import split_hash
 from fer.errors import FerError
 from fer.jobs import Kept
+from fer.model.best_curves import log_best
 from fer.model.callbacks import best_precision, make_callbacks
 from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
-from fer.model.curves import log_final_score, start_curves
+from fer.model.curves import Curves, start_curves
 from fer.model.module import FaceModule, class_weights
 from fer.model.network import check_backbone
 from fer.model.weights import Weights, check_weights_file, find_weights, save_backbone
+from fer.picturing import gallery, views
 from fer.predicting import predict, quiet_lightning
 from fer.results.baselines import au_base_rates, emotion_base_rates
+from fer.results.report import shown_split
 from fer.runs import RunFolder, check_free
 
 log = logging.getLogger(__name__)
@@ -185,6 +187,7 @@ def _card(cfg: TrainConfig, data: FaceData, weights: Weights) -> dict[str, Any]:
         "split": dict(_split(data).itertuples(index=False)),
         "weights": weights.source,
         "name": cfg.name,
+        "pictures": bool(cfg.report.pictures),
         "seen": _seen(data),
         "seen_names": torch.from_numpy(name_hashes(_seen_rows(data)).copy()),
         "temperature": {"au": 1.0, "emotion": 1.0},
@@ -235,7 +238,7 @@ def fit(
     """
     if folder.about.get("fitted_epochs") == cfg.trainer.max_epochs:
         return  # it was stopped while it was judged: one more epoch would make it another run
-    logger = TensorBoardLogger(folder.path, name=None, version="tensorboard", default_hp_metric=False)
+    logger = Curves(folder.path, name=None, version="tensorboard", default_hp_metric=False)
     start_curves(logger, cfg, module)
     with quiet_lightning():
         trainer = make_trainer(cfg, folder, logger, callbacks)
@@ -256,7 +259,7 @@ def fit(
 
 
 def make_trainer(
-    cfg: TrainConfig, folder: RunFolder, logger: TensorBoardLogger, callbacks: Sequence[Callback]
+    cfg: TrainConfig, folder: RunFolder, logger: Curves, callbacks: Sequence[Callback]
 ) -> lightning.Trainer:
     """Lightning's trainer: one device, atomic checkpoints, the same result twice."""
     shown = cfg.trainer.progress and Console(stderr=True).is_terminal
@@ -302,8 +305,11 @@ def judge_best(
     decided, metrics = judging.judge_all(predictions, card)
     judging.add_probes(metrics, decided, features, data.prepared)
     score: float | None = metrics["val"]["score"]
-    log_final_score(folder.path / "tensorboard", cfg, score)
-    judging.write_results(folder, decided, metrics, brief and data.features is not None)
+    brief = brief and data.features is not None
+    pictures = cfg.report.pictures and not brief
+    log_best(folder, decided, metrics["val"], views(data, "val") if pictures else None)
+    shown = gallery(module, data, decided, shown_split(metrics)) if pictures else None
+    judging.write_results(folder, decided, metrics, brief=brief, gallery=shown)
     log.info("validation score: %s", "undefined" if score is None else f"{score:.3f}")
     log.info("curves: tensorboard --logdir %s", folder.path.parent)
     return score

@@ -89,7 +89,7 @@ def test_the_split_is_the_one_of_training(folder: Path, table: pd.DataFrame) -> 
 def test_the_page_needs_nothing_from_outside(page: str) -> None:
     assert not re.search(r"""(src|href)\s*=\s*["']?\s*(https?:)?//""", page)
     assert "<script" not in page and "<link" not in page
-    assert set(re.findall(r'<img src="([^,]*),', page)) == {"data:image/jpeg;base64"}
+    assert set(re.findall(r'<img src="([^,]*),', page)) == {"data:image/webp;base64"}
     assert "prefers-color-scheme: dark" in page and "@media print" in page
     for section in ("labels", "together", "emotions", "files", "augmentation", "faces", "run"):
         assert f'<section id="{section}">' in page

@@ -21,6 +21,7 @@ from fer.config.groups import (
     LossConfig,
     ModelConfig,
     OptimizerConfig,
+    ReportConfig,
     SchedulerConfig,
     TrainerConfig,
 )
@@ -59,6 +60,7 @@ __all__ = [
     "ModelConfig",
     "OptimizerConfig",
     "PredictConfig",
+    "ReportConfig",
     "SchedulerConfig",
     "ServeConfig",
     "SynthesizeConfig",

@@ -150,6 +150,15 @@ class TrainerConfig:
 
 
 @dataclass
+class ReportConfig:
+    pictures: bool | None = setting(
+        True,
+        "the best and worst pictures in report.html and TensorBoard; false: licensed pictures stay out of files that travel; "
+        "null: as in training",
+    )
+
+
+@dataclass
 class JudgeConfig:
     accelerator: str = setting("auto", "processor to judge on", choices=("auto", "cpu", "gpu", "mps"))
     progress: bool = setting(True, "progress bar (on a terminal)")
