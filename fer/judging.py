@@ -220,12 +220,13 @@ def write_results(
     write_text(folder.path / "predictions.csv", decided.to_csv(index=False))
     folder.write_json("metrics.json", metrics)
     if not brief:
-        log.info("report: %s", write_report(folder.path, gallery))
+        write_report(folder.path, gallery)
     if (folder.path / "checkpoints").is_dir():  # a run that made a model
         write_model_card(folder.path)
     folder.note(finished=True, timings={**folder.about.get("timings", {}), "total_s": folder.seconds()})
     if not brief:
         print_scores(metrics, Console())
+        log.info("report: %s", folder.path / "report.html")
 
 
 def _with_decisions(predictions: pd.DataFrame, thresholds: dict[str, float]) -> pd.DataFrame:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -205,21 +204,3 @@ def test_headers(tmp_path: Path) -> None:
         [4, 6, "colour", 8, "JPEG"],
     ]
     assert found.iloc[3].isna().all()
-
-
-@pytest.mark.parametrize("width", [400, 1400])
-def test_a_browser_shows_the_page_whole_and_asks_for_nothing(folder: Path, width: int) -> None:
-    sync_api = pytest.importorskip("playwright.sync_api")
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("no browser on this machine")
-    wrong: list[str] = []
-    with sync_api.sync_playwright() as playwright:
-        window = playwright.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        view = window.new_page(viewport={"width": width, "height": 900})
-        view.on("console", lambda message: wrong.append(message.text))
-        view.on("request", lambda sent: None if sent.url.startswith(("file:", "data:")) else wrong.append(sent.url))
-        view.goto((folder / "report.html").as_uri())
-        assert view.evaluate("document.documentElement.scrollWidth") == width
-        window.close()
-    assert not wrong

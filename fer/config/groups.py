@@ -153,8 +153,7 @@ class TrainerConfig:
 class ReportConfig:
     pictures: bool | None = setting(
         True,
-        "the best and worst pictures in report.html and TensorBoard; false: licensed pictures stay out of files that travel; "
-        "null: as in training",
+        "pictures in report.html and TensorBoard; false: licensed ones stay out of files that travel; null: as in training",
     )
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
@@ -37,11 +36,9 @@ def log_best(folder: RunFolder, decided: pd.DataFrame, scores: Mapping[str, Any]
         for name, (targets, probabilities) in pr_curves(rows).items():
             writer.add_pr_curve(f"val/{name}", targets, probabilities, epoch)
         if "emotion" in scores:
-            writer.add_image(
-                "val_pictures/confusion", _pixels(confusion(scores["emotion"]["confusion"])), epoch, dataformats="HWC"
-            )
+            writer.add_figure("val_pictures/confusion", confusion(scores["emotion"]["confusion"]), epoch)
         if faces is not None:
-            writer.add_image("val_pictures/predictions", _pixels(predictions(rows, faces)), epoch, dataformats="HWC")
+            writer.add_figure("val_pictures/predictions", predictions(rows, faces), epoch)
 
 
 def _verdict(scores: Mapping[str, Any]) -> list[str]:
@@ -113,10 +110,3 @@ def _answer(row: pd.Series) -> list[str]:
 def _units(units: set[str], names: list[str]) -> str:
     listed = [name.removeprefix("AU") for name in names if name in units]
     return " ".join(listed[:8]) + (" ..." if len(listed) > 8 else "") if listed else "none"
-
-
-def _pixels(figure: Figure) -> np.ndarray:
-    """[H, W, 3] uint8."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]

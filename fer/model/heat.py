@@ -66,7 +66,7 @@ class GradCam:
             hook.remove()
         (feature_map,) = kept  # [N, C, h, w]
         heat = images.new_zeros(len(rows), *feature_map.shape[-2:])
-        for label in labels.unique().tolist():
+        for label in set(labels.tolist()):
             (gradient,) = torch.autograd.grad(logits[:, label].sum(), feature_map, retain_graph=True)
             weighed = (gradient.mean((2, 3), keepdim=True) * feature_map.detach()).sum(1).relu()
             heat[labels == label] = weighed[rows[labels == label]].to(heat.dtype)

@@ -114,7 +114,7 @@ def _read_curves(path: Path) -> pd.DataFrame | None:
 def _people(path: Path) -> str:
     """`86 train, 18 val, 19 test`; of a cross-validation, where all are in every part, nothing."""
     people = pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else pd.DataFrame()
-    counts = people["split"].value_counts() if "split" in people else {}
+    counts: dict[Any, int] = people["split"].value_counts().to_dict() if "split" in people else {}
     return ", ".join(f"{counts[part]} {part}" for part in ("train", "val", "test") if part in counts)
 
 

@@ -119,7 +119,7 @@ def _curve(findings: Findings, k: int, tag: str, axes: Axes) -> bool:
     known = curves[["epoch", tag]].dropna()
     won = k == findings.winner
     axes.plot(
-        known["epoch"],
+        known["epoch"] + 1,
         known[tag],
         color=SECOND if won else FIRST,
         alpha=1 if won else max(0.15, 0.7 - 0.01 * len(findings.runs)),

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from fer.results.comparison.figures import curves_overlaid, parallel_coordinates, score_by_setting
 from fer.results.comparison.findings import Findings
 from fer.results.comparison.run_settings import short_keys
+from fer.results.comparison.tables import duration, p_value, signed, span
 from fer.results.page import render
 from fer.runs import write_text
 
