@@ -15,8 +15,8 @@ from fer.results.predictions import au_columns, class_codes, emotion_classes, ta
 from fer.results.wording import alarms, dead_line, unjudged, verdicts
 from fer.runs import RunFolder
 
-N_FACES = 12
-COLUMNS = 6
+N_FACES = 8
+COLUMNS = 4
 
 
 def log_best(folder: RunFolder, decided: pd.DataFrame, scores: Mapping[str, Any], faces: np.ndarray | None) -> None:
@@ -87,7 +87,7 @@ def predictions(rows: pd.DataFrame, faces: np.ndarray) -> Figure:
         axes.set_axis_off()
     for axes, row in zip(figure.axes, order, strict=False):
         axes.imshow(faces[row].squeeze(), cmap="gray", vmin=0, vmax=255)
-        axes.set_title("\n".join(_answer(rows.loc[row])), fontsize=7, loc="left")
+        axes.set_title("\n".join(_answer(rows.loc[row])), fontsize=8, loc="left")
     return figure
 
 
