@@ -5,6 +5,7 @@ A command module says `main = command("train", run)`; `run` gets the checked set
 
 from __future__ import annotations
 
+import copy
 import difflib
 import logging
 import os
@@ -148,6 +149,20 @@ class _Terminal(logging.StreamHandler[TextIO]):
     def emit(self, record: logging.LogRecord) -> None:
         self.stream = sys.stderr
         super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message; on a terminal its paths can be clicked."""
+        if not self.stream.isatty() or not isinstance(record.args, tuple):
+            return super().format(record)
+        linked = copy.copy(record)
+        linked.args = tuple(_link(value) if isinstance(value, Path) else value for value in record.args)
+        return super().format(linked)
+
+
+def _link(path: Path) -> str:
+    from rich.style import Style
+
+    return Style(link=path.absolute().as_uri()).render(str(path))
 
 
 def show_messages() -> None:

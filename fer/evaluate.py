@@ -23,6 +23,7 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     """One evaluation; returns its score."""
     from fer import judging  # torch and all: only now that the settings are known to be good
     from fer.model.checkpoints import find_checkpoint
+    from fer.picturing import gallery
     from fer.predicting import predict
 
     assert cfg.checkpoint is not None  # config.check
@@ -46,7 +47,8 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
         data=judging.about_data(data_cfg, data.prepared),
         weights={"source": card["weights"]},
     )
-    judging.write_results(folder, decided, metrics)
+    pictures = card.get("pictures", True) if cfg.report.pictures is None else cfg.report.pictures
+    judging.write_results(folder, decided, metrics, gallery=gallery(module, data, decided, part) if pictures else None)
     score: float | None = metrics[part]["score"]
     return score
 

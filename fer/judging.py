@@ -34,6 +34,7 @@ from fer.model.network import Backbone
 from fer.model.weights import save_backbone
 from fer.results.calibration import calibrated, fit_temperatures
 from fer.results.card import write_model_card
+from fer.results.gallery import Gallery
 from fer.results.predictions import au_columns
 from fer.results.probes import probe_answers, probe_data
 from fer.results.reliability import reliability
@@ -247,21 +248,30 @@ def add_probes(
         scores["probes"] = probe_answers(decided[rows], samples) | of_data
 
 
-def write_results(folder: RunFolder, decided: pd.DataFrame, metrics: dict[str, Any], brief: bool = False) -> None:
+def write_results(
+    folder: RunFolder,
+    decided: pd.DataFrame,
+    metrics: dict[str, Any],
+    *,
+    brief: bool = False,
+    gallery: Gallery | None = None,
+) -> None:
     """Leaves `predictions.csv`, `metrics.json` and `report.html`, prints the table, and marks the run finished, in this order.
 
     Args:
         brief: no report and no table.
+        gallery: pictures for the report (`fer.picturing`).
     """
     write_text(folder.path / "predictions.csv", decided.to_csv(index=False))
     folder.write_json("metrics.json", metrics)
     if not brief:
-        log.info("report: %s", write_report(folder.path))
+        write_report(folder.path, gallery)
     if (folder.path / "checkpoints").is_dir():  # a run that made a model
         write_model_card(folder.path)
     folder.note(finished=True, timings={**folder.about.get("timings", {}), "total_s": folder.seconds()})
     if not brief:
         print_scores(metrics, Console())
+        log.info("report: %s", folder.path / "report.html")
 
 
 def _with_decisions(predictions: pd.DataFrame, thresholds: dict[str, float]) -> pd.DataFrame:

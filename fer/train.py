@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fer.train")  # not __name__: run with -m it is __main__
 
-CHANGEABLE = ("resume", "trainer.max_epochs", "trainer.progress", "data.workers", "cache_dir")
+CHANGEABLE = ("resume", "trainer.max_epochs", "trainer.progress", "data.workers", "cache_dir", "report.pictures")
 """What may be typed beside `resume=`: the rest would make it another run."""
 
-FREE = ("resume", "run_dir", "trainer.progress", "data.workers", "cache_dir")
+FREE = ("resume", "run_dir", "trainer.progress", "data.workers", "cache_dir", "report.pictures")
 """What may be another when a sweep comes back to a run."""
 
 
@@ -189,16 +189,21 @@ def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
         trainer=dataclasses.replace(old.trainer, max_epochs=n_epochs, progress=progress),
         data=dataclasses.replace(old.data, workers=cfg.data.workers) if "data.workers" in call.keys else old.data,
         cache_dir=cfg.cache_dir if "cache_dir" in call.keys else old.cache_dir,
+        report=cfg.report if "report.pictures" in call.keys else old.report,
     )
 
 
 def report_best(folder: Path) -> None:
     """Completes a sweep's best run by what would take longer for each than to train on features: a report, a checkpoint to take away."""
     from fer.judging import make_whole
+    from fer.picturing import gallery_of_run
     from fer.results.report import write_report
 
     make_whole(folder / "checkpoints" / "best.ckpt")
-    print(f"report of the best run: {write_report(folder)}")
+    path = folder / "report.html"
+    if not path.is_file():
+        write_report(folder, gallery_of_run(RunFolder.open(folder)))
+    print(f"report of the best run: {path}")
 
 
 main = command("train", run, report_best)

@@ -14,7 +14,6 @@ import lightning
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 
@@ -27,14 +26,17 @@ from fer.data.seen import name_hashes, picture_hashes
 from fer.data.splits import split_hash
 from fer.errors import FerError
 from fer.jobs import Kept
+from fer.model.best_curves import log_best
 from fer.model.callbacks import CompileTime, best_precision, make_callbacks
 from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
-from fer.model.curves import log_final_score, start_curves
+from fer.model.curves import Curves, start_curves
 from fer.model.module import FaceModule, class_weights
 from fer.model.network import check_backbone
 from fer.model.weights import Weights, check_weights_file, find_weights, save_backbone
+from fer.picturing import gallery, views
 from fer.predicting import predict, quiet_lightning
 from fer.results.baselines import au_base_rates, emotion_base_rates
+from fer.results.report import shown_split
 from fer.runs import RunFolder, check_free
 from fer.team import Team, lost_another
 
@@ -204,6 +206,7 @@ def _card(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept) -> dic
         "split": dict(_split(data).itertuples(index=False)),
         "weights": weights.source,
         "name": cfg.name,
+        "pictures": bool(cfg.report.pictures),
         **_seen(data, kept),
         "temperature": {"au": 1.0, "emotion": 1.0},
         "thresholds": {f"AU{au}": 0.5 for au in data.aus},
@@ -258,7 +261,7 @@ def fit(
     if cfg.trainer.compile:
         compile_backbone(module)
         callbacks = [*callbacks, CompileTime()]
-    logger = TensorBoardLogger(folder.path, name=None, version="tensorboard", default_hp_metric=False)
+    logger = Curves(folder.path, name=None, version="tensorboard", default_hp_metric=False)
     start_curves(logger, cfg, module)
     with quiet_lightning():
         trainer = make_trainer(cfg, folder, logger, callbacks, together)
@@ -291,7 +294,7 @@ def compile_backbone(module: FaceModule) -> None:
 
 
 def make_trainer(
-    cfg: TrainConfig, folder: RunFolder, logger: TensorBoardLogger, callbacks: Sequence[Callback], together: Team
+    cfg: TrainConfig, folder: RunFolder, logger: Curves, callbacks: Sequence[Callback], together: Team
 ) -> lightning.Trainer:
     """Lightning's trainer: as many devices as there are processes, atomic checkpoints, the same result twice."""
     shown = cfg.trainer.progress and together.leads and Console(stderr=True).is_terminal
@@ -347,8 +350,10 @@ def judge_best(
     decided, metrics = judging.judge_all(predictions, card)
     judging.add_probes(metrics, decided, features, data.prepared, kept or Kept())
     score: float | None = metrics["val"]["score"]
-    log_final_score(folder.path / "tensorboard", cfg, score)
-    judging.write_results(folder, decided, metrics, brief)
+    pictures = cfg.report.pictures and not brief
+    log_best(folder, decided, metrics["val"], views(data, "val") if pictures else None)
+    shown = gallery(module, data, decided, shown_split(metrics)) if pictures else None
+    judging.write_results(folder, decided, metrics, brief=brief, gallery=shown)
     log.info("validation score: %s", "undefined" if score is None else f"{score:.3f}")
     log.info("curves: tensorboard --logdir %s", folder.path.parent)
     return score

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fer.cli import show_messages
 from fer.config import SCHEMAS, TrainConfig, conf_dir, settings_of
 
 
@@ -117,6 +120,22 @@ def test_help_names_every_key_with_its_meaning(command: str, tmp_path: Path) -> 
     assert done.returncode == 0 and done.stderr == ""
     for key, limits in settings_of(SCHEMAS[command]):
         assert f"  {key}=" in done.stdout and limits["help"] in done.stdout
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_paths_can_be_clicked_on_a_terminal_and_are_plain_elsewhere(
+    terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    logger = logging.getLogger("fer")
+    monkeypatch.setattr(logger, "handlers", [])
+    show_messages()
+    logger.info("run folder: %s (%d)", tmp_path, 3)
+    said = stream.getvalue()
+    assert (f";{tmp_path.as_uri()}\x1b\\{tmp_path}\x1b]8;;" in said) == terminal
+    assert terminal or said == f"run folder: {tmp_path} (3)\n"
 
 
 def test_every_setting_of_every_file_is_checked_and_has_a_help_text() -> None:

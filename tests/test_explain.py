@@ -23,10 +23,12 @@ from fer.config import ExplainConfig, check
 from fer.data.faces import Box, face_pixels, read_landmarks, stored_size
 from fer.errors import FerError
 from fer.labels import au_number
+from fer.model.heat import last_map
 from fer.model.network import Backbone, TwoHeadNetwork, make_backbone
+from fer.results.thumbnails import overlay
 from fer.use.facts import Facts
-from fer.use.heat import HeatMaps, explain_face, face_view, heat_maps, last_map, told
-from fer.use.heat_figure import TILE, FacePanels, Panel, draw_figure, overlay
+from fer.use.heat import HeatMaps, explain_face, face_view, heat_maps, told
+from fer.use.heat_figure import TILE, FacePanels, Panel, draw_figure
 from fer.use.heat_score import HeatRow, share_inside, shares, summarise
 from fer.use.mean_face import MEAN_FACE
 from fer.use.regions import AU_REGIONS, au_mask, view_landmarks

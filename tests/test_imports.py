@@ -17,7 +17,7 @@ FLOORS = [
     {"fer.cli", "fer.help", "fer.jobs", "fer.processes", "fer.refusals", "fer.runs", "fer.sweep"},
     {"fer.data"},
     {"fer.model", "fer.results"},
-    {"fer.predicting", "fer.judging", "fer.team"},
+    {"fer.predicting", "fer.judging", "fer.picturing", "fer.team"},
     {"fer.frozen"},
     {"fer.training", "fer.tuning"},
     {"fer.use"},

@@ -22,6 +22,7 @@ from fer.config.groups import (
     LossConfig,
     ModelConfig,
     OptimizerConfig,
+    ReportConfig,
     SchedulerConfig,
     TrainerConfig,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "ModelConfig",
     "OptimizerConfig",
     "PredictConfig",
+    "ReportConfig",
     "SchedulerConfig",
     "ServeConfig",
     "SynthesizeConfig",

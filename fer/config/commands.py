@@ -12,6 +12,7 @@ from fer.config.groups import (
     LossConfig,
     ModelConfig,
     OptimizerConfig,
+    ReportConfig,
     SchedulerConfig,
     TrainerConfig,
 )
@@ -33,6 +34,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
 
 
 @dataclass
@@ -48,6 +50,7 @@ class EvaluateConfig:
     cache_dir: str | None = setting(None, "pixels and drawn faces; null: the user's cache folder. Safe to delete")
     data: DataConfig = field(default_factory=DataConfig)
     trainer: JudgeConfig = field(default_factory=JudgeConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
 
 
 @dataclass

@@ -164,6 +164,14 @@ class TrainerConfig:
 
 
 @dataclass
+class ReportConfig:
+    pictures: bool | None = setting(
+        True,
+        "pictures in report.html and TensorBoard; false: licensed ones stay out of files that travel; null: as in training",
+    )
+
+
+@dataclass
 class JudgeConfig:
     accelerator: str = setting("auto", "processor to judge on", choices=("auto", "cpu", "gpu", "mps"))
     progress: bool = setting(True, "progress bar (on a terminal)")

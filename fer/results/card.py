@@ -10,11 +10,10 @@ from jinja2 import Environment, PackageLoader
 from omegaconf import OmegaConf
 
 from fer.results.caveats import FACES, FAIRNESS, FEELINGS, MISUSE
-from fer.results.wording import au_label, dead_line, verdicts
+from fer.results.wording import FEW_POSITIVES, au_label, dead_line, verdicts
 from fer.runs import write_text
 
 MEASURES = (("f1", "F1"), ("auc", "AUC"), ("ap", "average precision"))
-FEW_POSITIVES = 10
 FEW_PEOPLE = 30
 
 PURPOSES = {"train": "training", "val": "choosing checkpoint and thresholds", "test": "the numbers below"}

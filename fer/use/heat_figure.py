@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fer.data.images import Pixels8
+from fer.results.thumbnails import overlay
 from fer.use.heat import Heat
 from fer.use.regions import Mask
 
@@ -39,26 +40,6 @@ class FacePanels:
     title: str
     note: str
     panels: list[Panel]
-
-
-def overlay(view: Pixels8, heat: Heat, size: int) -> Pixels8:
-    """The heat over the face, [size, size, 3]: the face alone where there is none, through red to yellow where there is most."""
-    face = np.asarray(cv2.resize(view, (size, size), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
-    colours, strength = _colours(heat, size)
-    return np.asarray(((1 - strength) * face + strength * colours).round().clip(0, 255), dtype=np.uint8)
-
-
-def layer(heat: Heat, size: int) -> Image.Image:
-    """The heat of `overlay` without the face, [size, size] RGBA, to be laid over it."""
-    colours, strength = _colours(heat, size)
-    return Image.fromarray(np.dstack([colours, (255 * strength).round().astype(np.uint8)]))
-
-
-def _colours(heat: Heat, size: int) -> tuple[Pixels8, Heat]:
-    """[size, size, 3] colours, and how much of them is to be seen, [size, size, 1]."""
-    fine = np.clip(cv2.resize(heat, (size, size), interpolation=cv2.INTER_LINEAR), 0, 1).astype(np.float32)
-    colours = cv2.applyColorMap((fine * 255).round().astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    return np.asarray(colours, np.uint8), 0.6 * fine[..., None]
 
 
 def draw_figure(faces: list[FacePanels]) -> Image.Image:

@@ -8,9 +8,11 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from fer.data.faces import Box
 from fer.errors import FerError
+from fer.results.thumbnails import layer
 from fer.use.predictor import Predictor
 from fer.use.regions import view_box
 from fer.use.replies import BoxReply, HeatReply
@@ -39,12 +41,10 @@ class HeatLayers:
         Raises:
             FerError: the picture can't be read, or the model does not know the label.
         """
-        from fer.use.heat_figure import layer
-
         (crop,) = self._predictor.cut(picture, None if box is None else [box], "largest")
         (heat,) = self._maps.of(crop.pixels[None], [label])
         png = io.BytesIO()
-        layer(heat, SIDE).save(png, "PNG")
+        Image.fromarray(layer(heat, SIDE)).save(png, "PNG")
         view = view_box(crop.box, crop.how)
         return HeatReply(
             label=label,
