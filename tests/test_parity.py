@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from fer.results.predictions import read_predictions
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 pytest.importorskip("fastapi")
-pytest.importorskip("httpx")
+httpx = pytest.importorskip("httpx")
 
 
 @pytest.fixture(scope="module")
@@ -74,19 +75,18 @@ def from_python(checkpoint: Path, table: Path, tmp_path: Path) -> pd.DataFrame:
 
 def from_the_server(checkpoint: Path, table: Path, tmp_path: Path) -> pd.DataFrame:
     """What `POST /predict` of `fer.serve` says about the largest face of each picture of the table, as columns."""
-    from starlette.testclient import TestClient
-
     from fer.config import ServeConfig
     from fer.use.server import build_app
 
     app = build_app(load(checkpoint), ServeConfig(checkpoint=str(checkpoint)))
-    rows = []
-    with TestClient(app, base_url="http://127.0.0.1:8000") as client:
-        for path in pd.read_csv(table)["path"]:
-            reply = client.post("/predict", content=Path(path).read_bytes())
-            assert reply.status_code == 200, reply.text
-            rows.append(as_columns(reply.json()["faces"][0]))
-    return pd.DataFrame(rows)
+
+    async def rows() -> list[dict[str, Any]]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8000") as client:
+            contents = [Path(path).read_bytes() for path in pd.read_csv(table)["path"]]
+            replies = [await client.post("/predict", content=content) for content in contents]
+        return [as_columns(reply.raise_for_status().json()["faces"][0]) for reply in replies]
+
+    return pd.DataFrame(asyncio.run(rows()))
 
 
 def as_columns(face: dict[str, Any]) -> dict[str, Any]:
