@@ -252,9 +252,8 @@ def test_the_model_and_its_limits(ask: Client, model: Predictor, trained: Path) 
 
 
 def test_a_heat_map_is_that_of_the_python_interface(ask: Client, model: Predictor, pictures: Path) -> None:
-    pytest.importorskip("captum")
+    from fer.results.thumbnails import layer
     from fer.use.heat import explain_face
-    from fer.use.heat_figure import layer
     from fer.use.regions import view_box
 
     assert ask("GET", "/model").json()["heat"] is True
@@ -286,15 +285,12 @@ def test_a_heat_map_of_nothing_is_refused(
     assert reply.status_code == status and message in reply.json()["error"]
 
 
-def test_a_model_that_cannot_be_explained_says_why(
-    model: Predictor, pictures: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "captum.attr", None)
-    for ask, why in ((Client(Slow(model, 0)), "no gradients"), (Client(model), "pip install captum")):
-        about = ask("GET", "/model").json()
-        assert about["heat"] is False and why in about["no_heat_because"]
-        reply = ask("POST", "/heat", params={"label": "AU4"}, content=(pictures / "face.png").read_bytes())
-        assert reply.status_code == 404 and why in reply.json()["error"]
+def test_a_model_that_cannot_be_explained_says_why(model: Predictor, pictures: Path) -> None:
+    ask, why = Client(Slow(model, 0)), "no gradients"
+    about = ask("GET", "/model").json()
+    assert about["heat"] is False and why in about["no_heat_because"]
+    reply = ask("POST", "/heat", params={"label": "AU4"}, content=(pictures / "face.png").read_bytes())
+    assert reply.status_code == 404 and why in reply.json()["error"]
 
 
 def test_an_exported_model_is_served_without_torch() -> None:
@@ -444,7 +440,6 @@ def test_a_dropped_picture_is_answered_and_bad_files_harm_nothing(
 
 
 def test_heat_is_laid_over_the_face_on_demand(browser: Any, address: str, model: Predictor, pictures: Path) -> None:
-    pytest.importorskip("captum")
     from fer.use.regions import view_box
 
     seen = Page(browser, address, viewport={"width": 1400, "height": 900})
