@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from conftest import composed
 from made_predictions import AUS, CLASSES, make_predictions
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from fer.cli import Call
+from fer.evaluate import run as evaluate
 from fer.model.heat import GradCam
 from fer.model.network import TwoHeadNetwork
 from fer.results.course import overfitted, why_it_ended
@@ -97,9 +100,19 @@ def test_tensorboard_has_curves_and_pictures_of_the_best_checkpoint(trained: Pat
     assert "    backbone: resnet18" in text
 
 
-def test_no_picture_leaves_the_run_when_they_are_to_stay_out(train: Callable[..., Path]) -> None:
+def test_no_picture_leaves_the_run_when_they_are_to_stay_out(
+    train: Callable[..., Path], cache: Path, tmp_path: Path
+) -> None:
     run = train("report.pictures=false", "trainer.max_epochs=1")
     assert "<img" not in (run / "report.html").read_text(encoding="utf-8")
     events = EventAccumulator(str(run / "tensorboard"))
     events.Reload()
     assert events.Tags()["images"] == ["val_pictures/confusion"]
+    for typed, shown in (
+        ((), False),
+        (("report.pictures=true",), True),
+    ):  # an evaluation does as the training did, unless told
+        where = tmp_path / f"evaluated{shown}"
+        words = (f"checkpoint={run}", f"cache_dir={cache}", f"run_dir={where}", "trainer.progress=false", *typed)
+        evaluate(composed("evaluate", *words), Call("python -m fer.evaluate", words, None))
+        assert ("<img" in (where / "report.html").read_text(encoding="utf-8")) == shown

@@ -104,9 +104,9 @@ def _answer(row: pd.Series) -> list[str]:
     true = {name for name in names if not pd.isna(row[name]) and row[name] == 1}
     coded = any(not pd.isna(row[name]) for name in names)
     sets = {"found": said & true, "missed": true - said, "wrong": said - true} if coded else {"said": said}
-    return lines + [f"{word} {_units(units, names)}" for word, units in sets.items() if names]
+    return lines + [f"{word} {_units(units, names)}" for word, units in sets.items() if units]
 
 
 def _units(units: set[str], names: list[str]) -> str:
     listed = [name.removeprefix("AU") for name in names if name in units]
-    return " ".join(listed[:8]) + (" ..." if len(listed) > 8 else "") if listed else "none"
+    return " ".join(listed[:8]) + (" ..." if len(listed) > 8 else "")
