@@ -70,6 +70,14 @@ class Rates:
         pairs = zip(self.seconds_per_image(*over), self.seconds_per_image(name), strict=True)
         return median(other / own for other, own in pairs)
 
+    def core_ratio(self, name: str, *over: str) -> float:
+        """Core seconds per picture of others over those of a stage: what `ratio` would be if nobody else used the cores."""
+
+        def per_image(stage: str) -> float:
+            return median(block.core_seconds / block.n_images for block in self.blocks[stage])
+
+        return sum(map(per_image, over)) / max(per_image(name), 1e-9)
+
     def spread(self, name: str, *over: str) -> tuple[float, float]:
         """The lowest and the highest of the ratios that `ratio` takes the median of."""
         pairs = list(zip(self.seconds_per_image(*over), self.seconds_per_image(name), strict=True))

@@ -18,12 +18,14 @@ class Ratio:
         value: the ratio, or a number of seconds that has a goal.
         goal: such as `>= 0.97`; None: none is set.
         measured: the two numbers in words.
+        cores: the ratio by core seconds, which other programs on the machine hardly move; None where those are not known.
     """
 
     name: str
     value: float
     goal: str | None
     measured: str
+    cores: float | None = None
 
     @property
     def met(self) -> bool | None:
@@ -52,9 +54,9 @@ class Findings:
     more: dict[str, Any] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def add(self, name: str, value: float, measured: str, goal: str | None = None) -> None:
+    def add(self, name: str, value: float, measured: str, goal: str | None = None, cores: float | None = None) -> None:
         """One more ratio."""
-        self.ratios.append(Ratio(name, round(value, 4), goal, measured))
+        self.ratios.append(Ratio(name, round(value, 4), goal, measured, cores and round(cores, 4)))
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""

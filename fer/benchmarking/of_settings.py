@@ -63,4 +63,4 @@ def _add(pairs: list[tuple[Stage, Stage]], budget: float, found: Findings) -> No
 def _compare(rates: Rates, name: str, other: str, found: Findings) -> None:
     low, high = rates.spread(other, name)
     measured = f"{of(rates.images_per_s(other), rates.images_per_s(name))} ({low:.3g} to {high:.3g})"
-    found.add(f"{name}: other / typed", rates.ratio(other, name), measured)
+    found.add(f"{name}: other / typed", rates.ratio(other, name), measured, cores=rates.core_ratio(other, name))

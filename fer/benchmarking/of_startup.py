@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -49,9 +51,16 @@ def _quoted(value: Any) -> str:
 
 
 def _add(name: str, words: Sequence[str], status: int, times: int, goal: str, found: Findings) -> None:
+    before = _core_seconds()
     seconds = sorted(_seconds(words, status) for _ in range(times))
-    found.add(f"{name}, s", seconds[len(seconds) // 2], f"{seconds[0]:.2f} to {seconds[-1]:.2f} s", goal)
+    cores = (_core_seconds() - before) / times
+    found.add(f"{name}, s", median(seconds), f"{seconds[0]:.2f} to {seconds[-1]:.2f} s, {cores:.2f} core s", goal)
     found.more.setdefault("startup_s", {})[name] = [round(each, 3) for each in seconds]
+
+
+def _core_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _seconds(words: Sequence[str], status: int) -> float:

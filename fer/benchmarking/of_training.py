@@ -60,7 +60,8 @@ def _steps(rates: Rates, found: Findings) -> None:
     if "default step" in rates.blocks:
         _compare(rates, "bare step", "default step", BARE_OVER_DEFAULT, found)
     lost = 1 - rates.ratio("real training", "bare step")
-    shares = {"to anything but the network": lost}
+    cores = 1 - rates.core_ratio("real training", "bare step")
+    shares = {"to anything but the network": lost, "likewise, by core seconds": cores}
     own = rates.seconds_per_image("real training")
     for name in ("loader", "augmentation"):
         if name in rates.blocks:
@@ -71,7 +72,7 @@ def _steps(rates: Rates, found: Findings) -> None:
 
 def _compare(rates: Rates, name: str, over: str, goal: str | None, found: Findings) -> None:
     measured = of(rates.images_per_s(name), rates.images_per_s(over))
-    found.add(f"{name} / {over}", rates.ratio(name, over), measured, goal)
+    found.add(f"{name} / {over}", rates.ratio(name, over), measured, goal, rates.core_ratio(name, over))
 
 
 def _between_epochs(bench: Bench, real: RealTraining, rates: Rates, found: Findings) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from fer.benchmarking.findings import Findings, Ratio
+from fer.benchmarking.findings import Findings
 
 WIDTH = 100
 MARKS = {True: "ok", False: "short", None: ""}
@@ -32,15 +32,24 @@ def _empty(*columns: str, numbers: int) -> Table:
 
 def _ratios(found: Findings) -> Table:
     table = Table(box=None, pad_edge=False)
-    for title, right in (("ratio", True), ("goal", True), ("", False), ("of", False), ("measured", False)):
+    for title, right in (
+        ("ratio", True),
+        ("by cores", True),
+        ("goal", True),
+        ("", False),
+        ("of", False),
+        ("measured", False),
+    ):
         table.add_column(title, justify="right" if right else "left", no_wrap=right)
     for ratio in found.ratios:
-        table.add_row(_number(ratio), ratio.goal or "", MARKS[ratio.met], ratio.name, ratio.measured)
+        table.add_row(
+            _number(ratio.value), _number(ratio.cores), ratio.goal or "", MARKS[ratio.met], ratio.name, ratio.measured
+        )
     return table
 
 
-def _number(ratio: Ratio) -> str:
-    return f"{ratio.value:.3f}" if ratio.value < 10 else f"{ratio.value:.1f}"
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}" if value < 10 else f"{value:.1f}"
 
 
 def _stages(found: Findings) -> Table:
