@@ -65,7 +65,7 @@ def load_module(path: Path, backbone: Backbone | None = None) -> tuple[FaceModul
         module = FaceModule(**checkpoint["hyper_parameters"], backbone=backbone)
         if backbone is not None:
             module.on_load_checkpoint(checkpoint)
-        elif not any(name.startswith(BACKBONE) for name in checkpoint["state_dict"]):
+        elif not _holds_backbone(checkpoint):
             checkpoint["state_dict"] |= _backbone_beside(path, checkpoint[CARD])
         module.load_state_dict(checkpoint["state_dict"])
         pixels_version = checkpoint["hyper_parameters"]["preprocessing"]["pixels_version"]
@@ -96,9 +96,14 @@ def _backbone_beside(path: Path, card: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def make_whole(path: Path) -> None:
     """Puts the backbone into the checkpoint of a sweep's job, so that it can be taken elsewhere."""
-    module, _ = load_module(path)
     checkpoint = load_checkpoint(path)
-    write_atomically({**checkpoint, "state_dict": {**module.backbone_state(), **checkpoint["state_dict"]}}, path)
+    if not _holds_backbone(checkpoint):
+        backbone = _backbone_beside(path, checkpoint[CARD])
+        write_atomically({**checkpoint, "state_dict": {**backbone, **checkpoint["state_dict"]}}, path)
+
+
+def _holds_backbone(checkpoint: Mapping[str, Any]) -> bool:
+    return any(name.startswith(BACKBONE) for name in checkpoint["state_dict"])
 
 
 def set_up(data: FaceData, show: bool) -> FaceData:
