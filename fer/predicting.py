@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any
 
 import lightning
 import numpy as np
@@ -35,7 +35,7 @@ def predict(module: FaceModule, data: FaceData, parts: list[str], accelerator: s
             accelerator=accelerator,
             devices=1,
             logger=False,
-            deterministic=repeatable(),
+            deterministic="warn",
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
@@ -65,15 +65,6 @@ def _table(part: str, data: FaceData, module: FaceModule, answers: dict[str, Ten
         shares = softmax(found["emotion"], axis=1)
         columns |= {f"emotion_prob_{name}": shares[:, k] for k, name in enumerate(module.emotions)}
     return pd.DataFrame(columns)
-
-
-def repeatable() -> Literal["warn"]:
-    """What Lightning's `deterministic` should be: the same result twice.
-
-    Torch would fill all fresh memory then, to show reads of what nobody wrote: 3 % of a training step, for no other result.
-    """
-    torch.utils.deterministic.fill_uninitialized_memory = False
-    return "warn"
 
 
 @contextmanager

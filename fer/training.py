@@ -32,7 +32,7 @@ from fer.model.curves import log_final_score, start_curves
 from fer.model.module import FaceModule, class_weights
 from fer.model.network import check_backbone
 from fer.model.weights import Weights, check_weights_file, find_weights, save_backbone
-from fer.predicting import predict, quiet_lightning, repeatable
+from fer.predicting import predict, quiet_lightning
 from fer.results.baselines import au_base_rates, emotion_base_rates
 from fer.runs import RunFolder, check_free
 
@@ -283,7 +283,7 @@ def make_trainer(
         logger=logger,
         callbacks=[*make_callbacks(cfg.trainer, folder.path, shown), *callbacks],
         plugins=[AtomicCheckpointIO()],
-        deterministic=repeatable(),
+        deterministic="warn",
         num_sanity_val_steps=0,
         log_every_n_steps=1,
         use_distributed_sampler=False,
