@@ -53,7 +53,7 @@ def test_many_labels_of_many_pictures_are_explained_as_each_alone() -> None:
         torch.testing.assert_close(together[k], alone, rtol=1e-3, atol=1e-4)
     # by the definition: gradient of the logit, averaged over the map, weighs its channels
     kept: list[torch.Tensor] = []
-    hook = network.backbone.layer4.register_forward_hook(lambda _m, _i, out: kept.append(out))
+    hook = network.backbone.get_submodule(maps.layer).register_forward_hook(lambda _m, _i, out: kept.append(out))
     logit = network.heads(network.features(images[3, None])).emotion[0, 1]
     (gradient,) = torch.autograd.grad(logit, kept[-1])
     hook.remove()

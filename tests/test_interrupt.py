@@ -70,7 +70,8 @@ def test_finished_runs_give_signals_and_memory_back(train: Train, tmp_path: Path
         train("trainer.max_epochs=1", run_dir=tmp_path / name)
     assert {number: signal.getsignal(number) for number in before} == before
     gc.collect()
-    assert not [alive for alive in gc.get_objects() if isinstance(alive, lightning.Trainer)]
+    # not isinstance: objects of torch warn when they are asked for their class
+    assert not [alive for alive in gc.get_objects() if issubclass(type(alive), lightning.Trainer)]
 
 
 def test_stop_in_the_last_step_of_an_epoch_saves_that_epoch(
