@@ -5,12 +5,13 @@ A command module says `main = command("train", run)`; `run` gets the checked set
 
 from __future__ import annotations
 
+import copy
 import difflib
 import logging
 import os
-import shlex
 import shutil
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from logging.handlers import MemoryHandler
@@ -29,6 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from fer.config import SCHEMAS, bad_value, check, conf_dir, settings_of
 from fer.errors import FerError
 from fer.jobs import Kept
+from fer.processes import check_alone, say_once, started, this_line
 from fer.refusals import REFUSALS, one_line
 from fer.sweep import SomeJobsFailed, Sweep, is_sweep
 
@@ -66,6 +68,8 @@ def command(
             print_help(name)
             return
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own hints
+        # torch's threads sleep while they wait: on a busy machine, spinning ones made a small step ten times slower
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         try:
             failed = _run(name, job, best_of_sweep)
         except SomeJobsFailed as error:
@@ -77,7 +81,7 @@ def command(
             print(f"fer {name}: interrupted", file=sys.stderr)
             sys.exit(130)
         if failed is not None:
-            print(f"fer {name}: {failed}", file=sys.stderr)
+            say_once(f"fer {name}: {failed}")
             sys.exit(2)
 
     return main
@@ -89,6 +93,8 @@ def _run(
     """Composes and runs; returns the line of a refused single run (Hydra would print a second one if it saw the error)."""
     typed = refuse_bad_overrides(sys.argv[1:], SCHEMAS[name])
     _refuse_slurm_elsewhere(typed)
+    if is_sweep(typed) or name != "train":
+        check_alone("a sweep" if is_sweep(typed) else f"fer.{name}")
     ConfigStore.instance().store(f"{name}_schema", node=SCHEMAS[name])
     failure: list[str] = []
     sweep = Sweep.typed(name, typed) if is_sweep(typed) else None
@@ -134,7 +140,7 @@ def _call(name: str, kept: Kept) -> Call:
     run = HydraConfig.get()
     typed = tuple(run.overrides.task)
     sweep_dir = Path(run.runtime.output_dir) if run.mode == RunMode.MULTIRUN else None
-    return Call(shlex.join(["python", "-m", f"fer.{name}", *typed]), typed, sweep_dir, kept)
+    return Call(this_line(name, typed), typed, sweep_dir, kept)
 
 
 class _Terminal(logging.StreamHandler[TextIO]):
@@ -144,16 +150,36 @@ class _Terminal(logging.StreamHandler[TextIO]):
         self.stream = sys.stderr
         super().emit(record)
 
+    def format(self, record: logging.LogRecord) -> str:
+        """The message; on a terminal its paths can be clicked."""
+        if not self.stream.isatty() or not isinstance(record.args, tuple):
+            return super().format(record)
+        linked = copy.copy(record)
+        linked.args = tuple(_link(value) if isinstance(value, Path) else value for value in record.args)
+        return super().format(linked)
+
+
+def _link(path: Path) -> str:
+    from rich.style import Style
+
+    return Style(link=path.absolute().as_uri()).render(str(path))
+
 
 def show_messages() -> None:
-    """Sends the program's own messages to the terminal, one plain line each, and keeps them for the log of the run folder."""
+    """Sends the program's own messages to the terminal, one plain line each, and keeps them for the log of the run folder.
+
+    Of several processes the first one speaks for all.
+    """
     terminal = _Terminal()
     terminal.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("fer")
     for old in logger.handlers:  # of an earlier job of a sweep
         old.close()
-    logger.handlers[:] = [terminal, MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1)]
+    kept = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1)
+    logger.handlers[:] = [terminal, kept] if started().rank == 0 else [logging.NullHandler()]
     logger.setLevel(logging.INFO)
+    # Pillow warns of large pictures beside the line that refuses them: fer.data.images has a lower limit of its own
+    warnings.filterwarnings("ignore", r"Image size .* could be decompression bomb")
 
 
 def refuse_bad_overrides(argv: list[str], schema: type) -> list[Override]:

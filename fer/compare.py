@@ -21,7 +21,7 @@ log = logging.getLogger("fer.compare")  # not __name__: run with -m it is __main
 
 def run(cfg: CompareConfig, call: Call) -> None:
     """One comparison."""
-    from fer.results.judged_runs import read_runs  # pandas: only now that the settings are known to be good
+    from fer.results.comparison.judged_runs import read_runs  # pandas: only now that the settings are known to be good
 
     if call.keys.count("runs") > 1:
         raise FerError("give the runs as words or as runs=[...], not both")
@@ -31,9 +31,9 @@ def run(cfg: CompareConfig, call: Call) -> None:
     runs = read_runs(cfg.runs)
     from rich.console import Console
 
-    from fer.results.comparison_report import write_page
-    from fer.results.comparison_tables import as_markdown, print_comparison
-    from fer.results.findings import find
+    from fer.results.comparison.findings import find
+    from fer.results.comparison.report import write_page
+    from fer.results.comparison.tables import as_markdown, print_comparison
 
     line = shlex.join(["python", "-m", "fer.compare", *cfg.runs, *others(call)])
     findings = find(

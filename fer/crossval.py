@@ -21,6 +21,8 @@ from fer.runs import RunFolder, check_free, default_run_dir
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fer.jobs import Kept
+
 log = logging.getLogger("fer.crossval")  # not __name__: run with -m it is __main__
 
 CHANGEABLE = ("resume", "trainer.progress", "data.workers", "cache_dir")
@@ -34,7 +36,7 @@ def run(cfg: CrossvalConfig, call: Call) -> float | None:
     log.info("run folder: %s", folder.path)
     for repeat in range(cfg.repeats):
         for fold in range(cfg.data.folds):
-            train_fold(cfg, folder, repeat, fold)
+            train_fold(cfg, folder, repeat, fold, call.kept)
     return judged(folder, [fold_dir(folder, r, k) for r in range(cfg.repeats) for k in range(cfg.data.folds)])
 
 
@@ -115,8 +117,12 @@ def fold_dir(folder: RunFolder, repeat: int, fold: int) -> Path:
     return folder.path / "folds" / (f"{fold}" if repeat == 0 else f"{fold}-repeat{repeat}")
 
 
-def train_fold(cfg: CrossvalConfig, folder: RunFolder, repeat: int, fold: int) -> None:
-    """Trains and judges one fold, goes on with it where it was stopped, or leaves it if it is finished."""
+def train_fold(cfg: CrossvalConfig, folder: RunFolder, repeat: int, fold: int, kept: Kept) -> None:
+    """Trains and judges one fold, goes on with it where it was stopped, or leaves it if it is finished.
+
+    Args:
+        kept: what the folds share: a frozen backbone, and what it said of each picture.
+    """
     from fer import train
 
     where = fold_dir(folder, repeat, fold)
@@ -131,7 +137,7 @@ def train_fold(cfg: CrossvalConfig, folder: RunFolder, repeat: int, fold: int) -
     )
     words = (f"resume={resume}",) if resume else ()
     try:
-        train.run(typed, Call(f"a fold of fer.crossval: {folder.path}", words, None))
+        train.run(typed, Call(f"a fold of fer.crossval: {folder.path}", words, None, kept))
     except SystemExit:  # stopped; the fold is saved
         log.warning("the whole goes on with: python -m fer.crossval resume=%s", folder.path)
         sys.exit(130)

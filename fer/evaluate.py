@@ -23,6 +23,7 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     """One evaluation; returns its score."""
     from fer import judging  # torch and all: only now that the settings are known to be good
     from fer.model.checkpoints import find_checkpoint
+    from fer.picturing import gallery
     from fer.predicting import predict
 
     assert cfg.checkpoint is not None  # config.check
@@ -34,7 +35,7 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     data, part = judging.read_data(data_cfg, module, card, cfg.split, cfg.cache_dir, progress=cfg.trainer.progress)
     predictions, features = predict(module, data, [part], cfg.trainer.accelerator)
     decided, metrics = judging.judge_all(predictions, card)
-    judging.add_probes(metrics, decided, features, data.prepared)
+    judging.add_probes(metrics, decided, features, data.prepared, call.kept)
     # the card's name is what some file says: it must not lead out of outputs/
     name = cfg.name or re.sub(r"[^\w+=,@-]", "-", str(card["name"]))
     where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("evaluate", name)
@@ -46,7 +47,8 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
         data=judging.about_data(data_cfg, data.prepared),
         weights={"source": card["weights"]},
     )
-    judging.write_results(folder, decided, metrics)
+    pictures = card.get("pictures", True) if cfg.report.pictures is None else cfg.report.pictures
+    judging.write_results(folder, decided, metrics, gallery=gallery(module, data, decided, part) if pictures else None)
     score: float | None = metrics[part]["score"]
     return score
 

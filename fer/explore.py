@@ -20,7 +20,7 @@ from fer.runs import RunFolder, check_free, default_run_dir
 
 if TYPE_CHECKING:
     from fer.data.datamodule import FaceData
-    from fer.results.exploration import Exploration
+    from fer.results.exploration.explore import Exploration
 
 log = logging.getLogger("fer.explore")  # not __name__: run with -m it is __main__
 
@@ -33,9 +33,9 @@ def run(cfg: ExploreConfig, call: Call) -> None:
     from fer.data.cache import cache_folder
     from fer.data.datamodule import FaceData
     from fer.data.readers import read_samples
-    from fer.results.exploration import explore
-    from fer.results.exploration_report import write_page, write_tables
-    from fer.results.exploration_tables import print_exploration
+    from fer.results.exploration.explore import explore
+    from fer.results.exploration.report import write_page, write_tables
+    from fer.results.exploration.tables import print_exploration
 
     cfg = dataclasses.replace(cfg, data=absolute(cfg.data))
     cache_dir = cache_folder(cfg.cache_dir)
@@ -55,8 +55,8 @@ def run(cfg: ExploreConfig, call: Call) -> None:
 
 def sheets(cfg: ExploreConfig, data: FaceData, found: Exploration) -> dict[str, Any]:
     """The pictures of the page."""
-    from fer.results import exploration_pictures as pictures
-    from fer.results.exploration_report import PAIRS_SHOWN
+    from fer.results.exploration import pictures
+    from fer.results.exploration.report import PAIRS_SHOWN
 
     array, size = data.prepared.pixels.array, cfg.data.image_size
     return {

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ import pandas as pd
 import torch
 from rich.console import Console
 from rich.progress import Progress
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from fer.config import AugmentConfig, DataConfig
@@ -23,13 +27,16 @@ from fer.data.faces import PIXELS_VERSION
 from fer.data.prepare import Prepared
 from fer.data.seen import of_known_people
 from fer.errors import FerError, first_line
+from fer.jobs import Kept
 from fer.model.checkpoints import CARD, load_checkpoint, write_atomically
 from fer.model.module import BACKBONE, FaceModule
 from fer.model.network import Backbone
+from fer.model.weights import save_backbone
 from fer.results.calibration import calibrated, fit_temperatures
 from fer.results.card import write_model_card
+from fer.results.gallery import Gallery
 from fer.results.predictions import au_columns
-from fer.results.probes import probe
+from fer.results.probes import probe_answers, probe_data
 from fer.results.reliability import reliability
 from fer.results.report import write_report
 from fer.results.scores import judge
@@ -39,12 +46,16 @@ from fer.runs import RunFolder, write_text
 
 log = logging.getLogger(__name__)
 
+BACKBONE_FILE = "backbone_file"
+"""In the card of a sweep's job: the name of the file, beside the folders of the jobs, that holds their frozen backbone."""
+
 
 def load_module(path: Path, backbone: Backbone | None = None) -> tuple[FaceModule, dict[str, Any]]:
     """The module of a checkpoint, in eval mode, and its card (`checkpoints.CARD`).
 
     Args:
-        backbone: of an unfinished run with a frozen backbone: its checkpoints hold the rest alone.
+        backbone: of an unfinished run with a frozen backbone: its checkpoints hold the rest alone. (So do those of a sweep's finished
+            jobs, beside which the backbone lies once: it is found.)
 
     Raises:
         FerError: the file is not a checkpoint of this program, or does not fit this version of it.
@@ -54,8 +65,8 @@ def load_module(path: Path, backbone: Backbone | None = None) -> tuple[FaceModul
         module = FaceModule(**checkpoint["hyper_parameters"], backbone=backbone)
         if backbone is not None:
             module.on_load_checkpoint(checkpoint)
-        elif not any(name.startswith(BACKBONE) for name in checkpoint["state_dict"]):
-            raise FerError(f"{path} is of a run that has not ended and holds no backbone yet: finish it with resume=")
+        elif not _holds_backbone(checkpoint):
+            checkpoint["state_dict"] |= _backbone_beside(path, checkpoint[CARD])
         module.load_state_dict(checkpoint["state_dict"])
         pixels_version = checkpoint["hyper_parameters"]["preprocessing"]["pixels_version"]
     except (TypeError, KeyError, RuntimeError) as error:
@@ -68,6 +79,31 @@ def load_module(path: Path, backbone: Backbone | None = None) -> tuple[FaceModul
             f"{path} was trained on faces cropped in another way (version {pixels_version}, here {PIXELS_VERSION})"
         )
     return module.eval(), checkpoint[CARD]
+
+
+def _backbone_beside(path: Path, card: Mapping[str, Any]) -> dict[str, Tensor]:
+    if BACKBONE_FILE not in card:
+        raise FerError(f"{path} is of a run that has not ended and holds no backbone yet: finish it with resume=")
+    file = path.absolute().parents[2] / Path(card[BACKBONE_FILE]).name
+    try:
+        return {BACKBONE + name: tensor for name, tensor in load_file(file).items()}
+    except (OSError, SafetensorError) as error:
+        raise FerError(
+            f"{path} is of a sweep, which keeps the frozen backbone of its jobs once, in {file}: that can't be read "
+            f"({first_line(error)})"
+        ) from error
+
+
+def make_whole(path: Path) -> None:
+    """Puts the backbone into the checkpoint of a sweep's job, so that it can be taken elsewhere."""
+    checkpoint = load_checkpoint(path)
+    if not _holds_backbone(checkpoint):
+        backbone = _backbone_beside(path, checkpoint[CARD])
+        write_atomically({**checkpoint, "state_dict": {**backbone, **checkpoint["state_dict"]}}, path)
+
+
+def _holds_backbone(checkpoint: Mapping[str, Any]) -> bool:
+    return any(name.startswith(BACKBONE) for name in checkpoint["state_dict"])
 
 
 def set_up(data: FaceData, show: bool) -> FaceData:
@@ -152,11 +188,12 @@ def undo_class_weights(path: Path) -> None:
         write_atomically(checkpoint, path)
 
 
-def keep_decisions(path: Path, predictions: pd.DataFrame, backbone: Mapping[str, Tensor]) -> dict[str, Any]:
+def keep_decisions(path: Path, predictions: pd.DataFrame, module: FaceModule, *, apart: bool) -> dict[str, Any]:
     """Fits temperatures and chooses thresholds on the validation rows, keeps both in the checkpoint's card, and returns them.
 
     Args:
-        backbone: its part of the `state_dict`, which is written, too, where the checkpoint left it out.
+        module: whose backbone is written, too, if the checkpoint left it out.
+        apart: into a file that the jobs of the sweep share, each of them being little beside it.
     """
     validation = predictions[predictions["split"] == "val"]
     temperature = fit_temperatures(validation)
@@ -165,7 +202,13 @@ def keep_decisions(path: Path, predictions: pd.DataFrame, backbone: Mapping[str,
     decisions = {"temperature": temperature, "thresholds": thresholds}
     checkpoint = load_checkpoint(path)
     checkpoint[CARD] |= decisions
-    checkpoint["state_dict"] = {**backbone, **checkpoint["state_dict"]}
+    if apart:
+        file = path.absolute().parents[2] / f"backbone-{checkpoint[CARD]['backbone']}.safetensors"
+        checkpoint[CARD][BACKBONE_FILE] = file.name
+        if not file.exists():
+            save_backbone(module.network, file)
+    else:
+        checkpoint["state_dict"] = {**module.backbone_state(), **checkpoint["state_dict"]}
     write_atomically(checkpoint, path)
     return decisions
 
@@ -195,28 +238,45 @@ def judge_all(predictions: pd.DataFrame, card: dict[str, Any]) -> tuple[pd.DataF
     return decided, metrics
 
 
-def add_probes(metrics: dict[str, Any], decided: pd.DataFrame, features: np.ndarray, prepared: Prepared) -> None:
+def add_probes(
+    metrics: dict[str, Any], decided: pd.DataFrame, features: np.ndarray, prepared: Prepared, kept: Kept
+) -> None:
     """Adds the honesty probes of each split to the content of `metrics.json`."""
     for part, scores in metrics.items():
-        rows = (decided["split"] == part).to_numpy()
-        scores["probes"] = probe(decided[rows], prepared.part(part), features[rows], prepared.shared)
+        rows, samples = (decided["split"] == part).to_numpy(), prepared.part(part)
+        known = features[rows]
+        of_data = kept.get(
+            f"probes of {part}",
+            (prepared, hashlib.sha256(known.tobytes()).digest()),
+            partial(probe_data, samples, known, prepared.shared),
+        )
+        scores["probes"] = probe_answers(decided[rows], samples) | of_data
 
 
-def write_results(folder: RunFolder, decided: pd.DataFrame, metrics: dict[str, Any], brief: bool = False) -> None:
+def write_results(
+    folder: RunFolder,
+    decided: pd.DataFrame,
+    metrics: dict[str, Any],
+    *,
+    brief: bool = False,
+    gallery: Gallery | None = None,
+) -> None:
     """Leaves `predictions.csv`, `metrics.json` and `report.html`, prints the table, and marks the run finished, in this order.
 
     Args:
         brief: no report and no table.
+        gallery: pictures for the report (`fer.picturing`).
     """
     write_text(folder.path / "predictions.csv", decided.to_csv(index=False))
     folder.write_json("metrics.json", metrics)
     if not brief:
-        log.info("report: %s", write_report(folder.path))
+        write_report(folder.path, gallery)
     if (folder.path / "checkpoints").is_dir():  # a run that made a model
         write_model_card(folder.path)
     folder.note(finished=True, timings={**folder.about.get("timings", {}), "total_s": folder.seconds()})
     if not brief:
         print_scores(metrics, Console())
+        log.info("report: %s", folder.path / "report.html")
 
 
 def _with_decisions(predictions: pd.DataFrame, thresholds: dict[str, float]) -> pd.DataFrame:

@@ -7,6 +7,7 @@ file is used without torch.
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 from typing import TYPE_CHECKING, cast
 
@@ -16,21 +17,26 @@ from fer.config import PredictConfig
 if TYPE_CHECKING:
     from fer.use.crops import Which
 
+log = logging.getLogger("fer.predict")  # not __name__: run with -m it is __main__
+
 
 def run(cfg: PredictConfig, call: Call) -> None:
     """Looks at everything that `input` means."""
     assert cfg.checkpoint is not None and cfg.input is not None  # config.check
     # what reads pictures and runs networks: only now that the settings are known to be good
     from fer.use.destinations import Destinations, refuse_taken
+    from fer.use.known_limits import dead_warning, read_card
     from fer.use.predictor import load
     from fer.use.sources import open_source
     from fer.use.stream import look_at
 
     refuse_taken(cfg.output, cfg.annotate, cfg.overwrite)
     source = open_source(cfg.input, cfg.every)
-    predictor = load(cfg.checkpoint, accelerator=cfg.accelerator, batch_size=cfg.batch_size)
+    predictor = load(cfg.checkpoint, accelerator=cfg.accelerator, batch_size=cfg.batch_size, precision=cfg.precision)
     if cfg.reference is not None:
         predictor.compare_with(cfg.reference)
+    if warning := dead_warning(read_card(cfg.checkpoint)):
+        log.warning("%s", warning)
     out = Destinations(cfg, predictor.facts, source)
     found = look_at(
         predictor,

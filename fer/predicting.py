@@ -12,6 +12,7 @@ import lightning
 import numpy as np
 import pandas as pd
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from scipy.special import expit, softmax
 from torch import Tensor
 
@@ -34,6 +35,7 @@ def predict(module: FaceModule, data: FaceData, parts: list[str], accelerator: s
         trainer = lightning.Trainer(
             accelerator=accelerator,
             devices=1,
+            plugins=[LightningEnvironment()],  # by itself, also after training in a team of processes
             logger=False,
             deterministic="warn",
             enable_checkpointing=False,
@@ -78,5 +80,6 @@ def quiet_lightning() -> Iterator[None]:
         warnings.filterwarnings(
             "ignore", message=".*custom batch sampler"
         )  # ours gives every picture, which is checked
+        warnings.filterwarnings("ignore", message=".*sync_dist=True")  # our metrics are those of all processes already
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         yield

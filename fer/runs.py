@@ -9,6 +9,7 @@ import platform
 import subprocess
 import time
 from datetime import datetime
+from functools import cache
 from importlib import metadata
 from logging.handlers import MemoryHandler
 from pathlib import Path
@@ -134,11 +135,11 @@ class RunFolder:
 
     def keep_config(self, config: dict[str, Any]) -> None:
         """Writes `config.yaml`."""
-        write_text(self.path / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
+        self.write("config.yaml", OmegaConf.to_yaml(OmegaConf.create(config)))
 
     def save(self) -> None:
         """Writes `run.json`."""
-        write_text(self.path / "run.json", json.dumps(self.about, indent=2) + "\n")
+        self.write("run.json", json.dumps(self.about, indent=2) + "\n")
 
     def note(self, **values: Any) -> None:
         """Adds to `run.json` and writes it."""
@@ -147,7 +148,11 @@ class RunFolder:
 
     def write_json(self, name: str, content: Any) -> None:
         """Writes `content` to the file `name` in the folder; nan is a bug and refused."""
-        write_text(self.path / name, json.dumps(content, indent=1, allow_nan=False) + "\n")
+        self.write(name, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+    def write(self, name: str, text: str) -> None:
+        """Writes a file in the folder, whole or not at all."""
+        write_text(self.path / name, text)
 
     def read_json(self, name: str) -> Any:
         """The content of the file `name` in the folder.
@@ -177,6 +182,16 @@ class RunFolder:
         return round(time.monotonic() - self.started, 1)
 
 
+class OthersFolder(RunFolder):
+    """The run folder of several processes, as those see it that don't write: the first one does."""
+
+    def write(self, name: str, text: str) -> None:
+        pass
+
+    def log_to_file(self, name: str) -> None:
+        pass
+
+
 def _surroundings() -> dict[str, Any]:
     from fer import __version__
 
@@ -190,6 +205,7 @@ def _surroundings() -> dict[str, Any]:
     }
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return metadata.version(package)
@@ -197,8 +213,9 @@ def _version(package: str) -> str:
         return "unknown"
 
 
+@cache
 def _git() -> dict[str, Any] | None:
-    """Commit and state of the checkout that this code runs from; None for an installed package."""
+    """Commit and state of the checkout that this code runs from, when it was first asked; None for an installed package."""
     here = Path(__file__).resolve().parent
 
     def ask(*words: str) -> str:

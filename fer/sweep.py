@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from fer.config import conf_dir
@@ -58,16 +58,19 @@ class Sweep:
         """The sweep that `sys.argv` asks for; adds to it what Hydra must know of folders.
 
         Raises:
-            FerError: `run_dir` was typed.
+            FerError: `run_dir` was typed, or a job would take several processes.
         """
         if "run_dir" in {override.key_or_group for override in typed}:
             raise FerError(
                 "run_dir names one folder, and a sweep makes one for each job: name=NAME chooses outputs/sweeps/NAME"
             )
         line = shlex.join(["python", "-m", f"fer.{command}", *sys.argv[1:]])
-        folder = _sweep_dir(command, typed)
         # job folders are named by what differs between them
         swept = {override.key_or_group for override in typed if override.is_sweep_override()}
+        first = _first_job(command, typed)
+        folder = Path(str(first.hydra.sweep.dir))
+        if command == "train":
+            _refuse_teams(first, swept)
         named = bool(swept) or any(override.key_or_group == "sweep" for override in typed)
         same = ",".join(o.key_or_group for o in typed if named and o.key_or_group not in swept)
         words = [f"hydra.job.config.override_dirname.exclude_keys=[{same}]", f"hydra.sweep.dir='{folder}'"]
@@ -121,14 +124,22 @@ class Sweep:
         return score
 
 
-def _sweep_dir(command: str, typed: list[Override]) -> Path:
-    """Where Hydra would put the first job: for all, so that a swept setting that is part of the name does not scatter them."""
+def _refuse_teams(first: DictConfig, swept: set[str]) -> None:
+    n_processes = first.trainer.devices * first.trainer.num_nodes
+    if n_processes > 1 or swept & {"trainer.devices", "trainer.num_nodes"}:
+        raise FerError(
+            "trainer.devices and trainer.num_nodes must be 1 in a sweep: its jobs take one processor each, and "
+            "hydra/launcher=joblib or slurm runs several at a time"
+        )
+
+
+def _first_job(command: str, typed: list[Override]) -> DictConfig:
+    """The first job as Hydra composes it. Its folder is that of all: a swept setting that is part of the name must not scatter them."""
     first = [_first_value(override) for override in typed]
     own = get_args_parser().parse_known_args()[0].config_dir  # experiments of the user's own
     places = [f"hydra.searchpath=[file://{Path(own).absolute()}]"] if own else []
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        composed = compose(command, [*first, *places], return_hydra_config=True)
-        return Path(str(composed.hydra.sweep.dir))
+        return compose(command, [*first, *places], return_hydra_config=True)
 
 
 def _first_value(override: Override) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from fer.cli import Call, command
 from fer.config import TrainConfig, as_dict, flat, from_dict, resolve
 from fer.errors import FerError, Interrupted
+from fer.processes import check_started, this_line
 from fer.runs import RunFolder, default_run_dir, holds_run
 
 if TYPE_CHECKING:
@@ -24,13 +25,14 @@ if TYPE_CHECKING:
     from fer.data.datamodule import FaceData
     from fer.jobs import Kept
     from fer.model.module import FaceModule
+    from fer.team import Team
 
 log = logging.getLogger("fer.train")  # not __name__: run with -m it is __main__
 
-CHANGEABLE = ("resume", "trainer.max_epochs", "trainer.progress", "data.workers", "cache_dir")
+CHANGEABLE = ("resume", "trainer.max_epochs", "trainer.progress", "data.workers", "cache_dir", "report.pictures")
 """What may be typed beside `resume=`: the rest would make it another run."""
 
-FREE = ("resume", "run_dir", "trainer.progress", "data.workers", "cache_dir")
+FREE = ("resume", "run_dir", "trainer.progress", "data.workers", "cache_dir", "report.pictures")
 """What may be another when a sweep comes back to a run."""
 
 
@@ -41,7 +43,7 @@ def run(cfg: TrainConfig, call: Call) -> float | None:
             return resume(cfg, call)
         return again(cfg, call.sweep_dir, call) if call.sweep_dir and holds_run(call.sweep_dir) else begin(cfg, call)
     except Interrupted as stopped:
-        log.warning("stopped; go on with: python -m fer.train resume=%s", stopped)
+        log.warning("stopped; go on with: %s", this_line("train", [f"resume={stopped}"]))
         sys.exit(130)
 
 
@@ -52,17 +54,34 @@ def begin(cfg: TrainConfig, call: Call, callbacks: Sequence[Callback] = ()) -> f
         Interrupted: Ctrl-C or SIGTERM; says in which run folder.
     """
     cfg = settled(cfg, call)
-    from fer import training  # torch and all: only now that the settings are known to be good
+    check_started("train", call.overrides, cfg.trainer.devices, cfg.trainer.num_nodes)
+    from fer import team, training  # torch and all: only now that the settings are known to be good
+
+    together = team.assemble(cfg.trainer.accelerator)
+    where = Path(together.alone(lambda: str(chosen_dir(cfg, call))))
+    data, weights = together.first(lambda: (training.read_data(cfg, call.kept), training.read_weights(cfg)))
+    module = training.build_module(cfg, data, weights, call.kept)
+
+    def described() -> RunFolder:
+        folder = RunFolder.create(where, as_dict(cfg), call.line)
+        training.describe(folder, cfg, data, weights)
+        return folder
+
+    folder = together.folder(described)
+    return finish(cfg, folder, module, data, callbacks, call.kept, call.sweep_dir is not None, together)
+
+
+def chosen_dir(cfg: TrainConfig, call: Call) -> Path:
+    """Where the run goes.
+
+    Raises:
+        FerError: see `fer.training.check_early`.
+    """
+    from fer import training
 
     chosen = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("train", cfg.name)
-    where = call.sweep_dir or chosen
-    training.check_early(cfg, where)
-    data = training.read_data(cfg, call.kept)
-    weights = training.read_weights(cfg)
-    module = training.build_module(cfg, data, weights, call.kept)
-    folder = RunFolder.create(where, as_dict(cfg), call.line)
-    training.describe(folder, cfg, data, weights)
-    return finish(cfg, folder, module, data, callbacks, call.kept, call.sweep_dir is not None)
+    training.check_early(cfg, call.sweep_dir or chosen)
+    return call.sweep_dir or chosen
 
 
 def settled(cfg: TrainConfig, call: Call) -> TrainConfig:
@@ -100,13 +119,16 @@ def resume(cfg: TrainConfig, call: Call) -> float | None:
 
 def go_on(cfg: TrainConfig, folder: RunFolder, call: Call) -> float | None:
     """Goes on in a run folder, with its settings."""
-    from fer import training
+    check_started("train", call.overrides, cfg.trainer.devices, cfg.trainer.num_nodes)
+    from fer import team, training
 
-    data = training.read_data(cfg, call.kept)
-    module = training.rebuild_module(cfg, folder, data, call.kept)
+    together = team.assemble(cfg.trainer.accelerator)
+    folder = together.folder(lambda: folder)
+    data = together.first(lambda: training.read_data(cfg, call.kept))
+    module = together.first(lambda: training.rebuild_module(cfg, folder, data, call.kept))
     folder.keep_config({**as_dict(cfg), "resume": None})
     folder.note(finished=False)
-    return finish(cfg, folder, module, data, kept=call.kept, brief=call.sweep_dir is not None)
+    return finish(cfg, folder, module, data, (), call.kept, call.sweep_dir is not None, together)
 
 
 def finish(
@@ -114,20 +136,23 @@ def finish(
     folder: RunFolder,
     module: FaceModule,
     data: FaceData,
-    callbacks: Sequence[Callback] = (),
-    kept: Kept | None = None,
-    brief: bool = False,
+    callbacks: Sequence[Callback],
+    kept: Kept,
+    brief: bool,
+    together: Team,
 ) -> float | None:
-    """Fits and judges, in the run folder; `brief`: without a report, if it learned from features."""
+    """Fits, and judges in the first process, in the run folder; `brief`: without a report, if it learned from features."""
     from fer import training
 
     folder.log_to_file("train.log")
     log.info("run folder: %s", folder.path)
     try:
-        training.fit(cfg, folder, module, data, callbacks, kept)
+        training.fit(cfg, folder, module, data, callbacks, kept, together)
     except Interrupted as stopped:
+        together.part()
         raise Interrupted(str(folder.path)) from stopped
-    return training.judge_best(cfg, folder, data, module, brief)
+    together.part()
+    return training.judge_best(cfg, folder, data, module, kept, brief) if together.leads else None
 
 
 def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
@@ -136,13 +161,18 @@ def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
     Raises:
         FerError: the run is finished, or something was typed that would make it another run.
     """
-    other = [override for override, key in zip(call.overrides, call.keys, strict=True) if key not in CHANGEABLE]
+    old: TrainConfig = from_dict(TrainConfig, folder.config(), str(folder.path / "config.yaml"))
+    was, now = dict(flat(as_dict(old))), dict(flat(as_dict(cfg)))
+    other = [
+        override
+        for override, key in zip(call.overrides, call.keys, strict=True)
+        if key not in CHANGEABLE and (key not in was or was[key] != now[key])
+    ]
     if other:
         raise FerError(
             f"resume={cfg.resume} goes on with the settings of that run; {', '.join(other)} would change them "
             f"(may change: {', '.join(CHANGEABLE[1:])})"
         )
-    old: TrainConfig = from_dict(TrainConfig, folder.config(), str(folder.path / "config.yaml"))
     n_epochs = cfg.trainer.max_epochs if "trainer.max_epochs" in call.keys else old.trainer.max_epochs
     if folder.about["finished"] and n_epochs <= old.trainer.max_epochs:
         raise FerError(
@@ -159,14 +189,21 @@ def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
         trainer=dataclasses.replace(old.trainer, max_epochs=n_epochs, progress=progress),
         data=dataclasses.replace(old.data, workers=cfg.data.workers) if "data.workers" in call.keys else old.data,
         cache_dir=cfg.cache_dir if "cache_dir" in call.keys else old.cache_dir,
+        report=cfg.report if "report.pictures" in call.keys else old.report,
     )
 
 
 def report_best(folder: Path) -> None:
-    """Leaves a report of a sweep's best run: to draw one for each would take longer than to train on features."""
+    """Completes a sweep's best run by what would take longer for each than to train on features: a report, a checkpoint to take away."""
+    from fer.judging import make_whole
+    from fer.picturing import gallery_of_run
     from fer.results.report import write_report
 
-    print(f"report of the best run: {write_report(folder)}")
+    make_whole(folder / "checkpoints" / "best.ckpt")
+    path = folder / "report.html"
+    if not path.is_file():
+        write_report(folder, gallery_of_run(RunFolder.open(folder)))
+    print(f"report of the best run: {path}")
 
 
 main = command("train", run, report_best)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +14,11 @@ import lightning
 import pandas as pd
 import torch
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 
 from fer import __version__, frozen, judging
-from fer.config import TrainConfig, as_dict
+from fer.config import TrainConfig, TrainerConfig, as_dict
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.data.faces import PIXELS_VERSION
@@ -24,15 +26,19 @@ from fer.data.seen import name_hashes, picture_hashes
 from fer.data.splits import split_hash
 from fer.errors import FerError
 from fer.jobs import Kept
-from fer.model.callbacks import best_precision, make_callbacks
+from fer.model.best_curves import log_best
+from fer.model.callbacks import CompileTime, best_precision, make_callbacks
 from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
-from fer.model.curves import log_final_score, start_curves
+from fer.model.curves import Curves, start_curves
 from fer.model.module import FaceModule, class_weights
 from fer.model.network import check_backbone
 from fer.model.weights import Weights, check_weights_file, find_weights, save_backbone
+from fer.picturing import gallery, views
 from fer.predicting import predict, quiet_lightning
 from fer.results.baselines import au_base_rates, emotion_base_rates
+from fer.results.report import shown_split
 from fer.runs import RunFolder, check_free
+from fer.team import Team, lost_another
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +55,18 @@ def check_early(cfg: TrainConfig, run_dir: Path) -> None:
     check_backbone(cfg.model.backbone)
     check_weights_file(cfg.model.weights or "none")
     judging.check_accelerator(cfg.trainer.accelerator)
+    _check_devices(cfg.trainer)
     check_free(run_dir)
+    if cfg.trainer.compile and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++", "cl"))):
+        raise FerError(
+            "trainer.compile needs a C++ compiler, and none is found here (g++ or clang++): install one, or leave it off"
+        )
+
+
+def _check_devices(cfg: TrainerConfig) -> None:
+    there = torch.cuda.device_count()
+    if cfg.accelerator in ("auto", "gpu") and 0 < there < cfg.devices:
+        raise FerError(f"trainer.devices={cfg.devices}: this machine has {there} of them; or trainer.accelerator=cpu")
 
 
 def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
@@ -139,7 +156,7 @@ def build_module(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept 
         mixup=cfg.augment.mixup,
         backbone=backbone,
     )
-    module.card = _card(cfg, data, weights)
+    module.card = _card(cfg, data, weights, kept)
     if frozen.is_frozen(cfg):
         module.card["backbone"] = frozen.backbone_digest(cfg, weights, module, kept)
     return module
@@ -161,7 +178,7 @@ def rebuild_module(cfg: TrainConfig, folder: RunFolder, data: FaceData, kept: Ke
     frozen.check_same(module, card)
     split = pd.read_csv(folder.path / "split.csv", dtype=str, keep_default_na=False)  # a person may be called NA
     same = card["data_fingerprint"] == data.prepared.fingerprint and split_hash(split) == split_hash(_split(data))
-    if not same or not torch.equal(card["seen"], _seen(data)):
+    if not same or not torch.equal(card["seen"], _seen(data, kept or Kept())["seen"]):
         raise FerError(
             f"{folder.path}: the data or its split is not what this run was started with; resume needs the same"
         )
@@ -170,15 +187,17 @@ def rebuild_module(cfg: TrainConfig, folder: RunFolder, data: FaceData, kept: Ke
     return module
 
 
-def _seen(data: FaceData) -> torch.Tensor:
-    return torch.from_numpy(picture_hashes(data.prepared, _seen_rows(data)).copy())
+def _seen(data: FaceData, kept: Kept) -> dict[str, torch.Tensor]:
+    def make() -> dict[str, torch.Tensor]:
+        prepared = data.prepared
+        rows = prepared.table[prepared.table["split"] != "test"]
+        hashes = {"seen": picture_hashes(prepared, rows), "seen_names": name_hashes(rows)}
+        return {name: torch.from_numpy(values.copy()) for name, values in hashes.items()}
+
+    return kept.get("seen", data.prepared, make)
 
 
-def _seen_rows(data: FaceData) -> pd.DataFrame:
-    return data.prepared.table[data.prepared.table["split"] != "test"]
-
-
-def _card(cfg: TrainConfig, data: FaceData, weights: Weights) -> dict[str, Any]:
+def _card(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept) -> dict[str, Any]:
     train = data.prepared.part("train")
     return {
         "fer_version": __version__,
@@ -187,8 +206,8 @@ def _card(cfg: TrainConfig, data: FaceData, weights: Weights) -> dict[str, Any]:
         "split": dict(_split(data).itertuples(index=False)),
         "weights": weights.source,
         "name": cfg.name,
-        "seen": _seen(data),
-        "seen_names": torch.from_numpy(name_hashes(_seen_rows(data)).copy()),
+        "pictures": bool(cfg.report.pictures),
+        **_seen(data, kept),
         "temperature": {"au": 1.0, "emotion": 1.0},
         "thresholds": {f"AU{au}": 0.5 for au in data.aus},
         "au_rates": au_base_rates(train, [f"AU{au}" for au in data.aus]),
@@ -228,21 +247,27 @@ def fit(
     data: FaceData,
     callbacks: Sequence[Callback] = (),
     kept: Kept | None = None,
+    together: Team | None = None,
 ) -> None:
     """Trains, or trains on from `last.ckpt`, until early stopping or the last epoch; `callbacks` come after the run's own.
 
     Raises:
         Interrupted: Ctrl-C or SIGTERM; everything is saved.
-        FerError: the loss became nan, or a checkpoint can't be written.
+        FerError: the loss became nan, a checkpoint can't be written, or another process of the run has ended.
     """
     if folder.about.get("fitted_epochs") == cfg.trainer.max_epochs:
         return  # it was stopped while it was judged: one more epoch would make it another run
-    logger = TensorBoardLogger(folder.path, name=None, version="tensorboard", default_hp_metric=False)
+    together, kept = together or Team(), kept or Kept()
+    if cfg.trainer.compile:
+        compile_backbone(module)
+        callbacks = [*callbacks, CompileTime()]
+    logger = Curves(folder.path, name=None, version="tensorboard", default_hp_metric=False)
     start_curves(logger, cfg, module)
     with quiet_lightning():
-        trainer = make_trainer(cfg, folder, logger, callbacks)
-        folder.note(device=str(trainer.strategy.root_device))
-        frozen.use_features(cfg, module, data, folder.about["precision"], trainer.strategy.root_device, kept or Kept())
+        trainer = make_trainer(cfg, folder, logger, callbacks, together)
+        device, precision = trainer.strategy.root_device, folder.about["precision"]
+        folder.note(device=str(device), processes=trainer.world_size)
+        together.first(lambda: frozen.use_features(cfg, module, data, precision, device, kept))
         last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
         try:
             trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
@@ -252,25 +277,40 @@ def fit(
                     "a batch of one picture is too few for BatchNorm here: raise data.batch_size or data.image_size"
                 ) from error
             raise
+        except RuntimeError as error:
+            if lost_another(error):
+                raise FerError(
+                    f"another process of the run has ended; last checkpoint: {folder.path}/checkpoints/last.ckpt"
+                ) from error
+            raise
     timings = {**folder.about.get("timings", {})}
     timings["fit_s"] = round(timings.get("fit_s", 0) + folder.seconds(), 1)
     folder.note(timings=timings, epochs=trainer.current_epoch, fitted_epochs=cfg.trainer.max_epochs)
 
 
+def compile_backbone(module: FaceModule) -> None:
+    """Lets torch compile the backbone when it is first called: in place, so that tensors keep their names in checkpoints."""
+    module.network.backbone.compile()
+
+
 def make_trainer(
-    cfg: TrainConfig, folder: RunFolder, logger: TensorBoardLogger, callbacks: Sequence[Callback]
+    cfg: TrainConfig, folder: RunFolder, logger: Curves, callbacks: Sequence[Callback], together: Team
 ) -> lightning.Trainer:
-    """Lightning's trainer: one device, atomic checkpoints, the same result twice."""
-    shown = cfg.trainer.progress and Console(stderr=True).is_terminal
+    """Lightning's trainer: as many devices as there are processes, atomic checkpoints, the same result twice."""
+    shown = cfg.trainer.progress and together.leads and Console(stderr=True).is_terminal
+    # a backbone that is set free later is in the group from the start, and unused until then
+    several = DDPStrategy(find_unused_parameters=cfg.model.finetune == "gradual")
     return lightning.Trainer(
         accelerator=cfg.trainer.accelerator,
-        devices=1,
+        devices=cfg.trainer.devices,
+        num_nodes=cfg.trainer.num_nodes,
+        strategy=several if together.environment else "auto",
         precision=folder.about["precision"],
         max_epochs=cfg.trainer.max_epochs,
         gradient_clip_val=cfg.trainer.gradient_clip or None,
         logger=logger,
         callbacks=[*make_callbacks(cfg.trainer, folder.path, shown), *callbacks],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *([together.environment] if together.environment else [])],
         deterministic="warn",
         num_sanity_val_steps=0,
         log_every_n_steps=1,
@@ -281,13 +321,18 @@ def make_trainer(
 
 
 def judge_best(
-    cfg: TrainConfig, folder: RunFolder, data: FaceData, trained: FaceModule, brief: bool = False
+    cfg: TrainConfig,
+    folder: RunFolder,
+    data: FaceData,
+    trained: FaceModule,
+    kept: Kept | None = None,
+    brief: bool = False,
 ) -> float | None:
     """Fits temperatures and thresholds on validation, then judges the best checkpoint; test people here alone, if `cfg.test` says so.
 
     Args:
         trained: the module after `fit`.
-        brief: without a report, which takes longer than training on features.
+        brief: if it learned from features, without a report and a backbone of its own, which take longer than that.
 
     Returns:
         The validation score.
@@ -298,14 +343,17 @@ def judge_best(
     module, card = judging.load_module(path, frozen.backbone_of(trained))
     parts = ["val", "test"] if cfg.test and len(data.prepared.part("test")) else ["val"]
     predictions, features = predict(module, data, parts, cfg.trainer.accelerator)
-    card |= judging.keep_decisions(path, predictions, module.backbone_state())
+    brief = brief and data.features is not None
+    card |= judging.keep_decisions(path, predictions, module, apart=brief)
     if cfg.trainer.save_backbone:
         save_backbone(module.network, folder.path / "backbone.safetensors")
     decided, metrics = judging.judge_all(predictions, card)
-    judging.add_probes(metrics, decided, features, data.prepared)
+    judging.add_probes(metrics, decided, features, data.prepared, kept or Kept())
     score: float | None = metrics["val"]["score"]
-    log_final_score(folder.path / "tensorboard", cfg, score)
-    judging.write_results(folder, decided, metrics, brief and data.features is not None)
+    pictures = cfg.report.pictures and not brief
+    log_best(folder, decided, metrics["val"], views(data, "val") if pictures else None)
+    shown = gallery(module, data, decided, shown_split(metrics)) if pictures else None
+    judging.write_results(folder, decided, metrics, brief=brief, gallery=shown)
     log.info("validation score: %s", "undefined" if score is None else f"{score:.3f}")
     log.info("curves: tensorboard --logdir %s", folder.path.parent)
     return score

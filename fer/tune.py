@@ -22,6 +22,7 @@ from fer.errors import FerError, Interrupted, first_line
 if TYPE_CHECKING:
     import optuna
 
+    from fer.jobs import Kept
     from fer.tuning.worker import Worker
 
 log = logging.getLogger("fer.tune")  # not __name__: run with -m it is __main__
@@ -37,7 +38,7 @@ def run(cfg: TuneConfig, call: Call) -> float | None:
 
     space = read_space(cfg.search, call.keys)
     folder = Path(cfg.run_dir or Path("outputs", "tune", cfg.name)).expanduser().absolute()
-    data = look_at_data(resolve(cfg), folder)
+    data = look_at_data(resolve(cfg), folder, call.kept)
     from fer.tuning.study import n_finished, open_study
     from fer.tuning.worker import Worker
 
@@ -64,8 +65,8 @@ def check_optuna() -> None:
         raise FerError("fer.tune needs Optuna: pip install 'fer-lightning[sweep]'")
 
 
-def look_at_data(cfg: TrainConfig, folder: Path) -> dict[str, str]:
-    """Reads the data once, as every trial will, so that what all of them would refuse is refused now.
+def look_at_data(cfg: TrainConfig, folder: Path, kept: Kept) -> dict[str, str]:
+    """Reads the data, for every trial that wants the same, and refuses now what all of them would refuse.
 
     Raises:
         FerError: see `fer.training`.
@@ -74,7 +75,7 @@ def look_at_data(cfg: TrainConfig, folder: Path) -> dict[str, str]:
     from fer.data.splits import split_hash
 
     training.check_early(cfg, folder / "trials" / "new")
-    data = training.read_data(cfg)
+    data = training.read_data(cfg, kept)
     training.read_weights(cfg)
     assert data.prepared.split is not None
     return {"data_fingerprint": data.prepared.fingerprint, "split_hash": split_hash(data.prepared.split.astype(str))}
@@ -118,7 +119,7 @@ def evaluate(trial: optuna.Trial, worker: Worker, cfg: TuneConfig, call: Call, f
     try:
         typed = typed_for(call, trial.params, worker.space)
         run_cfg = dataclasses.replace(composed(typed), name=f"{cfg.name}-{trial.number}", run_dir=str(where))
-        line = Call(shlex.join(["python", "-m", "fer.train", *typed]), tuple(typed), None)
+        line = Call(shlex.join(["python", "-m", "fer.train", *typed]), tuple(typed), None, call.kept)
         with worker.alive(trial), messages.of_a_trial():
             score = train.begin(run_cfg, line, [Prune(trial)])
         if score is None:

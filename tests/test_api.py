@@ -162,7 +162,7 @@ def test_a_missing_or_foreign_model_is_refused(tmp_path: Path) -> None:
 
 def test_importing_fer_is_light() -> None:
     code = "import sys, fer; print(sorted({'numpy', 'torch', 'cv2', 'hydra'} & set(sys.modules)), fer.load.__name__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "[] load"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import logging
 import os
 import subprocess
 import sys
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fer.cli import show_messages
 from fer.config import SCHEMAS, TrainConfig, conf_dir, settings_of
 
 
@@ -53,7 +56,11 @@ BAD = {
         "model.weights=auto is for data=synthetic only",
     ),
     "nothing to learn": (("loss.au_weight=0", "loss.emotion_weight=0"), "both 0"),
-    "several devices": (("trainer.devices=2",), "trainer.devices and trainer.num_nodes must be 1"),
+    "several devices": (
+        ("trainer.devices=2", "seed=1"),
+        "; type: torchrun --nproc-per-node=2 -m fer.train trainer.devices=2 seed=1\n",
+    ),
+    "several devices in a sweep": (("-m", "trainer.devices=2", "seed=1,2"), "a sweep"),
     "a sweep with one bad value": (("-m", "model.dense=8,-4"), "model.dense must be at least 1, got -4"),
     "not an override": (("model.dense",), "missing EQUAL"),
     "no such backbone": (
@@ -113,6 +120,22 @@ def test_help_names_every_key_with_its_meaning(command: str, tmp_path: Path) -> 
     assert done.returncode == 0 and done.stderr == ""
     for key, limits in settings_of(SCHEMAS[command]):
         assert f"  {key}=" in done.stdout and limits["help"] in done.stdout
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_paths_can_be_clicked_on_a_terminal_and_are_plain_elsewhere(
+    terminal: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", stream)
+    logger = logging.getLogger("fer")
+    monkeypatch.setattr(logger, "handlers", [])
+    show_messages()
+    logger.info("run folder: %s (%d)", tmp_path, 3)
+    said = stream.getvalue()
+    assert (f";{tmp_path.as_uri()}\x1b\\{tmp_path}\x1b]8;;" in said) == terminal
+    assert terminal or said == f"run folder: {tmp_path} (3)\n"
 
 
 def test_every_setting_of_every_file_is_checked_and_has_a_help_text() -> None:

@@ -16,9 +16,9 @@ from made_runs import answered, made_labels, made_run
 
 from fer.compare import as_overrides
 from fer.errors import FerError
-from fer.results.comparison import Comparison, Standing, compare, holm, score_draws, winner
-from fer.results.findings import Findings, find
-from fer.results.judged_runs import read_runs
+from fer.results.comparison.compare import Comparison, Standing, compare, holm, score_draws, winner
+from fer.results.comparison.findings import Findings, find
+from fer.results.comparison.judged_runs import read_runs
 from fer.results.measures import unweighted
 from fer.results.scores import judge
 

@@ -60,7 +60,7 @@ def test_run_on_features_is_the_run_on_pictures(train: Train, tmp_path: Path, se
 
 
 def test_next_setting_does_not_need_the_backbone(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = (*FROZEN, f"cache_dir={tmp_path / 'cache'}")
+    own = (*FROZEN, "report.pictures=false", f"cache_dir={tmp_path / 'cache'}")
     train(*own, run_dir=tmp_path / "first")
     forbid_backbone(monkeypatch)
     train(*own, "model.dense=8", "data.batch_size=4", "optimizer=sgd", "scheduler=plateau", run_dir=tmp_path / "next")

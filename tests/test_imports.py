@@ -14,10 +14,10 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fer"
 FLOORS = [
     {"fer", "fer.labels", "fer.errors"},
     {"fer.config"},
-    {"fer.cli", "fer.help", "fer.jobs", "fer.refusals", "fer.runs", "fer.sweep"},
+    {"fer.cli", "fer.help", "fer.jobs", "fer.processes", "fer.refusals", "fer.runs", "fer.sweep"},
     {"fer.data"},
     {"fer.model", "fer.results"},
-    {"fer.predicting", "fer.judging"},
+    {"fer.predicting", "fer.judging", "fer.picturing", "fer.team"},
     {"fer.frozen"},
     {"fer.training", "fer.tuning"},
     {"fer.use"},
@@ -33,16 +33,16 @@ FLOORS = [
         "fer.serve",
         "fer.__main__",
     },
-    {"fer.crossval", "fer.tune"},
+    {"fer.crossval", "fer.tune", "fer.benchmarking", "fer.benchmark"},
 ]
 """From the top down: a room may import from its own floor and from those above."""
 
-WITHOUT_TORCH = ("fer.labels", "fer.config", "fer.cli", "fer.help", "fer.runs", "fer.jobs", "fer.sweep",
+WITHOUT_TORCH = ("fer.labels", "fer.config", "fer.cli", "fer.help", "fer.runs", "fer.jobs", "fer.processes", "fer.sweep",
                  "fer.train", "fer.evaluate", "fer.explore", "fer.synthesize",
                  "fer.data.samples", "fer.data.readers", "fer.data.prepare", "fer.data.synthetic", "fer.results.report",
                  "fer.results.scores", "fer.results.tables", "fer.results.thresholds", "fer.use.predictor",
                  "fer.use.destinations", "fer.use.sources", "fer.predict", "fer.explain", "fer.export",
-                 "fer.tune", "fer.compare")  # fmt: skip
+                 "fer.tune", "fer.compare", "fer.benchmark")  # fmt: skip
 
 
 def floor(module: str) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from fer.model.metrics import AuScores, EmotionScores
+from fer.model.metrics import AuScores, EmotionScores, ranked
 
 
 def test_au_scores_are_those_of_the_whole_split_not_means_of_batches() -> None:
@@ -14,9 +15,12 @@ def test_au_scores_are_those_of_the_whole_split_not_means_of_batches() -> None:
     probabilities, targets = torch.rand(50, 3, generator=generator), torch.randint(-1, 2, (50, 3), generator=generator)
     targets[:, 2] = 0  # a unit that never occurs has no score and must not drag the mean
     metric = AuScores([1, 2, 4])
-    for rows in torch.arange(50).split(7):
-        metric.update(probabilities[rows], targets[rows])
+    losses = torch.rand(8, generator=generator)
+    for rows, loss in zip(torch.arange(50).split(7), losses, strict=True):
+        metric.update(probabilities[rows], targets[rows], loss)
     scores = metric.compute()
+    n_labelled = [int((targets[rows] >= 0).sum()) for rows in torch.arange(50).split(7)]
+    assert float(scores["loss"]) == pytest.approx(np.average(losses, weights=n_labelled))
     expected: dict[str, list[float]] = {"au_ap": [], "au_auc": [], "au_f1": []}
     for k in range(2):
         known = targets[:, k] >= 0
@@ -33,9 +37,23 @@ def test_au_scores_are_those_of_the_whole_split_not_means_of_batches() -> None:
     assert "au_f1_each/AU4" not in scores and "au_f1_each/AU1" in scores
 
 
+def test_equal_probabilities_are_ranked_as_scikit_learn_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+    probabilities = torch.randint(0, 4, (200, 2), generator=generator) / 4
+    targets = torch.randint(-1, 2, (200, 2), generator=generator)
+    ap, auc = ranked(probabilities, targets == 1, targets >= 0)
+    for k in range(2):
+        known = targets[:, k] >= 0
+        t, p = targets[known, k].numpy(), probabilities[known, k].numpy()
+        assert float(ap[k]) == pytest.approx(average_precision_score(t, p), abs=1e-6)
+        assert float(auc[k]) == pytest.approx(roc_auc_score(t, p), abs=1e-6)
+
+
 def test_probabilities_are_not_squashed_twice() -> None:
     metric = AuScores([12])
-    metric.update(torch.tensor([[0.6], [0.2]]), torch.tensor([[1], [0]]))  # sigmoid(.2) would be above .5
+    metric.update(
+        torch.tensor([[0.6], [0.2]]), torch.tensor([[1], [0]]), torch.tensor(0.5)
+    )  # sigmoid(.2) would be above .5
     assert float(metric.compute()["au_f1"]) == 1
 
 
@@ -43,10 +61,10 @@ def test_emotion_scores_leave_unlabelled_rows_out() -> None:
     probabilities = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.5, 0.3], [0.0, 0.1, 0.9]])
     targets = torch.tensor([0, 1, 0, -1])
     metric = EmotionScores()
-    metric.update(probabilities, targets)
+    metric.update(probabilities, targets, torch.tensor(0.7))
     scores = metric.compute()
     assert float(scores["emotion_accuracy"]) == pytest.approx(2 / 3)
     assert float(scores["emotion_f1"]) == pytest.approx(f1_score([0, 1, 0], [0, 1, 1], average="macro"))
     metric.reset()
-    metric.update(probabilities[3:], targets[3:])
-    assert metric.compute() == {}
+    metric.update(probabilities[3:], targets[3:], torch.tensor(0.0))
+    assert all(value.isnan() for value in metric.compute().values())

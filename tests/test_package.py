@@ -25,7 +25,8 @@ def test_wheel_holds_settings_and_template_and_nothing_else(wheel: Path) -> None
     names = zipfile.ZipFile(wheel).namelist()
     for file in (ROOT / "conf").rglob("*.yaml"):
         assert f"fer/conf/{file.relative_to(ROOT / 'conf')}" in names
-    assert "fer/results/report.html.j2" in names
+    for template in (ROOT / "fer").rglob("*.j2"):
+        assert f"fer/{template.relative_to(ROOT / 'fer')}" in names
     assert not any(name.startswith(("tests/", "outputs/", "notebooks/")) for name in names)
 
 

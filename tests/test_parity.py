@@ -1,11 +1,13 @@
-"""The same answers everywhere: evaluation, `fer.predict`, the Python interface, exported files."""
+"""The same answers everywhere: evaluation, `fer.predict`, the Python interface, `POST /predict`, exported files."""
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,8 @@ from fer.results.predictions import read_predictions
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+pytest.importorskip("fastapi")
+httpx = pytest.importorskip("httpx")
 
 
 @pytest.fixture(scope="module")
@@ -66,14 +70,31 @@ def from_python(checkpoint: Path, table: Path, tmp_path: Path) -> pd.DataFrame:
     """What `load(...).predict(...)` says about the table, as columns."""
     model = load(checkpoint)
     paths = pd.read_csv(table)["path"].tolist()
-    rows = []
-    for (face,) in model.predict(paths, faces="largest"):
-        units = {f"{au}_prob": p for au, p in face.au_prob.items()} | {
-            f"{au}_pred": int(active) for au, active in face.au_active.items()
-        }
-        emotions = {f"emotion_prob_{name}": p for name, p in face.emotion_prob.items()}
-        rows.append({**units, "emotion_pred": face.emotion, **emotions})
-    return pd.DataFrame(rows)
+    return pd.DataFrame([as_columns(vars(face)) for (face,) in model.predict(paths, faces="largest")])
+
+
+def from_the_server(checkpoint: Path, table: Path, tmp_path: Path) -> pd.DataFrame:
+    """What `POST /predict` of `fer.serve` says about the largest face of each picture of the table, as columns."""
+    from fer.config import ServeConfig
+    from fer.use.server import build_app
+
+    app = build_app(load(checkpoint), ServeConfig(checkpoint=str(checkpoint)))
+
+    async def rows() -> list[dict[str, Any]]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1:8000") as client:
+            contents = [Path(path).read_bytes() for path in pd.read_csv(table)["path"]]
+            replies = [await client.post("/predict", content=content) for content in contents]
+        return [as_columns(reply.raise_for_status().json()["faces"][0]) for reply in replies]
+
+    return pd.DataFrame(asyncio.run(rows()))
+
+
+def as_columns(face: dict[str, Any]) -> dict[str, Any]:
+    """One face as a row of `predictions.csv`."""
+    units = {f"{au}_prob": p for au, p in face["au_prob"].items()}
+    decisions = {f"{au}_pred": int(active) for au, active in face["au_active"].items()}
+    emotions = {f"emotion_prob_{name}": p for name, p in face["emotion_prob"].items()}
+    return {**units, **decisions, "emotion_pred": face["emotion"], **emotions}
 
 
 def assert_same_answers(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
@@ -83,7 +104,7 @@ def assert_same_answers(found: pd.DataFrame, wanted: pd.DataFrame) -> None:
     assert np.abs(found[probabilities] - wanted[probabilities]).to_numpy().max() < 1e-3
 
 
-@pytest.mark.parametrize("way", [predicted, from_python])
+@pytest.mark.parametrize("way", [predicted, from_python, from_the_server])
 @pytest.mark.parametrize("runtime", ["torch", "onnx"])
 def test_all_ways_give_the_answers_of_evaluation(
     way: Callable[[Path, Path, Path], pd.DataFrame],
@@ -107,7 +128,8 @@ def test_an_exported_model_needs_no_torch(exported: Path, table: Path, tmp_path:
         "import runpy, sys; sys.modules['torch'] = sys.modules['lightning'] = None; "
         f"sys.argv = {arguments!r}; runpy.run_module('fer.predict', run_name='__main__', alter_sys=True)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    line = [sys.executable, "-c", code]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     assert len(pd.read_csv(output)) == len(pd.read_csv(table))
 

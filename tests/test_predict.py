@@ -291,13 +291,26 @@ def test_ctrl_c_keeps_what_is_written_and_ends_a_camera_in_peace(
     assert len(pd.read_csv(tmp_path / "half.csv")) == 1 and "stopped after 1 pictures" in caplog.text
 
 
+def test_a_vast_picture_is_refused_without_a_warning_of_pillow(lively: Path, tmp_path: Path) -> None:
+    Image.new("1", (10_000, 10_000)).save(tmp_path / "vast.png")
+    line = [sys.executable, "-m", "fer.predict", f"checkpoint={lively}", f"input={tmp_path / 'vast.png'}"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.endswith("10000 x 10000 pixels are more than the limit of 64,000,000\n")
+    assert done.stderr.count("\n") == 1
+
+
 def test_help_and_mistakes_are_answered_without_torch(tmp_path: Path) -> None:
     code = (
         "import runpy, sys; sys.modules['torch'] = sys.modules['cv2'] = None; "
         "sys.argv = ['fer.predict', *sys.argv[1:]]; runpy.run_module('fer.predict', run_name='__main__', alter_sys=True)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "checkpoint=x", "imput=y"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, "checkpoint=x", "imput=y"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
     )
     assert (
         done.returncode == 2

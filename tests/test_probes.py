@@ -13,7 +13,7 @@ from sklearn import metrics as sk
 from fer.labels import BASIC, EMOTION_SETS
 from fer.results.consistency import consistency_probe
 from fer.results.identity import identity_probe
-from fer.results.probes import probe
+from fer.results.probes import probe_data
 from fer.results.rule import emotions_by_rule, rule_probe
 from fer.results.spread import spread_probe
 from fer.results.wording import alarms
@@ -206,10 +206,10 @@ def test_near_identical_pictures_of_a_split_are_counted() -> None:
         {"path": ["0.png", "x", "y"], "split": ["test", "train", "train"], "other_path": ["x", "1.png", "z"]}
     ).assign(other_split=["train", "test", "val"])
     samples = decided[["path", "subject", "emotion"]].assign(sequence=pd.NA)
-    found = probe(decided, samples, np.ones((2, 3)), shared, n_boot=10)
+    found = probe_data(samples, np.ones((2, 3)), shared, n_boot=10)
     assert found["near_identical"] == {"pairs": 2, "across_splits": 2}
     unsplit = shared.drop(columns=["split", "other_split"])
-    assert probe(decided, samples, np.ones((2, 3)), unsplit)["near_identical"] == {"pairs": 2, "across_splits": 0}
+    assert probe_data(samples, np.ones((2, 3)), unsplit)["near_identical"] == {"pairs": 2, "across_splits": 0}
 
 
 def test_every_split_of_a_run_has_its_probes_and_the_page_shows_them(train: Callable[..., Path]) -> None:

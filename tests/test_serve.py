@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import re
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,9 @@ from fer.data.synthetic import draw_face
 
 pytest.importorskip("fastapi")
 httpx = pytest.importorskip("httpx")
+
+PATIENCE = 60_000
+"""Milliseconds that a browser may take for anything."""
 
 PEOPLE_SEE = {
     "text.txt": "not an image of a format that is read here",
@@ -101,7 +106,7 @@ def test_answers_are_those_of_the_python_interface(
     assert answer["au_names"].keys() == set(model.facts.aus)
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as `listen` does
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # as every command does
 @pytest.mark.parametrize(("name", "message"), PEOPLE_SEE.items())
 def test_what_is_no_honest_picture_gets_a_clear_line(ask: Client, pictures: Path, name: str, message: str) -> None:
     reply = ask("POST", "/predict", content=(pictures / name).read_bytes())
@@ -193,7 +198,9 @@ def test_every_answer_names_its_rules_and_every_refusal_is_json(ask: Client) -> 
 
 
 class Slow:
-    """A model that takes its time, or fails."""
+    """A model that takes its time, or fails, and has no gradients."""
+
+    runtime = SimpleNamespace(has_gradients=False)
 
     def __init__(self, model: Predictor, seconds: float) -> None:
         self.facts, self._seconds = model.facts, seconds
@@ -244,6 +251,63 @@ def test_the_model_and_its_limits(ask: Client, model: Predictor, trained: Path) 
         )
 
 
+def test_a_heat_map_is_that_of_the_python_interface(ask: Client, model: Predictor, pictures: Path) -> None:
+    from fer.results.thumbnails import layer
+    from fer.use.heat import explain_face
+    from fer.use.regions import view_box
+
+    assert ask("GET", "/model").json()["heat"] is True
+    content = (pictures / "pair.jpg").read_bytes()
+    face, label = model.predict(content)[1], model.facts.aus[0]
+    box = ",".join(map(str, face.box))
+    answer = ask("POST", "/heat", params={"label": label, "box": box}, content=content).json()
+    wanted = explain_face(model, content, face.box, [label])[label]
+    with Image.open(io.BytesIO(base64.b64decode(answer["png"]))) as image:
+        assert image.mode == "RGBA" and np.array_equal(image, layer(wanted, image.width))
+    assert answer["view"] == pytest.approx(view_box(face.box, face.how)._asdict())
+    assert (answer["label"], answer["empty"]) == (label, not wanted.any())
+
+
+@pytest.mark.parametrize(
+    ("params", "status", "message"),
+    [
+        ({"label": "AU99"}, 400, "the model knows no AU99"),
+        ({}, 422, "label: field required"),
+        ({"label": "AU4", "box": "1,2,3"}, 400, "must be x,y,w,h"),
+        ({"label": "AU4", "box": "1,2,nan,3"}, 400, "must be x,y,w,h"),
+        ({"label": "AU4", "box": "1,2,3,-3"}, 400, "must be x,y,w,h"),
+    ],
+)
+def test_a_heat_map_of_nothing_is_refused(
+    ask: Client, pictures: Path, params: dict[str, str], status: int, message: str
+) -> None:
+    reply = ask("POST", "/heat", params=params, content=(pictures / "face.png").read_bytes())
+    assert reply.status_code == status and message in reply.json()["error"]
+
+
+def test_a_model_that_cannot_be_explained_says_why(model: Predictor, pictures: Path) -> None:
+    ask, why = Client(Slow(model, 0)), "no gradients"
+    about = ask("GET", "/model").json()
+    assert about["heat"] is False and why in about["no_heat_because"]
+    reply = ask("POST", "/heat", params={"label": "AU4"}, content=(pictures / "face.png").read_bytes())
+    assert reply.status_code == 404 and why in reply.json()["error"]
+
+
+def test_an_exported_model_is_served_without_torch() -> None:
+    code = "import sys; sys.modules['torch'] = sys.modules['lightning'] = None; import fer.use.server"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_dead_model_is_called_dead() -> None:
+    from fer.use.known_limits import dead_warning
+
+    assert (
+        dead_warning("# Model card: x\n\n> **DEAD MODEL: says the same**\n\n## Model\n") == "DEAD MODEL: says the same"
+    )
+    assert dead_warning("# Model card: x\n\n**This run** was\n") is None and dead_warning(None) is None
+
+
 def test_openapi_describes_the_endpoint(ask: Client) -> None:
     described = ask("GET", "/openapi.json").json()
     post = described["paths"]["/predict"]["post"]
@@ -260,21 +324,29 @@ def test_the_pages_name_nothing_elsewhere() -> None:
 
 
 @pytest.fixture(scope="module")
-def address(lively: Path) -> Iterator[str]:
+def address(lively: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server in a process of its own."""
     line = [sys.executable, "-m", "fer.serve", f"checkpoint={lively}", "port=0", "accelerator=cpu"]
-    server = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
-    assert server.stderr is not None
-    first = server.stderr.readline()
-    found = re.search(r"http://[\d.]+:\d+", first)
-    assert found is not None and "127.0.0.1" in found[0], first
-    yield found[0]
-    server.send_signal(signal.SIGINT)
+    said = tmp_path_factory.mktemp("server") / "stderr.txt"  # a file: a pipe that nobody empties would stop the server
+    with said.open("w") as stderr:
+        server = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=stderr)
     try:
-        rest = server.communicate(timeout=60)[1]
+        yield printed_address(said, server)
+        server.send_signal(signal.SIGINT)
+        server.wait(timeout=60)
     finally:
         server.kill()
-    assert server.returncode == 0 and rest.strip().endswith("stopped"), rest
+    assert server.returncode == 0 and said.read_text().strip().endswith("stopped"), said.read_text()
+
+
+def printed_address(said: Path, server: subprocess.Popen[bytes]) -> str:
+    """Waits for the line that names the address."""
+    last = time.monotonic() + 120
+    while server.poll() is None and time.monotonic() < last:
+        if found := re.search(r"http://127\.0\.0\.1:\d+", said.read_text()):
+            return found[0]
+        time.sleep(0.1)
+    raise AssertionError(said.read_text())
 
 
 def test_a_taken_port_and_a_foreign_host_are_refused_in_one_line(address: str, lively: Path) -> None:
@@ -288,7 +360,7 @@ def test_a_taken_port_and_a_foreign_host_are_refused_in_one_line(address: str, l
 
 
 def test_a_large_upload_hears_why_it_is_refused(address: str) -> None:
-    reply = httpx.post(f"{address}/predict", content=b"0" * 30_000_000)
+    reply = httpx.post(f"{address}/predict", content=b"0" * 30_000_000, timeout=60)
     assert reply.status_code == 413 and reply.json()["error"] == "more than the limit of 20 MB"
 
 
@@ -301,7 +373,7 @@ def browser() -> Iterator[Any]:
     options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking",
                "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]  # fmt: skip
     with playwright.sync_playwright() as running:
-        opened = running.chromium.launch(executable_path=chromium, args=options)
+        opened = running.chromium.launch(executable_path=chromium, args=options, timeout=PATIENCE)
         yield opened
         opened.close()
 
@@ -311,6 +383,7 @@ class Page:
 
     def __init__(self, browser: Any, address: str, path: str = "/", **options: Any) -> None:
         self.page = browser.new_page(**options)
+        self.page.set_default_timeout(PATIENCE)
         self.asked: list[str] = []
         self.complaints: list[str] = []
         self.page.on("request", lambda request: self.asked.append(request.url))
@@ -366,6 +439,35 @@ def test_a_dropped_picture_is_answered_and_bad_files_harm_nothing(
     assert all(url.startswith((address, "blob:", "data:")) for url in seen.asked)
 
 
+def test_heat_is_laid_over_the_face_on_demand(browser: Any, address: str, model: Predictor, pictures: Path) -> None:
+    from fer.use.regions import view_box
+
+    seen = Page(browser, address, viewport={"width": 1400, "height": 900})
+    page = seen.page
+    seen.drop(pictures / "pair.jpg")
+    page.wait_for_selector(".box")
+    page.click("#faces button:nth-child(2)")
+    face = model.predict(pictures / "pair.jpg")[1]
+    button = page.get_by_role("button", name=f"Heat map of {face.emotion}", exact=True)
+    button.click()
+    page.wait_for_selector("#heat:visible")
+    assert button.get_attribute("aria-pressed") == "true"
+    assert page.get_by_role("img", name=f"Heat map of {face.emotion}").is_visible()
+    assert "not show that the answer is right" in page.text_content("#heat-note")
+    picture, heat, view = (
+        page.locator("#picture").bounding_box(),
+        page.locator("#heat").bounding_box(),
+        view_box(face.box, face.how),
+    )
+    scale = picture["width"] / 1280
+    assert [heat["x"] - picture["x"], heat["y"] - picture["y"], heat["width"], heat["height"]] == pytest.approx(
+        [scale * side for side in view], abs=2
+    )
+    seen.shot("heat")
+    button.click()
+    assert page.is_hidden("#heat") and not seen.complaints
+
+
 def test_the_keyboard_is_enough(browser: Any, address: str, pictures: Path) -> None:
     page = Page(browser, address).page
     # from the start: an ear that is lent only when the key is pressed may hear nothing
@@ -376,7 +478,7 @@ def test_the_keyboard_is_enough(browser: Any, address: str, pictures: Path) -> N
     page.keyboard.press("Escape")
     page.wait_for_selector("#about", state="hidden")
     page.keyboard.press("Tab")
-    page.wait_for_function("document.activeElement.id === 'choose'")
+    page.wait_for_function("() => document.activeElement.id === 'choose'")
     page.keyboard.press("Enter")
     page.wait_for_selector(".box")
 
@@ -385,7 +487,7 @@ def test_the_camera_is_looked_through_until_it_is_stopped(browser: Any, address:
     seen = Page(browser, address)
     page = seen.page
     page.click("#camera")
-    page.wait_for_selector("#result:visible", timeout=15_000)
+    page.wait_for_selector("#result:visible")
     page.click("#camera")
     page.wait_for_selector("#picture:visible")
     assert page.text_content("#camera") == "Use the camera" and page.is_visible(
@@ -400,7 +502,7 @@ def test_the_camera_is_looked_through_until_it_is_stopped(browser: Any, address:
 @pytest.mark.parametrize("width", [1400, 400])
 def test_nothing_is_cut_off(browser: Any, address: str, pictures: Path, width: int, scheme: Any) -> None:
     seen = Page(browser, address, viewport={"width": width, "height": 850}, color_scheme=scheme)
-    seen.page.wait_for_function("document.getElementById('model-line').textContent.includes('units')")
+    seen.page.wait_for_function("() => document.getElementById('model-line').textContent.includes('units')")
     seen.shot(f"before_{width}_{scheme}")
     seen.drop(pictures / "pair.jpg")
     seen.page.wait_for_selector(".box")

@@ -11,6 +11,7 @@ from pathlib import Path
 import lightning
 import pandas as pd
 import pytest
+import torch
 from conftest import SMALL, composed
 from test_train import same_weights
 
@@ -18,6 +19,7 @@ from fer.cli import Call
 from fer.data.datamodule import FaceData
 from fer.errors import FerError, Interrupted
 from fer.jobs import Job, Kept, folder_name, read_job, read_jobs, write_summary
+from fer.judging import load_module
 from fer.model.callbacks import StopSafely
 from fer.train import run
 
@@ -68,7 +70,17 @@ def test_sweep_leaves_a_run_per_setting_without_test_scores(sweep: Sweep, tmp_pa
     assert summary["overrides"].tolist()[:2] == sorted(scores, key=lambda name: -scores[name])
     assert summary["score"].tolist()[:2] == sorted(scores.values(), reverse=True)
     assert summary["status"].tolist() == ["finished"] * 2 + ["failed"] * 2
-    assert (folder / summary["overrides"][0] / "report.html").is_file()
+    best, other = (folder / name for name in summary["overrides"][:2])
+    assert (best / "report.html").is_file() and not (other / "report.html").exists()
+
+    # one backbone for all jobs, which their checkpoints find; that of the best holds it
+    (backbone,) = folder.glob("backbone-*.safetensors")
+    one, another = (load_module(run / "checkpoints" / "best.ckpt")[0].backbone_state() for run in (best, other))
+    assert one.keys() == another.keys() and all(torch.equal(one[k], another[k]) for k in one)
+    backbone.rename(tmp_path / backbone.name)
+    load_module(best / "checkpoints" / "best.ckpt")
+    with pytest.raises(FerError, match=r"frozen backbone of its jobs once.*backbone-"):
+        load_module(other / "checkpoints" / "best.ckpt")
 
     # the same line: finished runs are not repeated, and the failed are tried again
     before = {p: p.stat().st_mtime_ns for one in runs for p in one.rglob("*.ckpt")}

@@ -95,9 +95,11 @@ def test_curves_of_both_heads_stand_on_one_chart_and_the_score_with_the_settings
     tags = set(events.Tags()["scalars"])
     for stage in ("train", "val"):
         assert {f"{stage}/{t}" for t in ("loss", "au_loss", "emotion_loss", "au_accuracy", "emotion_accuracy")} <= tags
-    assert any(t.startswith("val/au_f1_each/AU") for t in tags) and {"lr/backbone", "lr/heads"} <= tags
+    assert any(t.startswith("val_each_au/AU") for t in tags) and {"train/lr_backbone", "train/lr_heads"} <= tags
+    assert sorted({t.split("/")[0] for t in tags})[:2] == ["train", "val"]  # the groups that stand open
     score = json.loads((finished / "metrics.json").read_text())["val"]["score"]
-    assert events.Scalars("hp/score")[-1].value == pytest.approx(score, abs=1e-6)
+    assert events.Scalars("val/score_of_the_best")[-1].value == pytest.approx(score, abs=1e-6)
+    assert [point.step for point in events.Scalars("val/loss")] == [1, 2]
     assert "custom_scalars__config__" in events.Tags()["tensors"]
     assert "_hparams_/session_start_info" in events.summary_metadata
 

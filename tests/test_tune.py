@@ -69,7 +69,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> Scored:
             return function(cfg)
 
         monkeypatch.setattr(train, "begin", begin)
-        monkeypatch.setattr(tune, "look_at_data", lambda cfg, folder: DATA)
+        monkeypatch.setattr(tune, "look_at_data", lambda cfg, folder, kept: DATA)
         monkeypatch.setattr(summary, "page", lambda *_: "")  # drawn by matplotlib: not for every test
         return runs
 
@@ -262,7 +262,7 @@ def test_study_refuses_other_settings_space_and_data(
         search(tmp_path / "s", "n_trials=2", "trainer.max_epochs=3", space=TWO)
     with pytest.raises(FerError, match=r"another range or choice of model\.dropout"):
         search(tmp_path / "s", "n_trials=2", space={**TWO, "model.dropout": {"choices": [0, 0.5]}})
-    monkeypatch.setattr(tune, "look_at_data", lambda cfg, folder: {**DATA, "split_hash": "other"})
+    monkeypatch.setattr(tune, "look_at_data", lambda cfg, folder, kept: {**DATA, "split_hash": "other"})
     with pytest.raises(FerError, match="begun on other data"):
         search(tmp_path / "s", "n_trials=2", space=TWO)
     assert len(stored(tmp_path / "s").trials) == 1

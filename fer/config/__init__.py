@@ -2,6 +2,7 @@
 
 from fer.config.commands import (
     SCHEMAS,
+    BenchmarkConfig,
     CompareConfig,
     CrossvalConfig,
     EvaluateConfig,
@@ -21,6 +22,7 @@ from fer.config.groups import (
     LossConfig,
     ModelConfig,
     OptimizerConfig,
+    ReportConfig,
     SchedulerConfig,
     TrainerConfig,
 )
@@ -47,6 +49,7 @@ from fer.config.setting import (
 __all__ = [
     "SCHEMAS",
     "AugmentConfig",
+    "BenchmarkConfig",
     "CompareConfig",
     "CrossvalConfig",
     "DataConfig",
@@ -59,6 +62,7 @@ __all__ = [
     "ModelConfig",
     "OptimizerConfig",
     "PredictConfig",
+    "ReportConfig",
     "SchedulerConfig",
     "ServeConfig",
     "SynthesizeConfig",

@@ -12,6 +12,7 @@ from fer.config.groups import (
     LossConfig,
     ModelConfig,
     OptimizerConfig,
+    ReportConfig,
     SchedulerConfig,
     TrainerConfig,
 )
@@ -33,6 +34,7 @@ class TrainConfig:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     scheduler: SchedulerConfig = field(default_factory=SchedulerConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
 
 
 @dataclass
@@ -48,6 +50,7 @@ class EvaluateConfig:
     cache_dir: str | None = setting(None, "pixels and drawn faces; null: the user's cache folder. Safe to delete")
     data: DataConfig = field(default_factory=DataConfig)
     trainer: JudgeConfig = field(default_factory=JudgeConfig)
+    report: ReportConfig = field(default_factory=ReportConfig)
 
 
 @dataclass
@@ -111,6 +114,27 @@ class TuneConfig(TrainConfig):
 
 
 @dataclass
+class BenchmarkConfig(TrainConfig):
+    name: str = setting("run", "name of the benchmark: its folder")
+    run_dir: str | None = setting(None, "where to write; null: outputs/benchmark/<name>/<date_time>")
+    resume: str | None = setting(None, "not here: a benchmark starts anew")
+    test: bool | None = setting(None, "of no meaning here")
+    what: str = setting(
+        "all",
+        "which part; growth (minutes, not in all): images/s and memory by the number of pictures",
+        choices=("all", "train", "predict", "sweep", "startup", "growth"),
+    )
+    against: str | None = setting(
+        None, "train and predict: settings 'key=value ...' to run in turn with those typed, block by block"
+    )
+    budget: float = setting(3.0, "seconds that each stage is measured for", above=0, most=3600)
+    sizes: list[int] = setting([1000, 10_000, 100_000], "growth: numbers of pictures; files are repeated by links")
+    table_rows: int = setting(
+        1_000_000, "growth: rows of a table that is read and not decoded", least=1, most=100_000_000
+    )
+
+
+@dataclass
 class PredictConfig:
     checkpoint: str | None = setting(
         None, "run folder, checkpoint, or exported .onnx, .xml or .safetensors file (required)"
@@ -136,6 +160,11 @@ class PredictConfig:
     smoothing: float = setting(0.0, "video: seconds over which a face's probabilities are averaged; 0: not", least=0)
     batch_size: int = setting(32, "faces that go through the network at once", least=1, most=65536)
     accelerator: str = setting("auto", "processor of a checkpoint", choices=("auto", "cpu", "gpu", "mps"))
+    precision: str = setting(
+        "f32",
+        "of a checkpoint; f32: as it was judged, bf16: faster where the processor has it",
+        choices=("f32", "bf16"),
+    )
     progress: bool = setting(True, "progress bar (on a terminal)")
 
 
@@ -204,5 +233,6 @@ SCHEMAS: dict[str, type] = {
     "explore": ExploreConfig,
     "synthesize": SynthesizeConfig,
     "tune": TuneConfig,
+    "benchmark": BenchmarkConfig,
 }
 """Command name -> the schema of its `conf/<command>.yaml`."""

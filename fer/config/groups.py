@@ -40,7 +40,7 @@ class DataConfig:
     crop: str = setting("face", "what the network sees of a picture", choices=("face", "full"))
     color: bool = setting(False, "keep colour; off: luminance in all channels, so that colour can't tell people apart")
     image_size: int = setting(224, "side of the network's input, pixels", least=32, most=1024)
-    batch_size: int = setting(32, "pictures per training step", least=1, most=65536)
+    batch_size: int = setting(32, "pictures per training step, of all processes together", least=1, most=65536)
     emotions: str = setting("high_level", "classes of the emotion head", choices=tuple(EMOTION_SETS))
     aus: Any = setting(
         "auto", "action units of the AU head: a list such as [1,2,4], or auto (see data.min_au_count)", choices="aus"
@@ -151,11 +151,23 @@ class TrainerConfig:
     gradient_clip: float = setting(1.0, "largest gradient norm; 0: no limit", least=0)
     precision: str = setting("auto", "auto: bf16 where this machine gains from it", choices=("auto", "32", "bf16"))
     accelerator: str = setting("auto", "processor to train on", choices=("auto", "cpu", "gpu", "mps"))
-    devices: int = setting(1, "number of processors", least=1)
+    compile: bool = setting(
+        False,
+        "compile the backbone (torch.compile): a minute or more at the start, then faster steps; needs a C++ compiler",
+    )
+    devices: int = setting(1, "processors of each machine, a process each: started by torchrun or srun", least=1)
     num_nodes: int = setting(1, "number of machines", least=1)
     progress: bool = setting(True, "progress bar (on a terminal)")
     save_backbone: bool = setting(
         False, "leave the best backbone as backbone.safetensors in the run folder, for model.weights=FILE"
+    )
+
+
+@dataclass
+class ReportConfig:
+    pictures: bool | None = setting(
+        True,
+        "pictures in report.html and TensorBoard; false: licensed ones stay out of files that travel; null: as in training",
     )
 
 

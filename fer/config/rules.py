@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.config.commands import (
+    BenchmarkConfig,
     CompareConfig,
     CrossvalConfig,
     EvaluateConfig,
@@ -50,6 +51,8 @@ def check(cfg: Any) -> None:
         problems.append("data.folds must be at least 2, or leave_one_out=true")
     if isinstance(cfg, TuneConfig):
         problems += _bad_search(cfg)
+    if isinstance(cfg, BenchmarkConfig):
+        problems += _bad_benchmark(cfg)
     if isinstance(cfg, EvaluateConfig | ServeConfig) and cfg.checkpoint is None:
         problems.append("checkpoint is missing: checkpoint=RUN_FOLDER or checkpoint=FILE")
     if isinstance(cfg, PredictConfig):
@@ -87,11 +90,27 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
             "loss.landmark_weight teaches the backbone, which model.finetune=frozen keeps as it is: type 0, or full"
         )
     found += _bad_features(cfg)
+    if cfg.trainer.compile and cfg.model.finetune == "frozen":
+        found.append("trainer.compile is not for model.finetune=frozen: it would change features that are kept")
     if cfg.loss.au_weight == 0 and cfg.loss.emotion_weight == 0:
         found.append("loss.au_weight and loss.emotion_weight are both 0: nothing would be learned")
-    if cfg.trainer.devices > 1 or cfg.trainer.num_nodes > 1:
+    return found + _bad_processes(cfg)
+
+
+def _bad_processes(cfg: TrainConfig) -> list[str]:
+    n = cfg.trainer.devices * cfg.trainer.num_nodes
+    if n == 1:
+        return []
+    found = []
+    if isinstance(cfg, CrossvalConfig | TuneConfig):
         found.append(
-            "trainer.devices and trainer.num_nodes must be 1: training on several processors is not supported yet"
+            "trainer.devices and trainer.num_nodes are for fer.train: each run of this command takes one processor"
+        )
+    if cfg.trainer.accelerator == "mps":
+        found.append("trainer.accelerator=mps is one processor: trainer.devices and trainer.num_nodes must be 1")
+    if cfg.data.batch_size < n:
+        found.append(
+            f"data.batch_size is shared by all processes: it must be at least {n} for so many, got {cfg.data.batch_size}"
         )
     return found
 
@@ -120,12 +139,25 @@ def _bad_search(cfg: TuneConfig) -> list[str]:
     return found
 
 
+def _bad_benchmark(cfg: BenchmarkConfig) -> list[str]:
+    found = []
+    if cfg.resume is not None:
+        found.append("resume is for fer.train: a benchmark starts anew")
+    if cfg.against is not None and cfg.what not in ("train", "predict"):
+        found.append(f"against compares two settings of what=train or what=predict, not of what={cfg.what}")
+    if not cfg.sizes or min(cfg.sizes) < 1:
+        found.append(f"sizes must be a list of numbers of pictures such as [1000,10000]; got {cfg.sizes}")
+    return found
+
+
 def _bad_prediction(cfg: PredictConfig) -> list[str]:
     found = []
     if cfg.checkpoint is None:
         found.append("checkpoint is missing: checkpoint=RUN_FOLDER or checkpoint=FILE")
     if cfg.input is None:
         found.append("input is missing: input=PICTURE, FOLDER, 'GLOB', FILE.csv, VIDEO, or 0 for a camera")
+    if cfg.precision != "f32" and Path(cfg.checkpoint or "").suffix in (".onnx", ".xml"):
+        found.append(f"precision={cfg.precision}: an exported file has its own; see precision= of fer.export")
     if cfg.output is not None and Path(cfg.output).suffix not in (".csv", ".jsonl"):
         found.append(f"output must end in .csv or .jsonl, got {cfg.output}")
     return found

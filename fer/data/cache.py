@@ -109,13 +109,17 @@ def build_pixels(
     side = stored_size(image_size)
     pair = 2 if "reference" in table else 1
     shape = (len(rows), side, side, (3 if color else 1) * pair)
-    make = partial(_pixels_of, image_size=image_size, crop=crop, color=color)
 
     def fill(folder: Path) -> None:
-        _write(folder, shape, _in_order(rows, make, jobs or usable_cores()), progress)
+        _write(folder, shape, _made(rows, image_size, crop, color, jobs), progress)
 
     folder = cache_dir.absolute() / "pixels" / _key(rows, image_size, crop, color)
     return obtain(folder, _load, fill, math.prod(shape), max_bytes)
+
+
+def make_pixels(table: pd.DataFrame, image_size: int, crop: Crop, color: bool) -> Iterator[object]:
+    """The work behind `build_pixels`, kept nowhere: something for each row, in order."""
+    yield from _made(_rows(table), image_size, crop, color, None)
 
 
 def _rows(table: pd.DataFrame) -> list[_Row]:
@@ -163,7 +167,8 @@ def _pixels_of(row: _Row, *, image_size: int, crop: Crop, color: bool) -> _Made:
     return neutral if isinstance(neutral, BadImage) else (np.concatenate((pixels, neutral[0]), axis=2), box, how)
 
 
-def _in_order(rows: list[_Row], make: Callable[[_Row], _Made], jobs: int) -> Iterator[_Made]:
+def _made(rows: list[_Row], image_size: int, crop: Crop, color: bool, jobs: int | None) -> Iterator[_Made]:
+    make, jobs = partial(_pixels_of, image_size=image_size, crop=crop, color=color), jobs or usable_cores()
     with ThreadPoolExecutor(jobs) as pool:
         for start in range(0, len(rows), CHUNK * jobs):
             yield from pool.map(make, rows[start : start + CHUNK * jobs])

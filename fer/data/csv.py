@@ -191,16 +191,22 @@ def _labelled(file: TableFile, samples: pd.DataFrame, skipped: Skipped) -> pd.Da
     return samples[has_label]
 
 
-def _resolved(place: str, table: Path, root: Path | None) -> str | None:
-    """The absolute path of a file, or None where it would lie outside a given root."""
+def _resolved(places: pd.Series[str], table: Path, root: Path | None) -> pd.Series[str]:
+    """The absolute paths of files, missing where one would lie outside a given root."""
     base = os.path.abspath(root or table.parent)
-    path = os.path.normpath(os.path.join(base, place))
-    return path if root is None or os.path.commonpath([base, path]) == base else None
+    paths = places.map(lambda place: os.path.normpath(os.path.join(base, place)), na_action="ignore")
+    return (
+        paths if root is None else paths.where(paths.map(lambda path: _inside(path, base), na_action="ignore").eq(True))
+    )
+
+
+def _inside(path: str, base: str) -> bool:
+    return os.path.commonpath([base, path]) == base
 
 
 def _existing(file: TableFile, places: pd.Series[str], root: Path | None, skipped: Skipped) -> pd.Series[str]:
     """Absolute paths; missing where there is no such file or it may not be read."""
-    paths = places.map(lambda place: _resolved(place, file.path, root))
+    paths = _resolved(places, file.path, root)
     exists = paths.map(os.path.isfile, na_action="ignore").eq(True)
     for line in places.index[~exists]:
         skipped.add(OUTSIDE_ROOT if pd.isna(paths[line]) else NOT_FOUND, places[line])
@@ -222,7 +228,7 @@ def _no_image_twice(file: TableFile, paths: pd.Series[str]) -> None:
 
 def _found(places: pd.Series[str], reason: str, table: Path, root: Path | None, skipped: Skipped) -> pd.Series[str]:
     """Absolute paths of files that belong to pictures; what is not there is missing, and counted under `reason`."""
-    paths = places.map(lambda place: _resolved(place, table, root), na_action="ignore")
+    paths = _resolved(places, table, root)
     exists = paths.map(os.path.isfile, na_action="ignore").eq(True)
     for line in places.index[places.notna() & ~exists]:
         skipped.add(reason, places[line])

@@ -6,7 +6,9 @@ A batch is a dictionary: `image` [N, 3, H, W] float in [0, 1] (on the device; ui
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from fer.data.features import FeatureRows, FeatureSource
 from fer.data.fresh import FreshFaces, yield_to_training
 from fer.data.landmarks import MIRRORED, stored_landmarks
 from fer.data.prepare import Prepared, chosen_aus, prepare, present_emotions
+from fer.errors import FerError
 from fer.labels import MISSING_TARGET
 
 Batch = dict[str, Tensor]
@@ -45,12 +48,21 @@ class EpochBatches(Sampler[list[EpochIndex]]):
 
     Args:
         seed: of the shuffled order; None keeps the order of the table.
+        rank, n_processes: of each batch, process `rank` gets its part, equal to within one picture: none twice, none left out.
+
+    Raises:
+        FerError: some process would get no picture of a batch.
     """
 
-    def __init__(self, n_images: int, batch_size: int, seed: int | None) -> None:
-        self.n_images, self.seed = n_images, seed
+    def __init__(self, n_images: int, batch_size: int, seed: int | None, rank: int = 0, n_processes: int = 1) -> None:
+        self.n_images, self.seed, self.rank, self.n_processes = n_images, seed, rank, n_processes
         self.n_batches = -(-n_images // batch_size)
         self.epoch, self.first_batch = 0, 0
+        if n_processes > 1 and n_images < n_processes * self.n_batches:
+            raise FerError(
+                f"{n_images} pictures in batches of data.batch_size={batch_size} are too few for {n_processes} processes: "
+                "lower trainer.devices, or raise data.batch_size"
+            )
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
@@ -68,7 +80,7 @@ class EpochBatches(Sampler[list[EpochIndex]]):
         order = np.arange(self.n_images) if self.seed is None else epoch_order(self.seed, self.epoch, self.n_images)
         first, self.first_batch = self.first_batch, 0
         for batch in np.array_split(order, self.n_batches)[first:]:
-            yield [(self.epoch, int(index)) for index in batch]
+            yield [(self.epoch, int(index)) for index in np.array_split(batch, self.n_processes)[self.rank]]
 
 
 class Faces(Dataset[Batch]):
@@ -269,9 +281,12 @@ class FaceData(lightning.LightningDataModule):
     def _loader(self, faces: Faces | FreshFaces | FeatureRows, seed: int | None, **more: Any) -> DataLoader[Batch]:
         # features are only looked up: no other process could do it faster
         workers = 0 if isinstance(faces, FeatureRows) else self.cfg.workers
+        mine = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
+        if mine[1] > 1:
+            more["worker_init_fn"] = partial(_outlive_the_stop, more.get("worker_init_fn"))
         return ResumableLoader(
             faces,
-            batch_sampler=EpochBatches(len(faces), self.cfg.batch_size, seed),
+            batch_sampler=EpochBatches(len(faces), self.cfg.batch_size, seed, *mine),
             num_workers=workers,
             collate_fn=_fetched,
             pin_memory=torch.cuda.is_available(),
@@ -296,6 +311,13 @@ class FaceData(lightning.LightningDataModule):
 def _batches_done(progress: Any) -> int:
     """Batches of the current epoch that are behind us; 0 once it is complete and the next one starts from its beginning."""
     return 0 if progress.is_last_batch else int(progress.current.processed)
+
+
+def _outlive_the_stop(also: Callable[[int], None] | None, worker: int) -> None:
+    """SIGTERM from torchrun reaches loader processes, too: the training process needs them for its last step."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if also is not None:
+        also(worker)
 
 
 def _fetched(batch: Any) -> Any:

@@ -49,21 +49,25 @@ class FeatureRows(Dataset[dict[str, Tensor]]):
         self, views: list[Tensor], rows: Rows, labels: dict[str, Tensor], mirrored: Tensor | None, seed: int
     ) -> None:
         self.views, self.rows, self.labels, self.mirrored, self.seed = views, rows, labels, mirrored, seed
-        self._shown: tuple[int, np.ndarray] | None = None
+        self._shown: tuple[int, Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitems__(self, places: list[tuple[int, int]]) -> dict[str, Tensor]:
-        epoch, index = places[0][0], np.array([index for _, index in places])
-        at = torch.from_numpy(index)
-        shown = zip(self._views_of(epoch)[index].tolist(), self.rows[index].tolist(), strict=True)
-        batch = {"features": torch.stack([self.views[view][row] for view, row in shown]), "index": at}
+        at = torch.tensor([index for _, index in places])
+        batch = {"features": self._features_in(places[0][0])[at], "index": at}
         if self.mirrored is not None:
             batch["mirrored"] = self.mirrored[at]
         return batch | {name: values[at] for name, values in self.labels.items()}
 
-    def _views_of(self, epoch: int) -> np.ndarray:
+    def _features_in(self, epoch: int) -> Tensor:
+        """[n, F], gathered once for all batches of an epoch."""
         if self._shown is None or self._shown[0] != epoch:
-            self._shown = epoch, epoch_views(self.seed, epoch, len(self), len(self.views))
+            shown = epoch_views(self.seed, epoch, len(self), len(self.views))
+            features = self.views[0].new_empty(len(self), self.views[0].shape[1])
+            for view, whole in enumerate(self.views):
+                mine = np.flatnonzero(shown == view)
+                features[torch.from_numpy(mine)] = whole[torch.from_numpy(self.rows[mine])]
+            self._shown = epoch, features
         return self._shown[1]

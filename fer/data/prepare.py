@@ -26,9 +26,9 @@ NO_REFERENCE = "image without a neutral picture of the same person"
 OTHER_CLASS = "emotion without a place in data.emotions"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prepared:
-    """A data set with everything decided.
+    """A data set with everything decided, equal to itself alone.
 
     Attributes:
         table: a sample table; `emotion` holds classes of `data.emotions`; beside the reader's columns `split` (if split) and `pixel`,
@@ -79,9 +79,8 @@ def prepare(cfg: DataConfig, cache_dir: Path, *, split: bool = True, progress: P
             f"no picture has an AU label or an emotion of data.emotions={cfg.emotions}: there is nothing to learn or to judge"
         )
     people = _split(table, cfg) if split else None
-    crop: Crop = "face" if cfg.crop == "face" else "full"
     pixels = build_pixels(
-        table, image_size=cfg.image_size, crop=crop, color=cfg.color, cache_dir=cache_dir, progress=progress
+        table, image_size=cfg.image_size, crop=crop_of(cfg), color=cfg.color, cache_dir=cache_dir, progress=progress
     )
     kept = chosen.assign(pixel=np.arange(len(chosen)))
     kept = _without_broken(kept, pixels, skipped)
@@ -97,6 +96,11 @@ def prepare(cfg: DataConfig, cache_dir: Path, *, split: bool = True, progress: P
     shared = duplicates.shared_pictures(kept, pixels, cache_dir)
     duplicates.warn(shared)
     return Prepared(kept.reset_index(drop=True), people, pixels, skipped, n_read, fingerprint(table), shared)
+
+
+def crop_of(cfg: DataConfig) -> Crop:
+    """`data.crop` by its type."""
+    return "face" if cfg.crop == "face" else "full"
 
 
 def _with_classes(table: pd.DataFrame, emotions: str, skipped: Skipped) -> pd.DataFrame:

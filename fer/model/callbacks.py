@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 import signal
 import time
 from collections.abc import Mapping
@@ -19,8 +20,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from fer.config import TrainerConfig
 from fer.errors import Interrupted
+from fer.model.across import anywhere
 
 log = logging.getLogger(__name__)
+
+MOST_LOST = 5.0
+"""Seconds of training that a kill without warning may cost, beside the epoch that it falls into."""
 
 EPOCH_LINE = {
     "train/loss": "train loss",
@@ -36,17 +41,16 @@ EPOCH_LINE = {
 def make_callbacks(cfg: TrainerConfig, run_dir: Path, show_progress: bool) -> list[Callback]:
     """The callbacks of a training run."""
     mode = "min" if cfg.monitor == "val/loss" else "max"
-    folder = run_dir / "checkpoints"
+    folder, stop = run_dir / "checkpoints", StopSafely(run_dir / "checkpoints" / "last.ckpt")
     callbacks: list[Callback] = [
         EarlyStopping(cfg.monitor, mode=mode, patience=cfg.patience, check_finite=True),
         EpochLog(run_dir / "curves.csv"),
-        StopSafely(folder / "last.ckpt"),
+        stop,
         # to use, not to go on from: a third of the size without the optimizer's state
         MovableCheckpoint(
             folder, "best", monitor=cfg.monitor, mode=mode, save_weights_only=True, enable_version_counter=False
         ),
-        # one of its own, as save_last follows the best: it is refreshed only when that is (Lightning 2.6)
-        MovableCheckpoint(folder, "last", monitor=None, enable_version_counter=False, save_on_train_epoch_end=True),
+        LastCheckpoint(folder, stop),
     ]
     return [*callbacks, ProgressBar()] if show_progress else callbacks
 
@@ -65,6 +69,26 @@ class MovableCheckpoint(ModelCheckpoint):
         super().load_state_dict({**state_dict, **paths, "dirpath": here, "best_k_models": scores})
 
 
+class LastCheckpoint(MovableCheckpoint):
+    """What a run goes on from: the end of its last epoch, or where epochs take less than `MOST_LOST`, of a recent one.
+
+    One of its own, as `save_last` follows the best: it is refreshed only when that is (Lightning 2.6).
+    """
+
+    def __init__(self, folder: Path, stop: StopSafely) -> None:
+        super().__init__(folder, "last", monitor=None, enable_version_counter=False, save_on_train_epoch_end=True)
+        self.stop, self.saved = stop, -math.inf
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        asked = anywhere(self.stop.asked, pl_module.device)
+        if ends or asked or anywhere(time.monotonic() - self.saved >= MOST_LOST, pl_module.device):
+            super().on_train_epoch_end(trainer, pl_module)
+            self.saved = time.monotonic()
+        if asked and not ends:
+            raise Interrupted
+
+
 class EpochLog(Callback):
     """One line per epoch to the log and one row to `curves.csv`."""
 
@@ -79,7 +103,8 @@ class EpochLog(Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         values = {k: float(v) for k, v in trainer.callback_metrics.items() if not k.startswith("val/au_f1_each")}
         self.rows.append({"epoch": trainer.current_epoch, **{k: f"{v:.6g}" for k, v in sorted(values.items())}})
-        _write_rows(self.path, self.rows)
+        if trainer.is_global_zero:
+            _write_rows(self.path, self.rows)
         log.info(
             "epoch %d of %s: %s (%.0f s)",
             trainer.current_epoch + 1,
@@ -133,14 +158,12 @@ class StopSafely(Callback):
         self.asked = True
         log.warning("stopping after this step (again: at once, back to the end of the last epoch)")
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if self.asked:  # last.ckpt was written at the end of the epoch
-            raise Interrupted
-
     def on_train_batch_end(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        if self.asked and not trainer.is_last_batch:
+        # a signal reaches several processes at different steps, or one of them alone; all must stop after the same one
+        asked = anywhere(self.asked, pl_module.device)
+        if asked and not trainer.is_last_batch:  # else `LastCheckpoint` does it, at the end of the epoch
             trainer.save_checkpoint(self.last)
             raise Interrupted
 
@@ -157,6 +180,21 @@ class StopSafely(Callback):
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
         self.handlers.clear()
+
+
+class CompileTime(Callback):
+    """Says that the first steps compile, and what that took."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        log.info("trainer.compile: the first step compiles the backbone, which may take minutes")
+        self.started = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        if self.started:
+            log.info("trainer.compile: the first step took %.0f s", time.monotonic() - self.started)
+            self.started = 0.0
 
 
 class ProgressBar(Callback):

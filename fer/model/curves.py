@@ -1,12 +1,12 @@
-"""What TensorBoard shows: train and validation on one chart, settings with the final score."""
+"""What TensorBoard shows while training: train and validation on one chart, and settings with a place for the final score."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch.loggers import TensorBoardLogger
-from torch.utils.tensorboard import SummaryWriter
+from omegaconf import OmegaConf
 
 from fer.config import TrainConfig, as_dict, flat
 from fer.model.module import FaceModule
@@ -20,27 +20,36 @@ CHARTS = {
         "emotion macro F1": "emotion_f1",
     },
 }
-FINAL_SCORE = "hp/score"
+FINAL_SCORE = "val/score_of_the_best"
+"""The validation score of the checkpoint that is kept, beside the settings."""
+
+EACH_AU = "val_each_au"
 
 
-def start_curves(logger: TensorBoardLogger, cfg: TrainConfig, module: FaceModule) -> None:
-    """Lays out the charts and writes the settings as hyperparameters, with a place for the final score."""
+class Curves(TensorBoardLogger):
+    """Counts in epochs, and puts what is looked at first into the groups `train` and `val`."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Writes under the names that TensorBoard shows."""
+        shown = {curve_name(tag): value for tag, value in metrics.items() if tag != "epoch"}
+        super().log_metrics(shown, int(metrics["epoch"]) + 1 if "epoch" in metrics else step)
+
+
+def curve_name(tag: str) -> str:
+    """The name in TensorBoard of what is logged: groups are sorted and the first two stand open, which have to be `train` and `val`."""
+    return tag.replace("val/au_f1_each/", f"{EACH_AU}/").replace("lr/", "train/lr_")
+
+
+def start_curves(logger: Curves, cfg: TrainConfig, module: FaceModule) -> None:
+    """Lays out the charts and writes the settings, as text and as hyperparameters."""
     layout: dict[str, Any] = {
-        group: {title: ["Multiline", [f"train/{tag}", f"val/{tag}"]] for title, tag in charts.items()}
+        group: {title: ["Multiline", [f"train/{tag}$", f"val/{tag}$"]] for title, tag in charts.items()}
         for group, charts in CHARTS.items()
     }
     if module.aus:
-        layout["action units"]["F1 per AU (validation, at .5)"] = [
-            "Multiline",
-            [f"val/au_f1_each/AU{au}" for au in module.aus],
-        ]
+        layout["action units"]["F1 per AU (validation, at .5)"] = ["Multiline", [f"{EACH_AU}/AU"]]
     logger.experiment.add_custom_scalars(layout)
+    settings = OmegaConf.to_yaml(OmegaConf.create(as_dict(cfg)))
+    logger.experiment.add_text("settings", "".join(f"    {line}\n" for line in settings.splitlines()))
     shown = {k: v if isinstance(v, (bool, int, float, str)) else str(v) for k, v in flat(as_dict(cfg))}
     logger.log_hyperparams(shown, {FINAL_SCORE: 0.0})
-
-
-def log_final_score(folder: Path, cfg: TrainConfig, score: float | None) -> None:
-    """Puts the validation score of the best checkpoint in the place that `start_curves` made for it."""
-    if score is not None:
-        with SummaryWriter(str(folder)) as writer:
-            writer.add_scalar(FINAL_SCORE, score, 0)

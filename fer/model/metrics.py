@@ -1,79 +1,73 @@
-"""Scores of both heads while training: torchmetrics over the whole split, never means of batch scores.
+"""Loss and scores of both heads while training, over a whole split, never means of batch scores.
 
-`fer.results` judges a finished model; these are for the curves, for early stopping and for choosing the best checkpoint.
+`fer.results` judges a finished model; these are for the curves, for early stopping and for choosing the best checkpoint. All units are
+scored at once: a call of torchmetrics for each of them took longer than training on features. Letters as in `network`.
 """
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torchmetrics import Metric
-from torchmetrics.functional.classification import (
-    binary_auroc,
-    binary_average_precision,
-    binary_f1_score,
-    multiclass_accuracy,
-    multiclass_f1_score,
-)
 from torchmetrics.utilities import dim_zero_cat
 
 from fer.labels import MISSING_TARGET
 
 
 class HeadScores(Metric):
-    """Keeps a split's probabilities and targets and scores them at its end; subclasses say how."""
+    """Keeps a split's probabilities, targets and losses and scores them at its end; subclasses say how."""
 
     full_state_update = False
     probabilities: list[Tensor]
     targets: list[Tensor]
+    losses: list[Tensor]
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("probabilities", default=[], dist_reduce_fx="cat")
-        self.add_state("targets", default=[], dist_reduce_fx="cat")
+        for name in ("probabilities", "targets", "losses"):
+            self.add_state(name, default=[], dist_reduce_fx="cat")
 
-    def update(self, probabilities: Tensor, targets: Tensor) -> None:
-        """Adds a batch. Probabilities, not logits: torchmetrics guesses from the values what it got."""
+    def update(self, probabilities: Tensor, targets: Tensor, loss: Tensor) -> None:
+        """Adds a batch: probabilities (not logits) [N, A] or [N, E], targets [N, A] or [N], and its mean loss per labelled cell."""
+        n_labelled = (targets != MISSING_TARGET).sum()
         self.probabilities.append(probabilities.detach().float())
         self.targets.append(targets)
+        self.losses.append(torch.stack((loss.detach().float() * n_labelled, n_labelled)))
 
     def collected(self) -> tuple[Tensor, Tensor]:
         return dim_zero_cat(self.probabilities), dim_zero_cat(self.targets)
 
+    def loss(self) -> Float[Tensor, ""]:
+        """Over the labelled cells of the split: a mean of batch means would hang on who shares a batch with whom. nan without any."""
+        total, n_labelled = dim_zero_cat(self.losses).view(-1, 2).sum(0).unbind()
+        return total / n_labelled
+
 
 class AuScores(HeadScores):
-    """Accuracy over labelled cells at 0.5; AP, AUC and F1 per unit and their means over the units with positives and negatives."""
+    """Accuracy over labelled cells and F1, both at 0.5, AP and AUC: F1 per unit, and means over the units with positives and negatives.
 
-    def __init__(self, aus: list[int]) -> None:
+    Args:
+        brief: no AP, no AUC, and nothing per unit.
+    """
+
+    def __init__(self, aus: list[int], *, brief: bool = False) -> None:
         super().__init__()
-        self.aus = aus
+        self.aus, self.brief = aus, brief
 
     def compute(self) -> dict[str, Float[Tensor, ""]]:
         probabilities, targets = self.collected()  # [N, A]
-        known = targets != MISSING_TARGET
-        correct = ((probabilities > 0.5) == (targets == 1))[known]
-        scores = {"au_accuracy": correct.float().mean() if len(correct) else torch.tensor(torch.nan)}
-        scored = [self._of_unit(probabilities[known[:, k], k], targets[known[:, k], k]) for k in range(len(self.aus))]
-        for name in ("au_ap", "au_auc", "au_f1"):
-            values = [unit[name] for unit in scored if unit]
-            if values:
-                scores[name] = torch.stack(values).mean()
-        for au, unit in zip(self.aus, scored, strict=True):
-            if unit:
-                scores[f"au_f1_each/AU{au}"] = unit["au_f1"]
-        return scores
-
-    @staticmethod
-    def _of_unit(probabilities: Float[Tensor, " n"], targets: Int[Tensor, " n"]) -> dict[str, Tensor]:
-        # a unit that never (or always) occurs has no AUC, and torchmetrics would score it 0 and drag the mean down
-        if len(targets) == 0 or targets.min() == targets.max():
-            return {}
-        return {
-            "au_ap": binary_average_precision(probabilities, targets),
-            "au_auc": binary_auroc(probabilities, targets),
-            "au_f1": binary_f1_score(probabilities, targets),
-        }
+        known, positive, predicted = targets != MISSING_TARGET, targets == 1, probabilities > 0.5
+        n_known, n_positive = known.sum(0), positive.sum(0)
+        # a unit that never (or always) occurs has no AUC, and its 0 would drag the means down
+        scored = (n_positive > 0) & (n_positive < n_known)
+        f1 = 2 * (positive & predicted).sum(0) / (n_positive + (predicted & known).sum(0)).clamp(min=1)
+        scores = {"loss": self.loss(), "au_accuracy": (known & (predicted == positive)).sum() / known.sum()}
+        means = {"au_f1": f1}
+        if not self.brief:
+            means["au_ap"], means["au_auc"] = ranked(probabilities, positive, known)
+            scores |= {f"au_f1_each/AU{self.aus[k]}": f1[k] for k in scored.nonzero()[:, 0].tolist()}
+        return scores | ({name: values[scored].mean() for name, values in means.items()} if scored.any() else {})
 
 
 class EmotionScores(HeadScores):
@@ -82,11 +76,26 @@ class EmotionScores(HeadScores):
     def compute(self) -> dict[str, Float[Tensor, ""]]:
         probabilities, targets = self.collected()  # [N, E], [N]
         known = targets != MISSING_TARGET
-        if not known.any():
-            return {}
-        probabilities, targets = probabilities[known], targets[known]
         n_classes = probabilities.shape[1]
-        return {
-            "emotion_accuracy": multiclass_accuracy(probabilities, targets, n_classes, average="micro"),
-            "emotion_f1": multiclass_f1_score(probabilities, targets, n_classes, average="macro"),
-        }
+        cells = targets[known] * n_classes + probabilities[known].argmax(1)
+        confusion = torch.bincount(cells, minlength=n_classes**2).view(n_classes, n_classes)
+        hits, either = confusion.diagonal(), confusion.sum(0) + confusion.sum(1)
+        f1 = (2 * hits / either)[either > 0].mean()
+        return {"loss": self.loss(), "emotion_accuracy": hits.sum() / known.sum(), "emotion_f1": f1}
+
+
+def ranked(
+    probabilities: Float[Tensor, "N A"], positive: Bool[Tensor, "N A"], known: Bool[Tensor, "N A"]
+) -> tuple[Float[Tensor, " A"], Float[Tensor, " A"]]:
+    """Average precision (step-wise area) and AUC (a tie counts one half) of each unit over its known rows; nan where undefined."""
+    falling, order = (-probabilities).masked_fill(~known, 1).T.contiguous().sort()  # [A, N]
+    hits, seen = positive.T.gather(1, order).float(), known.T.gather(1, order).float()
+    n_hits, n_seen = hits.cumsum(1), seen.cumsum(1)
+    last = torch.searchsorted(falling, falling, right=True) - 1  # of those that share a probability
+    hits_here, seen_here = n_hits.gather(1, last), n_seen.gather(1, last)
+    first = torch.searchsorted(falling, falling)
+    hits_above = (n_hits - hits).gather(1, first)
+    n_positive, n_negative = n_hits[:, -1], n_seen[:, -1] - n_hits[:, -1]
+    ap = (hits * hits_here / seen_here.clamp(min=1)).sum(1) / n_positive
+    auc = ((seen - hits) * (hits_above + hits_here) / 2).sum(1) / (n_positive * n_negative)
+    return ap, auc

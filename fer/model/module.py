@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
@@ -9,22 +10,26 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
-from torchmetrics import MeanMetric, Metric
 
 from fer.config import LossConfig, ModelConfig, OptimizerConfig, SchedulerConfig
 from fer.data.faces import N_LANDMARKS
 from fer.errors import FerError
 from fer.labels import MISSING_TARGET
+from fer.model.across import n_processes, summed
 from fer.model.checkpoints import CARD
 from fer.model.features import frozen_features
 from fer.model.losses import TaskBalance, au_loss, balanced_weights, emotion_loss, landmark_loss
-from fer.model.metrics import AuScores, EmotionScores
+from fer.model.metrics import AuScores, EmotionScores, HeadScores
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Backbone, Logits, TwoHeadNetwork
 from fer.model.optimizers import make_optimizer, make_schedule
 
 BACKBONE = "network.backbone."
 """How the names of the backbone's tensors begin in a `state_dict`."""
+
+PARTS = ("backbone", "heads")
+"""What has a learning rate of its own."""
 
 
 def without_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -94,15 +99,14 @@ class FaceModule(lightning.LightningModule):
                 f"{head}_weights", None if weights is None else torch.tensor(weights), persistent=False
             )
         self.card: dict[str, Any] = {}
+        self.scores: dict[str, Tensor] = {}
         self.frozen = False
         self.metrics = nn.ModuleDict()
         for stage in ("train", "val"):
             if self.aus:
-                self.metrics[f"{stage}_au"] = AuScores(self.aus)
-                self.metrics[f"{stage}_au_loss"] = MeanMetric()
+                self.metrics[f"{stage}_au"] = AuScores(self.aus, brief=stage == "train")
             if self.emotions:
                 self.metrics[f"{stage}_emotion"] = EmotionScores()
-                self.metrics[f"{stage}_emotion_loss"] = MeanMetric()
 
     def forward(self, images: Tensor) -> Logits:
         """[N, 3, H, W] in [0, 1] to logits; [N, 6, H, W] with a neutral picture each."""
@@ -140,10 +144,30 @@ class FaceModule(lightning.LightningModule):
         return found
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        logits, losses = self._mixed(batch) if self.mixup else self._plain(batch)
-        total: Tensor = self.balance(losses)
+        logits, losses, total = self.learn_from(batch)
         self._keep_batch("train", losses, logits, batch)
         return total
+
+    def learn_from(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor], Tensor]:
+        """What a training step computes: logits, the loss of each task, and their weighted sum to minimise."""
+        logits, losses = self._mixed(batch) if self.mixup else self._plain(batch)
+        return logits, losses, self.balance(self._of_whole_batch(losses, batch))
+
+    def _of_whole_batch(self, losses: dict[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The losses, so scaled that their mean over the processes is that over the labelled cells of the whole batch.
+
+        For DDP takes the mean of the gradients, whoever has how many labelled cells.
+        """
+        if n_processes() == 1:
+            return losses
+        # what is missing is -1 among labels and nan among landmarks
+        n = torch.stack([((batch[head] != MISSING_TARGET) & ~batch[head].isnan()).sum() for head in losses]).float()
+        values = torch.stack([loss.detach() for loss in losses.values()])
+        n_all, sums = summed(torch.stack((n, n * values)))
+        if not torch.isfinite(sums).all():  # found by all at once: none waits for another that has given up
+            raise FerError(_nan_message(self.current_epoch))
+        shares = n_processes() * n / n_all.clamp(min=1)
+        return {head: share * loss for (head, loss), share in zip(losses.items(), shares, strict=True)}
 
     def _plain(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor]]:
         features, logits = self._answered(batch)
@@ -189,47 +213,47 @@ class FaceModule(lightning.LightningModule):
         return {"index": batch["index"].cpu(), "features": features.half().cpu(), **found}
 
     def _keep_batch(self, stage: str, losses: dict[str, Tensor], logits: Logits, batch: dict[str, Tensor]) -> None:
+        if not math.isfinite(torch.stack([loss.detach() for loss in losses.values()]).sum()):
+            raise FerError(_nan_message(self.current_epoch))
         for head, probability in probabilities(logits).items():
-            n_labelled = (batch[head] != MISSING_TARGET).sum()
-            if not torch.isfinite(losses[head]):
-                raise FerError(_nan_message(self.current_epoch))
-            if n_labelled:
-                # over the labelled cells of the whole split: a mean of batch means would hang on who shares a batch with whom
-                self._metric(stage, f"{head}_loss").update(losses[head].detach(), n_labelled)
-            self._metric(stage, head).update(probability, batch[head])
+            self._metric(stage, head).update(probability, batch[head], losses[head])
 
     def on_validation_start(self) -> None:
         # the epoch's last training step is behind us; on_train_epoch_end would be after the callbacks that read the scores
-        self._log_stage("train", names=("au_accuracy", "au_f1", "emotion_accuracy", "emotion_f1"))
+        self.scores = self._scores_of("train")
         groups = self.trainer.optimizers[0].param_groups
-        self.log_dict({f"lr/{group['name']}": group["lr"] for group in groups if "no_decay" not in group["name"]})
+        self.scores |= {f"lr/{group['name']}": torch.tensor(group["lr"]) for group in groups if group["name"] in PARTS}
 
     def on_validation_epoch_end(self) -> None:
-        scores = self._log_stage("val")
-        parts = [scores[name] for name in ("au_ap", "emotion_f1") if name in scores]
+        self.scores |= self._scores_of("val")
+        parts = [self.scores[name] for name in ("val/au_ap", "val/emotion_f1") if name in self.scores]
         if parts:
-            self.log("val/score", torch.stack(parts).mean())
+            self.scores["val/score"] = torch.stack(parts).mean()
+        # not by `self.log`, whose bookkeeping of forty values took longer than an epoch of training on features
+        self.trainer.callback_metrics.update(self.scores)
+        shown = {name: float(value) for name, value in self.scores.items()}
+        for logger in self.loggers:
+            logger.log_metrics({**shown, "epoch": self.current_epoch}, self.global_step)
 
-    def _log_stage(self, stage: str, names: tuple[str, ...] = ()) -> dict[str, Tensor]:
-        """Logs losses and scores of a whole split and forgets them."""
+    def _scores_of(self, stage: str) -> dict[str, Tensor]:
+        """Losses and scores of a whole split, which is then forgotten."""
         losses: dict[str, Tensor] = {}
         scores: dict[str, Tensor] = {}
         for head in ("au", "emotion"):
-            if f"{stage}_{head}" in self.metrics and self._metric(stage, f"{head}_loss").update_called:
-                losses[head] = self._metric(stage, f"{head}_loss").compute()
-                scores |= self._metric(stage, head).compute()
-            for name in (head, f"{head}_loss"):
-                if f"{stage}_{name}" in self.metrics:
-                    self._metric(stage, name).reset()
+            if f"{stage}_{head}" in self.metrics and (metric := self._metric(stage, head)).update_called:
+                found = metric.compute()
+                if torch.isfinite(found["loss"]):
+                    losses[head] = found.pop("loss")
+                    scores |= found
+                metric.reset()
         if losses:
             # with learned task weights the sum of training falls as they move; the plain sum is comparable between epochs
             total = self.balance(losses) if self.loss.balance == "fixed" else torch.stack(list(losses.values())).sum()
-            self.log_dict({f"{stage}/loss": total, **{f"{stage}/{head}_loss": loss for head, loss in losses.items()}})
-        self.log_dict({f"{stage}/{name}": value for name, value in scores.items() if not names or name in names})
-        return scores
+            scores |= {"loss": total, **{f"{head}_loss": loss for head, loss in losses.items()}}
+        return {f"{stage}/{name}": value.detach() for name, value in scores.items()}
 
-    def _metric(self, stage: str, name: str) -> Metric:
-        return cast(Metric, self.metrics[f"{stage}_{name}"])
+    def _metric(self, stage: str, head: str) -> HeadScores:
+        return cast(HeadScores, self.metrics[f"{stage}_{head}"])
 
     # --- what is trained, and how fast
 
@@ -246,6 +270,10 @@ class FaceModule(lightning.LightningModule):
         )
         self.network.backbone.requires_grad_(not self.frozen)
         self.train()
+
+    def setup(self, stage: str) -> None:
+        # before DDP looks which parameters there are to wait for
+        self.network.backbone.requires_grad_(self.model.finetune != "frozen")
 
     def on_train_start(self) -> None:
         # a run resumed in the middle of an epoch gets no on_train_epoch_start for it
@@ -265,11 +293,19 @@ class FaceModule(lightning.LightningModule):
             schedule.step(self.trainer.callback_metrics["val/loss"])
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        # dropout becomes a function of (seed, step), whatever was drawn before
-        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+        # dropout becomes a function of (seed, step, process), whatever was drawn before; torch takes the last 32 bits
+        seed = torch.default_generator.manual_seed if self.device.type == "cpu" else torch.manual_seed
+        seed(self.seed * 1_000_003 + self.global_step + self.global_rank * 2_654_435_761)
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """By the norm over all parameters, as ever; but Lightning refuses it to fused optimizers, for the sake of fp16's scaler."""
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_([p for g in optimizer.param_groups for p in g["params"]], gradient_clip_val)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        optimizer = make_optimizer(self.optimizer, list(self._parameter_groups()))
+        optimizer = self.optimizer_of_settings()
         schedule = make_schedule(self.scheduler, optimizer, self.max_epochs)
         if schedule is None:
             return optimizer
@@ -278,10 +314,16 @@ class FaceModule(lightning.LightningModule):
             "lr_scheduler": {"scheduler": schedule, "interval": "epoch", "monitor": "val/loss"},
         }
 
+    def optimizer_of_settings(self) -> Optimizer:
+        """The optimizer without its schedule."""
+        return make_optimizer(self.optimizer, list(self._parameter_groups()))
+
     def _parameter_groups(self) -> Iterator[dict[str, Any]]:
-        """Backbone and the rest, each with and without weight decay: there from the start, frozen or not, so that a resume fits."""
+        """Backbone and the rest, each with and without weight decay: there from the start, still frozen or not, so that a resume fits."""
         backbone_lr = self.optimizer.backbone_lr if self.optimizer.backbone_lr is not None else self.optimizer.lr
-        for part, lr in (("backbone", backbone_lr), ("heads", self.optimizer.lr)):
+        for part, lr in zip(PARTS, (backbone_lr, self.optimizer.lr), strict=True):
+            if part == "backbone" and self.model.finetune == "frozen":
+                continue  # for good: there is nothing to go through at each step
             named = [(n, p) for n, p in self.named_parameters() if n.startswith(BACKBONE) == (part == "backbone")]
             yield {"name": part, "lr": lr, "params": [p for _, p in named if p.ndim > 1]}
             # biases and norms: decay would only pull them from where they belong

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -169,7 +170,7 @@ def save_backbone(network: TwoHeadNetwork, path: Path) -> None:
     """Writes a trained backbone as a file that `model.weights` takes, with the statistics that its pictures were normalised by."""
     state = {name: tensor.contiguous() for name, tensor in network.backbone.state_dict().items()}
     statistics = {name: getattr(network, name).flatten().tolist() for name in ("mean", "std")}
-    unfinished = path.with_name(f"{path.name}.tmp")
+    unfinished = path.with_name(f"{path.name}.tmp{os.getpid()}")
     save_file(state, unfinished, {name: ",".join(map(repr, numbers)) for name, numbers in statistics.items()})
     unfinished.replace(path)
 

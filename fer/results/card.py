@@ -9,11 +9,11 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 from omegaconf import OmegaConf
 
-from fer.results.wording import au_label, dead_line, verdicts
+from fer.results.caveats import FACES, FAIRNESS, FEELINGS, MISUSE
+from fer.results.wording import FEW_POSITIVES, au_label, dead_line, verdicts
 from fer.runs import write_text
 
 MEASURES = (("f1", "F1"), ("auc", "AUC"), ("ap", "average precision"))
-FEW_POSITIVES = 10
 FEW_PEOPLE = 30
 
 PURPOSES = {"train": "training", "val": "choosing checkpoint and thresholds", "test": "the numbers below"}
@@ -72,6 +72,7 @@ def card_context(run_dir: Path) -> dict[str, Any]:
             if "calibration" in scores.get(key, {})
         ],
         "limits": list(_limits(config["data"], run["data"], scores)),
+        "misuse": MISUSE,
     }
 
 
@@ -102,7 +103,8 @@ def _data_facts(data: Mapping[str, Any], about: Mapping[str, Any]) -> Iterator[t
 def _protocol_facts(config: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     commit = (run.get("git") or {}).get("commit")
     yield "Command", f"`{run['command']}`"
-    yield "Training", f"{run['epochs']} epochs, best epoch {run['best_epoch']}, seed {run['seed']}, {run['precision']}"
+    best = f"checkpoint of epoch {run['best_epoch']} (the first is 0)"
+    yield "Training", f"{run['epochs']} epochs, {best}; seed {run['seed']}, {run['precision']}"
     yield "Split", f"hash {str(run['data'].get('split_hash'))[:12]}"
     yield (
         "Code",
@@ -136,12 +138,7 @@ def _limits(data: Mapping[str, Any], about: Mapping[str, Any], scores: Mapping[s
         yield "Its people acted on demand. Spontaneous expressions are weaker and mixed, and were not measured here."
     if "landmarks" in about["crops"] or "box" in about["crops"]:
         yield "Its pictures were cropped by landmarks or boxes that came with the data; in use a face detector takes their place."
-    yield "Frontal faces in fair light. Turned, covered and small faces are missed or misread."
-    yield "Whether it works equally well for people of any age, gender and skin colour was not measured: the data does not say."
-    yield (
-        "An action unit is a movement, an emotion label is what a viewer or an actor called a picture. Neither is what somebody feels "
-        "(Barrett et al., Emotional expressions reconsidered, 2019)."
-    )
+    yield from (FACES, FAIRNESS, FEELINGS)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ def learning_curve(curves: pd.DataFrame, tags: Sequence[str], best_epoch: int | 
     """One panel: each tag over the epochs, training first, with the epoch of the best checkpoint marked.
 
     Args:
-        curves: columns `epoch` and the tags; empty cells are skipped.
+        curves: columns `epoch` (from 0; drawn from 1, as the log counts them) and the tags; empty cells are skipped.
         tags: the columns to draw, at most two, such as `train/loss` and `val/loss`.
         best_epoch: where early stopping took the checkpoint, None to mark nothing.
     """
@@ -31,10 +31,10 @@ def learning_curve(curves: pd.DataFrame, tags: Sequence[str], best_epoch: int | 
         axes = figure.subplots()
         for tag in tags:
             known = curves[["epoch", tag]].dropna()
-            style, colour = ("--", SECOND) if tag.startswith("train/") else ("-", FIRST)
+            style, colour = ("--", SECOND) if tag == "lr/backbone" or tag.startswith("train/") else ("-", FIRST)
             marker = "o" if len(known) == 1 else None
             axes.plot(
-                known["epoch"],
+                known["epoch"] + 1,
                 known[tag],
                 style,
                 color=colour,
@@ -42,7 +42,7 @@ def learning_curve(curves: pd.DataFrame, tags: Sequence[str], best_epoch: int | 
                 marker=marker,
             )
         if best_epoch is not None:
-            axes.axvline(best_epoch, color=INK, linewidth=1, linestyle=":", label="best epoch")
+            axes.axvline(best_epoch + 1, color=INK, linewidth=1, linestyle=":", label="best epoch")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(fontsize=8)

@@ -1,6 +1,6 @@
 """The report: in, a run folder; out, `report.html` in it, one file that opens offline.
 
-A section whose data is missing is left out. The page shows no picture of anybody.
+A section whose data is missing is left out. Pictures of people are on it only if they are given.
 """
 
 import json
@@ -10,44 +10,47 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from omegaconf import OmegaConf
 
 from fer.errors import FerError
+from fer.results.course import overfitted, why_it_ended
 from fer.results.figures import learning_curve, reliability_diagram, roc_and_pr
+from fer.results.gallery import Gallery
+from fer.results.page import render
 from fer.results.predictions import class_codes, emotion_classes, read_predictions, targets_of
-from fer.results.wording import alarms, au_label, dead_line, verdicts
+from fer.results.wording import Verdict, alarms, au_label, dead_line, unjudged, verdicts
 
 _SPLITS_BY_INTEREST = ("test", "all", "val", "train")
 _CURVES = {
     "Loss": ("train/loss", "val/loss"),
     "Action unit loss": ("train/au_loss", "val/au_loss"),
     "Emotion loss": ("train/emotion_loss", "val/emotion_loss"),
+    "Action unit macro F1 (at .5)": ("train/au_f1", "val/au_f1"),
+    "Emotion macro F1": ("train/emotion_f1", "val/emotion_f1"),
     "Score": ("train/score", "val/score"),
     "Learning rate": ("lr/heads", "lr/backbone"),
 }
 
 
-def write_report(run_dir: Path) -> Path:
+def write_report(run_dir: Path, gallery: Gallery | None = None) -> Path:
     """Writes `report.html` from what lies in the run folder and returns its path.
 
-    Reads `metrics.json` (needed) and `predictions.csv`, `run.json`, `config.yaml`, `curves.csv` (each optional;
+    Reads `metrics.json` (needed) and `predictions.csv`, `run.json`, `config.yaml`, `split.csv`, `curves.csv` (each optional;
     `curves.csv` has the column `epoch` and one per logged tag, such as `val/loss`).
+
+    Args:
+        gallery: pictures of the split that is shown; None shows none.
 
     Raises:
         FerError: `metrics.json` is missing.
     """
     path = run_dir / "report.html"
-    environment = Environment(
-        loader=PackageLoader("fer.results", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"fixed": _fixed, "span": _span}
-    path.write_text(environment.get_template("report.html.j2").render(report_context(run_dir)), encoding="utf-8")
+    path.write_text(render("fer.results", "report.html.j2", report_context(run_dir, gallery)), encoding="utf-8")
     return path
 
 
-def report_context(run_dir: Path) -> dict[str, Any]:
+def report_context(run_dir: Path, gallery: Gallery | None = None) -> dict[str, Any]:
     """Everything that the template shows; an absent section is None or empty."""
     if not (run_dir / "metrics.json").is_file():
         raise FerError(
@@ -55,26 +58,40 @@ def report_context(run_dir: Path) -> dict[str, Any]:
         )
     metrics: dict[str, Any] = _read_json(run_dir / "metrics.json")
     run: dict[str, Any] = _read_json(run_dir / "run.json")
-    split = min(metrics, key=lambda name: (*_SPLITS_BY_INTEREST, name).index(name))
+    split = shown_split(metrics)
     scores = metrics[split]
     config_path = run_dir / "config.yaml"
+    config, curves, best_epoch = _read_config(config_path), _read_curves(run_dir / "curves.csv"), run.get("best_epoch")
     return {
         "name": run.get("name") or run_dir.name,
         "run": run,
-        "facts": _facts(run, _read_config(config_path)),
+        "facts": _facts(run, config, _people(run_dir / "split.csv")),
         "split": split,
         "scores": scores,
         "dead": dead_line(scores),
         "weights_warning": (run.get("weights") or {}).get("warning"),
-        "verdicts": verdicts(scores),
+        "verdicts": _verdicts(scores, curves, best_epoch),
         "alarms": alarms(scores),
         "others": {name: part for name, part in metrics.items() if name != split},
-        "curves": _curves(run_dir / "curves.csv", run.get("best_epoch")),
+        "curves": _curves(curves, best_epoch),
+        "ended": None
+        if curves is None or best_epoch is None
+        else why_it_ended(curves, best_epoch, config.get("trainer") or {}),
+        "folds": _folds(run_dir, scores.get("folds")),
+        "gallery": gallery or {},
+        "has_heat": any(
+            each["heat"] for kinds in (gallery or {}).values() for shown in kinds.values() for each in shown
+        ),
         "panels": _panels(run_dir / "predictions.csv", split, scores),
         "calibration": _calibration(scores),
         "au_label": au_label,
         "config": config_path.read_text(encoding="utf-8") if config_path.is_file() else None,
     }
+
+
+def shown_split(metrics: Mapping[str, Any]) -> str:
+    """The split that the page is about."""
+    return min(metrics, key=lambda name: (*_SPLITS_BY_INTEREST, name).index(name))
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -89,7 +106,41 @@ def _read_config(path: Path) -> Mapping[str, Any]:
     return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
 
 
-def _facts(run: Mapping[str, Any], config: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _read_curves(path: Path) -> pd.DataFrame | None:
+    curves = pd.read_csv(path) if path.is_file() else None
+    return curves if curves is not None and len(curves) else None
+
+
+def _people(path: Path) -> str:
+    """`86 train, 18 val, 19 test`; of a cross-validation, where all are in every part, nothing."""
+    people = pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else pd.DataFrame()
+    counts: dict[Any, int] = people["split"].value_counts().to_dict() if "split" in people else {}
+    return ", ".join(f"{counts[part]} {part}" for part in ("train", "val", "test") if part in counts)
+
+
+def _verdicts(scores: Mapping[str, Any], curves: pd.DataFrame | None, best_epoch: int | None) -> list[Verdict]:
+    course = None if curves is None or best_epoch is None else overfitted(curves, best_epoch)
+    return [*verdicts(scores), *(found for found in (course, unjudged(scores)) if found)]
+
+
+def _folds(run_dir: Path, folds: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """`names` of the numbers, `rows` (label, link or None, numbers) and the rows `mean` and `sd` of a cross-validation."""
+    if not folds:
+        return None
+    names = list(folds["mean"])
+    own = sorted((run_dir / "folds").glob("*/report.html"), key=lambda path: _fold_order(path.parent.name))
+    links = [str(path.relative_to(run_dir)) for path in own] if len(own) == folds["n"] else [None] * folds["n"]
+    rows = [(str(k), link, each) for k, (link, each) in enumerate(zip(links, folds["each"], strict=True))]
+    return {"names": names, "rows": rows, "mean": folds["mean"], "sd": folds["sd"]}
+
+
+def _fold_order(name: str) -> tuple[int, int]:
+    """Folders `0`, `1`, ... then `0-repeat1`, ...: as they were trained."""
+    fold, _, repeat = name.partition("-repeat")
+    return int(repeat or 0), int(fold)
+
+
+def _facts(run: Mapping[str, Any], config: Mapping[str, Any], people: str) -> list[tuple[str, str]]:
     """What was trained on what: (term, words), without the terms that nothing is known of."""
     data, model = run.get("data") or {}, config.get("model") or {}
     weights, optimizer = run.get("weights") or {}, config.get("optimizer") or {}
@@ -101,13 +152,19 @@ def _facts(run: Mapping[str, Any], config: Mapping[str, Any]) -> list[tuple[str,
         ),
         "Starting weights": _joined(weights.get("source"), _after("sha256", str(weights.get("sha256") or "")[:12])),
         "Data": _joined(data.get("name"), *size, _after("emotions", emotions)),
+        "People": people,
         "Optimizer": _joined(optimizer.get("name"), _after("lr", optimizer.get("lr"))),
-        "Best epoch": _joined(run.get("best_epoch")),
+        "Best epoch": _epoch(run),
         "Ran on": _joined(
             run.get("device"), _after("precision", run.get("precision")), _after("seed", run.get("seed"))
         ),
     }
     return [(term, words) for term, words in facts.items() if words]
+
+
+def _epoch(run: Mapping[str, Any]) -> str:
+    best, ended = run.get("best_epoch"), run.get("epochs")
+    return "" if best is None else f"{best + 1}{f' of {ended}' if ended else ''}"
 
 
 def _joined(*parts: object) -> str:
@@ -118,11 +175,10 @@ def _after(word: str, value: object) -> str:
     return f"{word} {value}" if value not in (None, "") else ""
 
 
-def _curves(path: Path, best_epoch: int | None) -> dict[str, Markup]:
+def _curves(curves: pd.DataFrame | None, best_epoch: int | None) -> dict[str, Markup]:
     """Title -> figure, for the panels that have a value."""
-    if not path.is_file():
+    if curves is None:
         return {}
-    curves = pd.read_csv(path)
     found = {}
     for title, tags in _CURVES.items():
         present = [tag for tag in tags if tag in curves and curves[tag].notna().any()]
@@ -162,11 +218,3 @@ def _calibration(scores: Mapping[str, Any]) -> dict[str, tuple[Mapping[str, Any]
         if block := scores.get(head, {}).get("calibration"):
             found[title] = (block, Markup(reliability_diagram(block["bins"], block["bins_before"])))
     return found
-
-
-def _fixed(value: float | None, digits: int = 3) -> str:
-    return "\N{EN DASH}" if value is None else f"{value:.{digits}f}"
-
-
-def _span(ci: list[float] | None, digits: int = 3) -> str:
-    return f"{ci[0]:.{digits}f}\N{EN DASH}{ci[1]:.{digits}f}" if ci else ""

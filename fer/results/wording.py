@@ -7,6 +7,8 @@ from typing import Any
 from fer.labels import AU_NAMES, au_number
 
 NO_SKILL_AUC = 0.5
+FEW_POSITIVES = 10
+"""Pictures that show a label, below which its scores say little."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,17 @@ def _verdict(
     if ci[0] > floor:
         return Verdict(head, True, f"better than guessing ({numbers})")
     return Verdict(head, False, f"not shown to be better than guessing ({numbers})")
+
+
+def unjudged(scores: Mapping[str, Any]) -> Verdict | None:
+    """Which labels are shown too rarely to be judged; None where all are shown often enough."""
+    counts = {name: row["n_positive"] for name, row in scores.get("au", {}).get("per_au", {}).items()}
+    counts |= {name: row["n"] for name, row in scores.get("emotion", {}).get("per_class", {}).items()}
+    never = [name for name, n in counts.items() if n == 0]
+    rare = [f"{name} ({n})" for name, n in counts.items() if 0 < n < FEW_POSITIVES]
+    words = [f"never shown here, so without scores: {', '.join(never)}"] if never else []
+    words += [f"shown in fewer than {FEW_POSITIVES} pictures, hardly judged: {', '.join(rare)}"] if rare else []
+    return Verdict("Can't be judged", None, "; ".join(words)) if words else None
 
 
 def alarms(scores: Mapping[str, Any]) -> list[str]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import optuna
 import pandas as pd
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
@@ -18,6 +17,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from fer.results.page import render
 from fer.runs import write_text
 from fer.tuning import figures
 from fer.tuning.folders import score_interval, trial_folder
@@ -143,9 +143,6 @@ def importances(study: optuna.Study, space: Space, seed: int) -> dict[str, float
 def page(folder: Path, study: optuna.Study, space: Space, importance: dict[str, float], line: str | None) -> str:
     """`report.html`: one file that opens offline."""
     trials, keys = study.trials, varied(space)
-    environment = Environment(
-        loader=PackageLoader("fer.tuning", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
     rows: list[dict[str, Any]] = [
         {
             "number": t.number,
@@ -158,15 +155,16 @@ def page(folder: Path, study: optuna.Study, space: Space, importance: dict[str, 
         for t in ranked(trials)[:N_SHOWN]
     ]
     order = sorted(keys, key=lambda key: -importance.get(key, 0))
-    return environment.get_template("report.html.j2").render(
-        name=study.study_name,
-        counts=counts(trials),
-        keys=keys,
-        rows=rows,
-        line=line,
-        history=Markup(figures.history(trials)),
-        importance=Markup(figures.importance_bars(importance)) if importance else None,
-        min_for_importance=MIN_FOR_IMPORTANCE,
-        slices={key: Markup(figures.value_slice(trials, key, space[key])) for key in order},
-        failures=[(t.number, outcome(t)) for t in trials if "error" in t.user_attrs],
-    )
+    context = {
+        "name": study.study_name,
+        "counts": counts(trials),
+        "keys": keys,
+        "rows": rows,
+        "line": line,
+        "history": Markup(figures.history(trials)),
+        "importance": Markup(figures.importance_bars(importance)) if importance else None,
+        "min_for_importance": MIN_FOR_IMPORTANCE,
+        "slices": {key: Markup(figures.value_slice(trials, key, space[key])) for key in order},
+        "failures": [(t.number, outcome(t)) for t in trials if "error" in t.user_attrs],
+    }
+    return render("fer.tuning", "report.html.j2", context)

@@ -132,7 +132,8 @@ class Destinations:
         if not self._source.single or self._file is not None:
             whole = f" ({self._n_whole} without a face, taken whole)" if self._n_whole else ""
             unread = f"; {self._n_problems} could not be read" if self._n_problems else ""
-            log.info("%d pictures, %d faces%s%s%s", self._n_pictures, self._n_faces, whole, unread, self._where())
+            kind = "frames" if self._source.video else "pictures"
+            log.info("%d %s, %d faces%s%s%s", self._n_pictures, kind, self._n_faces, whole, unread, self._where())
         elif self._pictures is not None:
             log.info("drawn: %s", self._pictures.folder)
 

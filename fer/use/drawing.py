@@ -18,7 +18,15 @@ PAPER, INK, FAINT = "#ffffff", "#20252b", "#7b848e"
 SMALLEST_HEIGHT = 360
 """Lower pictures get room below: the text beside them needs it."""
 
-LONGEST_LIST = 12
+SMALLEST_SIDE = 320
+"""Smaller pictures are enlarged to this longer side: a box of few pixels shows nothing."""
+
+LONGEST_LISTS = (99, 12)
+"""Units that are written out, the first number that there is room for."""
+
+NAMES_AT = 4.2
+"""Where the plain names of units begin, in sizes of their text after the codes."""
+
 LEADING = 1.45
 """Distance of lines over the size of their text."""
 
@@ -28,7 +36,10 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 def draw(shown: Shown, faces: list[Face]) -> Image.Image:
     """The picture with a numbered box on each face, and a panel on its right that says what was seen there."""
     picture = Image.fromarray(shown.pixels)
-    _draw_boxes(picture, faces, shown.scale)
+    enlarged = max(1.0, SMALLEST_SIDE / max(picture.size))
+    if enlarged > 1:
+        picture = picture.resize([max(1, round(side * enlarged)) for side in picture.size], Image.Resampling.BICUBIC)
+    _draw_boxes(picture, faces, shown.scale * enlarged)
     unit = max(12, round(min(max(picture.size), 1280) / 50))
     panel = _panel(faces, unit, max(picture.height, SMALLEST_HEIGHT))
     canvas = Image.new("RGB", (picture.width + panel.width, panel.height), PAPER)
@@ -71,8 +82,11 @@ def _panel(faces: list[Face], unit: int, height: int) -> Image.Image:
     panel = Image.new("RGB", (22 * unit, height), PAPER)
     pen = ImageDraw.Draw(panel)
     numbers = [f"{k + 1}  " if len(faces) > 1 else "" for k in range(len(faces))]
-    paragraphs = [_in_words(face, number, unit) for face, number in zip(faces, numbers, strict=True)]
-    if sum(_height(lines) + unit for lines in paragraphs) > height:
+    for most in LONGEST_LISTS:
+        paragraphs = [_in_words(face, number, unit, most) for face, number in zip(faces, numbers, strict=True)]
+        if sum(_height(lines) + unit for lines in paragraphs) <= height:
+            break
+    else:
         paragraphs = [_in_brief(face, number, unit) for face, number in zip(faces, numbers, strict=True)]
     y = float(unit)
     for k, lines in enumerate(paragraphs):
@@ -85,13 +99,13 @@ def _panel(faces: list[Face], unit: int, height: int) -> Image.Image:
 
 
 _Line = tuple[str, float, str, float | None]
-"""Text, size, colour, and a probability to draw as a bar."""
+"""Text (the code of a unit and its name with a tab between), size, colour, and a probability."""
 
 
-def _in_words(face: Face, number: str, unit: int) -> list[_Line]:
+def _in_words(face: Face, number: str, unit: int, most: int) -> list[_Line]:
     lines = _emotion(face, number, unit)
-    lines += [(f"{au}  {plain_name(au)}", unit, INK, face.au_prob[au]) for au in face.active_aus[:LONGEST_LIST]]
-    left_out = len(face.active_aus) - LONGEST_LIST
+    lines += [(f"{au}\t{plain_name(au)}", unit, INK, face.au_prob[au]) for au in face.active_aus[:most]]
+    left_out = len(face.active_aus) - most
     if left_out > 0:
         lines.append((f"and {left_out} more", unit, FAINT, None))
     if face.au_prob and not face.active_aus:
@@ -119,7 +133,9 @@ def _height(lines: list[_Line]) -> float:
 
 def _write(pen: ImageDraw.ImageDraw, lines: list[_Line], y: float, unit: int) -> float:
     for text, size, colour, probability in lines:
-        pen.text((unit, y), text, font=_font(round(size)), fill=colour)
+        code, _, name = text.partition("\t")
+        pen.text((unit, y), code, font=_font(round(size)), fill=FAINT if name else colour)
+        pen.text((unit + NAMES_AT * size, y), name, font=_font(round(size)), fill=colour)
         if probability is not None:
             share = f"{probability:.0%}"
             pen.text((21 * unit, y), share, font=_font(round(size)), fill=FAINT, anchor="ra")

@@ -17,7 +17,7 @@ from fer.use.answers import Face
 from fer.use.crops import FaceCrop
 from fer.use.heat import Heat, HeatMaps, face_view, told
 from fer.use.heat_figure import FacePanels, Panel, draw_figure
-from fer.use.heat_score import HeatRow, share_inside
+from fer.use.heat_score import HeatRow, shares
 from fer.use.items import Source
 from fer.use.predictor import Predictor
 from fer.use.regions import Mask, Points, au_mask, view_landmarks
@@ -80,7 +80,10 @@ def explain(predictor: Predictor, maps: HeatMaps, subject: Subject, top: int | N
     rows, panels = [], []
     for number, (crop, face, labels) in enumerate(zip(subject.crops, faces, chosen, strict=True), start=1):
         points = view_landmarks(crop.box, crop.how, predictor.facts.image_size, subject.landmarks)
-        found = [_one(subject, number, face, label, next(heat), points) for label in labels]
+        own = {label: next(heat) for label in labels}
+        masks = {label: _region(label, points, predictor.facts.image_size) for label in labels}
+        scored = shares(own, masks)
+        found = [_one(subject, number, face, label, own[label], masks[label], scored[label]) for label in labels]
         rows += [row for row, _ in found]
         view = face_view(crop.pixels, predictor.facts.image_size)
         title = Path(subject.path).name if number == 1 else f"face {number}"
@@ -95,16 +98,25 @@ def save_figure(explained: Explained, path: Path) -> None:
     os.replace(unfinished, path)
 
 
+def _region(label: str, points: Points | None, size: int) -> Mask | None:
+    unit = au_number(label)
+    return None if unit is None or points is None else au_mask(unit, points, size)
+
+
 def _one(
-    subject: Subject, number: int, face: Face, label: str, heat: Heat, points: Points | None
+    subject: Subject,
+    number: int,
+    face: Face,
+    label: str,
+    heat: Heat,
+    region: Mask | None,
+    scored: tuple[float | None, ...],
 ) -> tuple[HeatRow, Panel]:
     unit = au_number(label)
     probability = face.emotion_prob[label] if unit is None else face.au_prob[label]
     decided = label == face.emotion if unit is None else face.au_active[label]
-    region: Mask | None = None if unit is None or points is None else au_mask(unit, points, len(heat))
-    inside = None if region is None else share_inside(heat, region)
-    random = None if region is None or inside is None else float(region.mean())
-    row = HeatRow(subject.path, subject.person, number, label, probability, decided, inside, random)
+    inside, random, others = scored
+    row = HeatRow(subject.path, subject.person, number, label, probability, decided, inside, random, others)
     words = [f"{probability:.0%}{'' if decided else ', not active' if unit else ''}"]
     if not heat.any():
         words.append("nothing speaks for it")

@@ -9,15 +9,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
 
 from fer.data.faces import Box
 from fer.data.images import Pixels8
 from fer.errors import FerError
-from fer.model.network import Logits, TwoHeadNetwork
+from fer.model.heat import GradCam
+from fer.model.network import TwoHeadNetwork
 from fer.use.answers import Face
 from fer.use.crops import Picture
-from fer.use.packages import needed
 from fer.use.predictor import Predictor
 from fer.use.runtime_torch import TorchRuntime
 
@@ -25,15 +24,13 @@ Heat = npt.NDArray[np.float32]
 
 
 class HeatMaps:
-    """Grad-CAM (Selvaraju et al., 2017, ICCV) on the last feature map of a model, for any of its labels.
+    """`fer.model.heat.GradCam` of a model, by the names of its labels.
 
-    It explains the label's logit, so that other labels do not enter. Of a model that averages over the mirror image it is the mean of
-    both maps, the second turned back. It works on a copy of the network: the predictor may answer in other threads meanwhile.
+    It works on a copy of the network: the predictor may answer in other threads meanwhile.
 
     Attributes:
         labels: what can be explained: `AU12`, ..., then emotions.
-        layer: name in the backbone of the module whose output is looked at.
-        places: height and width of that map: how fine the heat can be.
+        layer, places: of `GradCam`.
 
     Raises:
         FerError: the model was exported, or its backbone keeps no map of the picture.
@@ -46,15 +43,13 @@ class HeatMaps:
                 "an exported .onnx or .xml model has no gradients: give the checkpoint (.ckpt) or .safetensors"
             )
         predictor.facts.refuse_pairs("fer.explain")
-        attribution = needed("captum.attr", "for heat maps")
         self.facts, self._runtime, self._batch_size = predictor.facts, runtime, predictor.batch_size
         self.labels = (*self.facts.aus, *self.facts.emotions)
         module = runtime.module
         network = copy.deepcopy(module if isinstance(module, TwoHeadNetwork) else module.network)
         assert isinstance(network, TwoHeadNetwork)
-        self._network = network.requires_grad_(False)
-        self.layer, self.places = last_map(network.backbone, self.facts.image_size)
-        self._grad_cam = attribution.LayerGradCam(_AllLogits(network), network.backbone.get_submodule(self.layer))
+        self._grad_cam = GradCam(network, self.facts.image_size)
+        self.layer, self.places = self._grad_cam.layer, self._grad_cam.places
         self._alone = threading.Lock()
 
     def of(self, pixels: Pixels8, labels: Sequence[str]) -> Heat:
@@ -77,70 +72,12 @@ class HeatMaps:
         side = self.facts.image_size
         parts = [np.zeros((0, side, side), np.float32)]
         for start in range(0, len(pixels), self._batch_size):
-            chosen = slice(start, start + self._batch_size)
-            with self._alone, torch.enable_grad():
-                heat = self._maps(self._runtime.images(pixels[chosen]), targets[chosen])
+            images = self._runtime.images(pixels[start : start + self._batch_size])
+            rows = torch.arange(len(images), device=images.device)
+            with self._alone:
+                heat = self._grad_cam.maps(images, rows, targets[start : start + self._batch_size])
             parts.append(heat.cpu().numpy())
         return np.concatenate(parts)
-
-    def _maps(self, images: Tensor, targets: Tensor) -> Tensor:
-        heat = self._coarse(images, targets)
-        if self._network.flip_average:
-            heat = (heat + self._coarse(images.flip(-1), targets).flip(-1)) / 2
-        size = list(images.shape[-2:])
-        fine = nn.functional.interpolate(heat, size, mode="bilinear", align_corners=False)[:, 0]
-        return fine / fine.amax((1, 2), keepdim=True).clamp_min(torch.finfo(fine.dtype).tiny)
-
-    def _coarse(self, images: Tensor, targets: Tensor) -> Tensor:
-        seen = images.detach().clone().requires_grad_()
-        heat: Tensor = self._grad_cam.attribute(seen, targets, relu_attributions=True)
-        return heat.detach().float()
-
-
-class _AllLogits(nn.Module):
-    """A network with its answers side by side, [N, A + E], and without the mirror image: a hook would see the last of two passes only."""
-
-    def __init__(self, network: TwoHeadNetwork) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Logits = self.network.heads(self.network.features(images))
-        return torch.cat([head for head in logits if head is not None], dim=1)
-
-
-def last_map(backbone: nn.Module, image_size: int) -> tuple[str, tuple[int, int]]:
-    """The module that puts out the last map [N, C, h, w] with more than one place, what pooling averages away: its name, and h and w.
-
-    `layer4` of a ResNet at 112 pixels or more, `features` of VGG and MobileNet, `Mixed_7c` of Inception.
-
-    Raises:
-        FerError: after the last map come tokens (a vision transformer).
-    """
-    ends: list[tuple[str, tuple[int, ...]]] = []
-    hooks = [
-        module.register_forward_hook(
-            lambda _module, _given, out, name=name: ends.append(
-                (name, tuple(out.shape) if isinstance(out, Tensor) else ())
-            )
-        )
-        for name, module in backbone.named_modules()
-        if name
-    ]
-    try:
-        with torch.no_grad():
-            backbone(torch.zeros(1, 3, image_size, image_size, device=next(backbone.parameters()).device))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    maps = [k for k, (_, shape) in enumerate(ends) if len(shape) == 4 and min(shape[2:]) > 1]
-    if not maps or any(len(shape) == 3 for _, shape in ends[maps[-1] :]):
-        raise FerError(
-            f"Grad-CAM needs a convolutional backbone: {type(backbone).__name__} keeps no map of the picture "
-            f"up to its end at {image_size} pixels"
-        )
-    name, shape = ends[maps[-1]]
-    return name, (shape[2], shape[3])
 
 
 def heat_maps(predictor: Predictor, pixels: Pixels8, labels: Sequence[str]) -> Heat:

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from fer.data.images import Pixels8
+from fer.results.thumbnails import overlay
 from fer.use.heat import Heat
 from fer.use.regions import Mask
 
@@ -39,15 +40,6 @@ class FacePanels:
     title: str
     note: str
     panels: list[Panel]
-
-
-def overlay(view: Pixels8, heat: Heat, size: int) -> Pixels8:
-    """The heat over the face, [size, size, 3]: the face alone where there is none, through red to yellow where there is most."""
-    face = np.asarray(cv2.resize(view, (size, size), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
-    fine = np.clip(cv2.resize(heat, (size, size), interpolation=cv2.INTER_LINEAR), 0, 1)
-    colours = cv2.applyColorMap((fine * 255).round().astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    strength = 0.6 * fine[..., None]
-    return np.asarray(((1 - strength) * face + strength * colours).round().clip(0, 255), dtype=np.uint8)
 
 
 def draw_figure(faces: list[FacePanels]) -> Image.Image:

@@ -19,7 +19,10 @@ N_BOOT = 2000
 
 
 class HeatRow(NamedTuple):
-    """A row of `heat.csv`: one map. `inside` and `random` are None for emotions, for faces without a known place and for empty maps."""
+    """A row of `heat.csv`: one map. `inside` and `random` are None for emotions, for faces without a known place and for empty maps.
+
+    `others` is the mean share inside the same region of the maps of the face's other units; None where there are none.
+    """
 
     path: str
     subject: str | None
@@ -29,6 +32,30 @@ class HeatRow(NamedTuple):
     decided: bool
     inside: float | None
     random: float | None
+    others: float | None = None
+
+
+def shares(maps: dict[str, Heat], masks: dict[str, Mask | None]) -> dict[str, tuple[float | None, ...]]:
+    """What is scored of the maps of one face.
+
+    Args:
+        maps: label -> heat [H, W].
+        masks: label -> region [H, W]; None of emotions and where none is known.
+
+    Returns:
+        Label -> `inside`, `random` and `others` of `HeatRow`.
+    """
+    units = [label for label, heat in maps.items() if au_number(label) is not None and heat.any()]
+    found: dict[str, tuple[float | None, ...]] = {}
+    for label, heat in maps.items():
+        mask = masks[label]
+        inside = None if mask is None else share_inside(heat, mask)
+        if mask is None or inside is None:
+            found[label] = (None, None, None)
+            continue
+        others = [share for unit in units if unit != label and (share := share_inside(maps[unit], mask)) is not None]
+        found[label] = (inside, float(mask.mean()), float(np.mean(others)) if others else None)
+    return found
 
 
 def share_inside(heat: Heat, mask: Mask) -> float | None:
@@ -47,7 +74,8 @@ def summarise(rows: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
     Returns:
         `n_images`, `n_subjects` (None if nobody knows who is on the pictures), `n_maps` that counted, `n_without_region` that could not,
         `macro` over the units, and `per_au`: `n` maps, `inside` the mean share of the heat in the region, `random` that of heat spread
-        evenly, `difference` of both, with 95% intervals over people (`_ci`, None without people).
+        evenly, `difference` of both, and `above_others`: by how much `inside` is above the maps of other units of the same faces (None
+        where no face has any). With 95% intervals over people (`_ci`, None without people).
     """
     units = rows["label"].map(lambda label: au_number(label) is not None).astype(bool)
     counted = rows[units & rows["decided"].astype(bool) & rows["inside"].notna()].reset_index(drop=True)
@@ -72,36 +100,52 @@ def summarise(rows: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
 
 
 def _means(rows: pd.DataFrame, aus: list[str], weights: Weights) -> FloatArray:
-    """(draws, AUs, 2): the mean share inside and the mean share of the area; nan where a draw has no map of the unit."""
+    """(draws, AUs, 3): means of the share inside, of the share of the area, and of the share above other units' maps.
+
+    nan where a draw has no such map.
+    """
     if not aus:
-        return np.zeros((1, 0, 2))
-    is_au = [rows["label"] == au for au in aus]
-    one_hot: FloatArray = np.stack(is_au, axis=1).astype(np.float64)  # (maps, AUs)
-    inside, random = (rows[[column]].to_numpy(dtype=np.float64) for column in ("inside", "random"))
-    counts = weights.sums(one_hot)
+        return np.zeros((1, 0, 3))
+    one_hot: FloatArray = np.stack([rows["label"] == au for au in aus], axis=1).astype(np.float64)  # (maps, AUs)
+    inside, random, others = (rows[[column]].to_numpy(dtype=np.float64) for column in ("inside", "random", "others"))
+    return np.stack([_mean(one_hot, values, weights) for values in (inside, random, inside - others)], axis=-1)
+
+
+def _mean(one_hot: FloatArray, values: FloatArray, weights: Weights) -> FloatArray:
+    """(draws, AUs): weighted means of (maps, 1) values that are there."""
+    there = ~np.isnan(values)
+    counts = weights.sums(one_hot * there)
     counts[counts == 0] = np.nan
-    return np.stack([weights.sums(one_hot * inside) / counts, weights.sums(one_hot * random) / counts], axis=-1)
+    means: FloatArray = weights.sums(one_hot * np.where(there, values, 0)) / counts
+    return means
 
 
 def _macro(means: FloatArray) -> FloatArray:
-    """(draws, 2): the mean over the units that the draw has."""
-    there = ~np.isnan(means[..., 0])
-    return np.asarray(np.where(there[..., None], means, 0).sum(axis=1) / np.maximum(there.sum(axis=1), 1)[:, None])
+    """(draws, 3): the means over the units that the draw has."""
+    there = ~np.isnan(means)
+    counts = np.where(there.any(axis=1), there.sum(axis=1), np.nan)
+    return np.asarray(np.where(there, means, 0).sum(axis=1) / counts)
 
 
 def _numbers(point: FloatArray, draws: FloatArray | None, n_subjects: int) -> dict[str, Any]:
-    inside, random = point[0].tolist()
-    found = {"inside": inside, "random": random, "difference": inside - random}
+    inside, random, above = point[0].tolist()
+    found = {
+        "inside": inside,
+        "random": random,
+        "difference": inside - random,
+        "above_others": None if np.isnan(above) else above,
+    }
     if draws is None:
-        return {**found, "inside_ci": None, "difference_ci": None}
+        return {**found, "inside_ci": None, "difference_ci": None, "above_others_ci": None}
     gap = np.asarray(draws[:, 0] - draws[:, 1])
-    return {**found, "inside_ci": interval(draws[:, 0], n_subjects), "difference_ci": interval(gap, n_subjects)}
+    columns = {"inside": draws[:, 0], "difference": gap, "above_others": draws[:, 2]}
+    return found | {f"{name}_ci": interval(np.asarray(values), n_subjects) for name, values in columns.items()}
 
 
 def score_table(summary: dict[str, Any]) -> Table:
     """The summary for a terminal."""
     table = Table(box=None, pad_edge=False, title="share of the heat in the region of the unit", title_justify="left")
-    for column in ("", "", "maps", "inside", "random", "difference", "95%"):
+    for column in ("", "", "maps", "inside", "random", "difference", "95%", "above other units", "95%"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for au, found in summary["per_au"].items():
         table.add_row(au, AU_NAMES[au_number(au) or 0], str(found["n"]), *_cells(found))
@@ -111,11 +155,14 @@ def score_table(summary: dict[str, Any]) -> Table:
 
 
 def _cells(found: dict[str, Any]) -> list[str]:
+    above = found["above_others"]
     return [
         f"{found['inside']:.2f}",
         f"{found['random']:.2f}",
         f"{found['difference']:+.2f}",
         _range(found["difference_ci"]),
+        "" if above is None else f"{above:+.2f}",
+        _range(found["above_others_ci"]),
     ]
 
 

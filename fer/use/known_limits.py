@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from fer.errors import first_line
+from fer.results.caveats import FACES, FEELINGS, MISUSE
 
 log = logging.getLogger(__name__)
 
@@ -15,15 +16,8 @@ LONGEST_CARD = 1_000_000
 
 LIMITS = (
     "No model card lies beside this model: how good it is, and for whom, is not known here.",
-    "Frontal faces in fair light. Turned, covered and small faces are missed or misread.",
-    "An action unit is a movement, an emotion label is what a viewer or an actor called a picture. Neither is what somebody feels "
-    "(Barrett et al., Emotional expressions reconsidered, 2019).",
-)
-MISUSE = (
-    "Decisions about a person: hiring, school, insurance, credit, policing, courts, borders, care.",
-    "Finding out what somebody feels, thinks or intends, whether somebody lies, or whether somebody is ill.",
-    "Watching people who do not know of it or did not agree.",
-    "Anything where one wrong answer harms somebody.",
+    FACES,
+    FEELINGS,
 )
 
 
@@ -49,6 +43,12 @@ def known_limits(card: str | None) -> list[str]:
 def known_misuse(card: str | None) -> list[str]:
     """The list under `What it must not be used for`."""
     return _items(card or "", "What it must not be used for") or list(MISUSE)
+
+
+def dead_warning(card: str | None) -> str | None:
+    """The line of a card that says that the model is dead."""
+    found = re.search(r"^> \*\*(.+)\*\*$", card or "", re.MULTILINE)
+    return found[1] if found else None
 
 
 def _items(card: str, heading: str) -> list[str]:

@@ -6,10 +6,8 @@ import contextlib
 import ipaddress
 import logging
 import socket
-import warnings
 
 import uvicorn
-from PIL import Image
 from starlette.types import ASGIApp
 
 from fer.errors import FerError
@@ -48,7 +46,6 @@ def listener(host: str, port: int) -> socket.socket:
 
 def listen(app: ASGIApp, sock: socket.socket) -> None:
     """Answers at `sock` until Ctrl-C, which is the usual end."""
-    warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # what is read here has a lower limit of its own
     host, port = sock.getsockname()[:2]
     log.info("open http://%s:%d in a browser; Ctrl-C ends it", f"[{host}]" if ":" in host else host, port)
     if not ipaddress.ip_address(host).is_loopback:

@@ -22,6 +22,16 @@ class Runtime(Protocol):
     """What runs the network: torch, onnxruntime or OpenVINO."""
 
     facts: Facts
+    has_gradients: bool
+    """Whether `fer.use.heat` can explain it."""
+
+    def ready(self, pixels: Pixels8) -> Any:
+        """Stored pixels [N, S, S, C] to the network's input."""
+        ...
+
+    def run(self, images: Any) -> Answers:
+        """The network's input to calibrated probabilities."""
+        ...
 
     def answers(self, pixels: Pixels8) -> Answers:
         """Stored pixels [N, S, S, C] to calibrated probabilities."""
@@ -131,7 +141,9 @@ class Predictor:
         return [[next(named) for _ in crops] for crops in pictures]
 
 
-def load(path: str | Path, *, accelerator: str = "auto", batch_size: int = BATCH_SIZE) -> Predictor:
+def load(
+    path: str | Path, *, accelerator: str = "auto", batch_size: int = BATCH_SIZE, precision: str = "f32"
+) -> Predictor:
     """A finished model, ready for use.
 
     Args:
@@ -139,6 +151,8 @@ def load(path: str | Path, *, accelerator: str = "auto", batch_size: int = BATCH
             without torch.
         accelerator: the processor of a checkpoint: `auto`, `cpu`, `gpu` or `mps`.
         batch_size: faces that go through the network at once.
+        precision: a checkpoint computes in: `f32`, as it was judged, or `bf16`, faster where the processor has it. Exported
+            files have their own.
 
     Raises:
         FerError: there is no model at `path`, it is damaged, or a package that it needs is not installed.
@@ -153,7 +167,7 @@ def load(path: str | Path, *, accelerator: str = "auto", batch_size: int = BATCH
 
     found = find_checkpoint(str(path))
     read = TorchRuntime.of_safetensors if found.suffix == ".safetensors" else TorchRuntime.of_checkpoint
-    return Predictor(read(found, accelerator), batch_size)
+    return Predictor(read(found, accelerator, precision), batch_size)
 
 
 def _exported(path: Path) -> Runtime:

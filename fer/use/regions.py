@@ -68,20 +68,28 @@ def view_landmarks(box: Box, how: How, size: int, landmarks: Points | None = Non
         size: side of the view in pixels.
         landmarks: [68, 2] in pixels of the picture; another layout counts as not given.
     """
+    points = landmarks if landmarks is not None and landmarks.shape == MEAN_FACE.shape else None
+    if points is None and how == "whole":
+        return None
+    if points is None:
+        points = np.array([box.x + box.w / 2, box.y + box.h / 2]) + (MEAN_FACE - 0.5) * max(box.w, box.h)
+    view = view_box(box, how)
+    moved: Points = (points - [view.x, view.y]) * (size / view.w)
+    return moved
+
+
+def view_box(box: Box, how: How) -> Box:
+    """The square of the picture that the network sees; it may reach beyond the picture.
+
+    Args:
+        box, how: of the face, or of the whole picture.
+    """
     side = max(box.w, box.h)
     x, y = box.x + box.w / 2, box.y + box.h / 2
-    points = landmarks if landmarks is not None and landmarks.shape == MEAN_FACE.shape else None
-    if how == "whole":
-        return None if points is None else _to_view(points, x, y, side, size)
-    if points is None:
-        points = np.array([x, y]) + (MEAN_FACE - 0.5) * side
-    return _to_view(points, x, y + VIEW_BELOW_BOX * side, VIEW_OVER_BOX * side, size)
-
-
-def _to_view(points: Points, x: float, y: float, side: float, size: int) -> Points:
-    """Points of the picture in the square of `side` around x, y, drawn `size` pixels large."""
-    moved: Points = (points - [x - side / 2, y - side / 2]) * (size / side)
-    return moved
+    if how != "whole":
+        y += VIEW_BELOW_BOX * side
+        side *= VIEW_OVER_BOX
+    return Box(x - side / 2, y - side / 2, side, side)
 
 
 def _polygons(region: str, points: Points) -> list[Points]:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from fer.use.answers import Face
 from fer.use.facts import Facts
-from fer.use.known_limits import known_limits, known_misuse
+from fer.use.known_limits import dead_warning, known_limits, known_misuse
 from fer.use.terminal import plain_name
 
 
@@ -53,6 +53,17 @@ class Prediction(BaseModel):
     faces: list[FaceReply] = Field(description="The largest first; at least one")
 
 
+class HeatReply(BaseModel):
+    """Where the network looked for one label in one face, as a picture to lay over the face."""
+
+    label: str = Field(examples=["AU12"])
+    view: BoxReply = Field(
+        description="The square that the network saw, where the layer belongs; may reach beyond the picture"
+    )
+    empty: bool = Field(description="Whether nothing in the face speaks for the label: there is no heat then")
+    png: str = Field(description="The layer: PNG with transparency, in base64")
+
+
 class UnitReply(BaseModel):
     """An action unit that the model knows."""
 
@@ -74,6 +85,9 @@ class ModelReply(BaseModel):
     limits: list[str]
     must_not_be_used_for: list[str]
     card: bool = Field(description="Whether /model-card has more")
+    warning: str | None = Field(description="Why its answers are worth nothing, if its run says so")
+    heat: bool = Field(description="Whether POST /heat answers")
+    no_heat_because: str | None = Field(description="Why it does not")
     max_mb: float = Field(description="Largest upload, in millions of bytes")
 
 
@@ -101,8 +115,14 @@ def _face(face: Face) -> FaceReply:
     )
 
 
-def about_model(facts: Facts, card: str | None, max_mb: float) -> ModelReply:
-    """The answer about the model itself; `card` is its model card, if there is one."""
+def about_model(facts: Facts, card: str | None, max_mb: float, no_heat: str | None) -> ModelReply:
+    """The answer about the model itself.
+
+    Args:
+        card: its model card, if there is one.
+        max_mb: the limit of uploads.
+        no_heat: why it can't be explained; None if it can.
+    """
     return ModelReply(
         name=facts.name,
         aus=[UnitReply(au=au, name=plain_name(au), threshold=facts.thresholds[au]) for au in facts.aus],
@@ -114,5 +134,8 @@ def about_model(facts: Facts, card: str | None, max_mb: float) -> ModelReply:
         limits=known_limits(card),
         must_not_be_used_for=known_misuse(card),
         card=card is not None,
+        warning=dead_warning(card),
+        heat=no_heat is None,
+        no_heat_because=no_heat,
         max_mb=max_mb,
     )

@@ -21,6 +21,8 @@ class OnnxRuntime:
         facts: names, thresholds, preprocessing, from the file's metadata.
     """
 
+    has_gradients = False
+
     def __init__(self, path: Path) -> None:
         onnxruntime = needed("onnxruntime", "to run an .onnx file")
         options = onnxruntime.SessionOptions()
@@ -35,7 +37,14 @@ class OnnxRuntime:
 
     def answers(self, pixels: Pixels8) -> Answers:
         """Stored pixels [N, S, S, C] to calibrated probabilities."""
-        images = network_input(pixels, self.facts.image_size)
+        return self.run(self.ready(pixels))
+
+    def ready(self, pixels: Pixels8) -> npt.NDArray[np.float32]:
+        """Stored pixels to [N, 3, H, W] in [0, 1]."""
+        return network_input(pixels, self.facts.image_size)
+
+    def run(self, images: npt.NDArray[np.float32]) -> Answers:
+        """[N, 3, H, W] to calibrated probabilities."""
         return by_head(dict(zip(self._outputs, self._session.run(None, {"image": images}), strict=True)), len(images))
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from fer.data.images import Pixels8
 from fer.errors import FerError, first_line
 from fer.use.answers import Answers
@@ -18,6 +21,8 @@ class OpenVinoRuntime:
     Attributes:
         facts: names, thresholds, preprocessing, from the file's metadata.
     """
+
+    has_gradients = False
 
     def __init__(self, path: Path) -> None:
         openvino = needed("openvino", "to run an .xml file")
@@ -37,7 +42,14 @@ class OpenVinoRuntime:
 
     def answers(self, pixels: Pixels8) -> Answers:
         """Stored pixels [N, S, S, C] to calibrated probabilities."""
-        images = network_input(pixels, self.facts.image_size)
+        return self.run(self.ready(pixels))
+
+    def ready(self, pixels: Pixels8) -> npt.NDArray[np.float32]:
+        """Stored pixels to [N, 3, H, W] in [0, 1]."""
+        return network_input(pixels, self.facts.image_size)
+
+    def run(self, images: npt.NDArray[np.float32]) -> Answers:
+        """[N, 3, H, W] to calibrated probabilities."""
         # a request of its own: one that is shared can't be used by two threads
         found = self._compiled.create_infer_request().infer({"image": images})
         return by_head({name: found[name] for name in self._outputs}, len(images))

@@ -27,24 +27,27 @@ class TorchRuntime:
     Attributes:
         facts: names, thresholds, preprocessing.
         module: pictures to `Logits`, in eval mode, on `device`; for those who need gradients.
+        precision: `f32`, or `bf16`.
     """
 
-    def __init__(self, module: nn.Module, facts: Facts, accelerator: str = "auto") -> None:
-        self.facts, self.device = facts, torch_device(accelerator)
-        self.module = module.eval().to(self.device)
+    has_gradients = True
+
+    def __init__(self, module: nn.Module, facts: Facts, accelerator: str = "auto", precision: str = "f32") -> None:
+        self.facts, self.device, self.precision = facts, torch_device(accelerator), precision
+        self.module = module.eval().to(self.device).to(memory_format=torch.channels_last)
 
     @classmethod
-    def of_checkpoint(cls, path: Path, accelerator: str = "auto") -> TorchRuntime:
+    def of_checkpoint(cls, path: Path, accelerator: str = "auto", precision: str = "f32") -> TorchRuntime:
         """A checkpoint of `fer.train`.
 
         Raises:
             FerError: see `fer.judging.load_module`.
         """
         module, card = load_module(path)
-        return cls(module, Facts.of_checkpoint(module.hparams, card), accelerator)
+        return cls(module, Facts.of_checkpoint(module.hparams, card), accelerator, precision)
 
     @classmethod
-    def of_safetensors(cls, path: Path, accelerator: str = "auto") -> TorchRuntime:
+    def of_safetensors(cls, path: Path, accelerator: str = "auto", precision: str = "f32") -> TorchRuntime:
         """A file of `fer.export format=safetensors`.
 
         Raises:
@@ -58,14 +61,23 @@ class TorchRuntime:
                 network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (no dict)
         except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
             raise FerError(f"{path} can't be loaded as weights of fer ({first_line(error)[:120]})") from error
-        return cls(network, facts, accelerator)
+        return cls(network, facts, accelerator, precision)
 
     def answers(self, pixels: Pixels8) -> Answers:
-        """Stored pixels [N, S, S, C] to calibrated probabilities, in full precision."""
-        with torch.inference_mode():
-            logits: Logits = self.module(self.images(pixels))
+        """Stored pixels [N, S, S, C] to calibrated probabilities."""
+        return self.run(self.ready(pixels))
+
+    def ready(self, pixels: Pixels8) -> Tensor:
+        """Stored pixels to the network's input, as it lies in memory."""
+        return self.images(pixels).contiguous(memory_format=torch.channels_last)
+
+    def run(self, images: Tensor) -> Answers:
+        """[N, 3, H, W] to calibrated probabilities."""
+        lower = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+        with torch.inference_mode(), lower:
+            logits: Logits = self.module(images)
             found = calibrated(logits, self.facts.temperature)
-        return Answers(_array(found.get("au"), len(pixels)), _array(found.get("emotion"), len(pixels)))
+        return Answers(_array(found.get("au"), len(images)), _array(found.get("emotion"), len(images)))
 
     def images(self, pixels: Pixels8) -> Tensor:
         """[N, S, S, C] uint8 to the network's input [N, 3, H, W] in [0, 1], on the device."""

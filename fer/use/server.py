@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -15,9 +17,10 @@ from fer.config import ServeConfig
 from fer.errors import FerError
 from fer.use.crops import read_picture
 from fer.use.guard import Guard
+from fer.use.heat_layers import HeatLayers, open_heat, read_box
 from fer.use.known_limits import read_card
 from fer.use.predictor import Predictor
-from fer.use.replies import ModelReply, Prediction, Problem, about_model, prediction
+from fer.use.replies import HeatReply, ModelReply, Prediction, Problem, about_model, prediction
 from fer.use.turns import Refused, Turns
 from fer.use.uploads import BODIES, read_upload
 
@@ -33,6 +36,11 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
     },
     413: {"model": Problem, "description": "More bytes than the limit"},
     503: {"model": Problem, "description": "Too many requests at once, or this one took too long: try again"},
+}
+
+HEAT_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    404: {"model": Problem, "description": "This model can't be explained, or a package for it is missing"},
+    422: {"model": Problem, "description": "No label in the address"},
 }
 
 
@@ -53,13 +61,15 @@ def build_app(predictor: Predictor, cfg: ServeConfig) -> ASGIApp:
     _answer_in_json(app)
     _add_pages(app)
     card = read_card(cfg.checkpoint or "")
-    _add_model(app, about_model(predictor.facts, card, cfg.max_mb), card)
-    _add_predict(app, predictor, cfg)
+    heat = open_heat(predictor)
+    no_heat = heat if isinstance(heat, str) else None
+    _add_model(app, about_model(predictor.facts, card, cfg.max_mb, no_heat), card)
+    _add_questions(app, predictor, heat, cfg)
     return Guard(app, cfg.host)
 
 
-def _add_predict(app: FastAPI, predictor: Predictor, cfg: ServeConfig) -> None:
-    turns = Turns(cfg.max_waiting, cfg.timeout)
+def _add_questions(app: FastAPI, predictor: Predictor, heat: HeatLayers | str, cfg: ServeConfig) -> None:
+    turns, limit = Turns(cfg.max_waiting, cfg.timeout), round(cfg.max_mb * 1_000_000)
 
     def look(picture: bytes) -> Prediction:
         pixels = read_picture(picture)
@@ -72,8 +82,26 @@ def _add_predict(app: FastAPI, predictor: Predictor, cfg: ServeConfig) -> None:
         The picture is the body of the request, or the only file of a form. It is looked at in memory and never written to disk.
         """
         async with turns.turn():
-            picture = await read_upload(request, round(cfg.max_mb * 1_000_000))
+            picture = await read_upload(request, limit)
             return await turns.work(look, picture)
+
+    @app.post("/heat", responses=PROBLEMS | HEAT_PROBLEMS, openapi_extra=BODIES)
+    async def heat_map(
+        request: Request,
+        label: Annotated[str, Query(description="AU12 or an emotion, as the model names it")],
+        box: Annotated[
+            str | None, Query(description="the face, as x,y,w,h in pixels of the upright picture; else the largest")
+        ] = None,
+    ) -> HeatReply:
+        """Where the network looked for a label in a face (Grad-CAM): what raised its score, not that the answer is right.
+
+        The picture is sent as to /predict.
+        """
+        async with turns.turn():
+            picture = await read_upload(request, limit)
+            if isinstance(heat, str):
+                raise HTTPException(404, heat)
+            return await turns.work(partial(heat.answer, label, read_box(box)), picture)
 
 
 def _add_model(app: FastAPI, about: ModelReply, card: str | None) -> None:
@@ -107,6 +135,11 @@ def _answer_in_json(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def known(request: Request, error: HTTPException) -> Response:
         return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def incomplete(request: Request, error: RequestValidationError) -> Response:
+        wrong = "; ".join(f"{problem['loc'][-1]}: {problem['msg']}" for problem in error.errors())
+        return JSONResponse({"error": wrong.lower()}, 422)
 
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> Response:

@@ -22,7 +22,9 @@ function operation(path, method, about) {
     return make("tr", "", make("td", status), make("td", content ? typeOf(content) : ""), make("td", reply.description));
   });
   const body = about.requestBody ? [make("p", `Body: ${Object.keys(about.requestBody.content).join(", ")}. ${about.requestBody.description}.`)] : [];
-  return [make("h2", `${method.toUpperCase()} ${path}`), make("p", about.description ?? ""), ...body, make("table", "", ...rows)];
+  const asked = (about.parameters ?? []).map((one) => `${one.name}${one.required ? "" : " (optional)"}: ${one.description}`);
+  const address = asked.length ? [make("p", `In the address: ${asked.join("; ")}.`)] : [];
+  return [make("h2", `${method.toUpperCase()} ${path}`), make("p", about.description ?? ""), ...address, ...body, make("table", "", ...rows)];
 }
 
 function schema([name, about]) {

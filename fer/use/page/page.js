@@ -4,6 +4,8 @@ const CAMERA_WIDTH = 960;
 const PAUSE = 120; // milliseconds between the answer about one camera picture and the next picture
 const at = (id) => document.getElementById(id);
 let model = null, faces = [], chosen = 0, url = null, stream = null, asked = 0;
+let answered = null; // the picture on show and the answer about it
+let heated = null; // the label whose heat map is on show or asked for
 
 function make(tag, name, text) {
   const element = document.createElement(tag);
@@ -15,12 +17,12 @@ const percent = (share) => `${Math.round(100 * share)}%`;
 const plural = (n, word) => `${n} ${word}${n === 1 ? "" : "s"}`;
 
 // --- asking ---
-async function ask(picture) {
+async function ask(picture, path = "predict") {
   if (model && picture.size > model.max_mb * 1e6) throw new Error(`more than the limit of ${model.max_mb} MB`);
   const type = picture.type.startsWith("image/") ? picture.type : "application/octet-stream";
   let reply;
   try {
-    reply = await fetch("predict", { method: "POST", body: picture, headers: { "Content-Type": type } });
+    reply = await fetch(path, { method: "POST", body: picture, headers: { "Content-Type": type } });
   } catch {
     throw new Error("the server does not answer: is it still running?");
   }
@@ -39,7 +41,7 @@ async function open(picture) {
     const answer = await ask(picture);
     if (mine !== asked) return; // another was opened meanwhile
     await showPicture(picture, answer);
-    showAnswer(answer);
+    showAnswer(answer, picture);
     at("answers").focus({ preventScroll: true });
   } catch (error) {
     if (mine === asked) showError(`${picture.name || "The picture"}: ${error.message.replace(/^image: /, "")}`);
@@ -53,6 +55,7 @@ async function open(picture) {
 
 // --- the picture ---
 async function showPicture(picture, answer) {
+  hideHeat();
   if (url) URL.revokeObjectURL(url);
   url = URL.createObjectURL(picture);
   const image = at("picture"), frame = at("frame");
@@ -97,7 +100,8 @@ function titleOf(face, k) {
 }
 
 // --- the answers ---
-function showAnswer(answer) {
+function showAnswer(answer, picture) {
+  answered = { answer, picture };
   faces = answer.faces;
   chosen = Math.min(chosen, faces.length - 1);
   if (!stream) chosen = 0;
@@ -119,12 +123,13 @@ function chip(face, k) {
 
 function choose(k) {
   chosen = k;
+  hideHeat();
   const face = faces[k];
   for (const group of [at("faces"), at("boxes")]) [...group.children].forEach((button, i) => button.setAttribute("aria-pressed", String(i === k)));
   at("whole").hidden = face.how !== "whole" || model?.crop === "full";
   const emotions = Object.entries(face.emotion_prob).sort((a, b) => b[1] - a[1]);
   at("emotion-part").hidden = !emotions.length;
-  at("emotions").replaceChildren(...emotions.map(([name, share]) => bar("", name, share, name === face.emotion)));
+  at("emotions").replaceChildren(...emotions.map(([name, share]) => bar(name, "", name, share, name === face.emotion)));
   const units = Object.entries(face.au_prob).sort((a, b) => b[1] - a[1]);
   const [active, rest] = [units.filter(([au]) => face.au_active[au]), units.filter(([au]) => !face.au_active[au])];
   at("unit-part").hidden = !units.length;
@@ -137,13 +142,13 @@ function choose(k) {
 
 function unitBar(au, share, on) {
   const about = model?.aus.find((unit) => unit.au === au);
-  return bar(au, about?.name ?? "", share, on, about?.threshold);
+  return bar(au, au, about?.name ?? "", share, on, about?.threshold);
 }
 
-function bar(code, name, share, on, threshold) {
-  const item = make("li", on ? "on" : ""), label = make("span"), track = make("span", "track"), fill = make("span", "fill");
-  if (code) label.append(make("span", "code", code));
-  label.append(name);
+function bar(label, code, name, share, on, threshold) {
+  const item = make("li", on ? "on" : ""), title = make("span"), track = make("span", "track"), fill = make("span", "fill");
+  if (code) title.append(make("span", "code", code));
+  title.append(name);
   fill.style.width = percent2(share);
   track.append(fill);
   if (threshold !== undefined) {
@@ -152,8 +157,61 @@ function bar(code, name, share, on, threshold) {
     track.append(tick);
     track.title = `active from ${percent(threshold)}`;
   }
-  item.append(label, make("span", "share", percent(share)), track);
+  track.setAttribute("aria-hidden", "true"); // the number beside it says the same
+  item.append(title, heatButton(label, `${code} ${name}`.trim()), make("span", "share", percent(share)), track);
   return item;
+}
+
+// --- heat maps ---
+function heatButton(label, words) {
+  if (!model?.heat || stream) return "";
+  const button = make("button", "", "heat");
+  button.type = "button";
+  button.dataset.label = label;
+  button.title = `where the network looked for ${words}`;
+  button.setAttribute("aria-label", `Heat map of ${words}`);
+  button.setAttribute("aria-pressed", "false");
+  button.addEventListener("click", () => (heated === label ? hideHeat() : showHeat(label, words)));
+  return button;
+}
+
+function hideHeat() {
+  heated = null;
+  at("heat").hidden = at("heat-note").hidden = true;
+  document.querySelectorAll(".bars button").forEach((button) => button.setAttribute("aria-pressed", "false"));
+}
+
+async function showHeat(label, words) {
+  hideHeat();
+  heated = label;
+  document.querySelectorAll(".bars button").forEach((button) => button.setAttribute("aria-pressed", String(button.dataset.label === label)));
+  at("shown").scrollIntoView({ block: "nearest" });
+  say(`looking where ${words} comes from …`);
+  const { picture, answer } = answered, face = faces[chosen], { x, y, w, h } = face.box;
+  const box = face.how === "whole" ? "" : `&box=${[x, y, w, h].join()}`;
+  const current = () => heated === label && faces[chosen] === face;
+  try {
+    const heat = await ask(picture, `heat?label=${encodeURIComponent(label)}${box}`);
+    if (!current()) return;
+    const image = at("heat");
+    image.style.left = percent2(heat.view.x / answer.width);
+    image.style.top = percent2(heat.view.y / answer.height);
+    image.style.width = percent2(heat.view.w / answer.width);
+    image.style.height = percent2(heat.view.h / answer.height);
+    image.src = `data:image/png;base64,${heat.png}`;
+    image.alt = `Heat map of ${words}`;
+    image.hidden = heat.empty;
+    say(heat.empty ? `Nothing in this face speaks for ${words}.` : `Bright: what raised the score of ${words}. It does not show that the answer is right.`);
+  } catch (error) {
+    if (!current()) return;
+    hideHeat();
+    showError(`Heat map of ${words}: ${error.message}`);
+  }
+}
+
+function say(text) {
+  at("heat-note").textContent = text;
+  at("heat-note").hidden = false;
 }
 
 function showError(text) {
@@ -172,6 +230,7 @@ async function startCamera() {
     return showError(`The camera can't be used: ${why}`);
   }
   asked++;
+  hideHeat();
   at("camera").textContent = "Stop and keep this picture";
   at("drop").hidden = at("picture").hidden = true;
   at("shown").hidden = at("video").hidden = false;
@@ -189,7 +248,7 @@ async function watch(mine) {
     try {
       const answer = await ask(picture);
       if (stream !== mine) return;
-      showAnswer(answer);
+      showAnswer(answer, picture);
       mine.last = { picture, answer };
     } catch (error) {
       if (stream === mine) { stopCamera(); showError(error.message); }
@@ -219,7 +278,7 @@ async function stopCamera() {
   if (!ended.last) { at("shown").hidden = true; at("drop").hidden = false; return; }
   const mine = asked;
   await showPicture(ended.last.picture, ended.last.answer);
-  if (mine === asked) showAnswer(ended.last.answer);
+  if (mine === asked) showAnswer(ended.last.answer, ended.last.picture);
 }
 
 // --- the model ---
@@ -227,12 +286,14 @@ async function showModel() {
   const reply = await fetch("model");
   model = await reply.json();
   const can = [model.aus.length && plural(model.aus.length, "action unit"), model.emotions.length && plural(model.emotions.length, "emotion")].filter(Boolean);
+  at("warning").textContent = model.warning ?? "";
+  at("warning").hidden = !model.warning;
   at("model-line").textContent = `${model.name} · ${can.join(" and ")}`;
   const list = (id, texts) => at(id).replaceChildren(...texts.map((text) => make("li", "", text)));
   list("limits", model.limits);
   list("misuse", model.must_not_be_used_for);
   const facts = [["Name", model.name], ["Emotions", model.emotions.join(", ")], ["Action units", model.aus.map((unit) => `${unit.au} ${unit.name}`).join(", ")],
-    ["Looks at", `${model.crop === "face" ? "each face" : "the whole picture"}, ${model.image_size} x ${model.image_size} pixels`], ["Trained with", `fer ${model.fer_version}`]];
+    ["Heat maps", model.no_heat_because ?? ""], ["Looks at", `${model.crop === "face" ? "each face" : "the whole picture"}, ${model.image_size} x ${model.image_size} pixels`], ["Trained with", `fer ${model.fer_version}`]];
   at("facts").replaceChildren(...facts.filter(([, value]) => value).flatMap(([term, value]) => [make("dt", "", term), make("dd", "", value)]));
   at("card").hidden = !model.card;
 }

@@ -10,9 +10,9 @@ import pandas as pd
 from scipy import stats
 
 from fer.errors import FerError
-from fer.results.comparison import LEVEL, WINNER_RULE, Comparison, Standing, compare, winner
-from fer.results.judged_runs import JudgedRun, chosen_split, same_pictures
-from fer.results.run_settings import labels_of, settings_that_differ
+from fer.results.comparison.compare import LEVEL, WINNER_RULE, Comparison, Standing, compare, winner
+from fer.results.comparison.judged_runs import JudgedRun, chosen_split, same_pictures
+from fer.results.comparison.run_settings import labels_of, settings_that_differ
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from fer.config import DataConfig
 from fer.data.faces import VIEW_OVER_BOX
 from fer.labels import AU_NAMES, au_number
-from fer.results.exploration import Exploration
-from fer.results.exploration_figures import face_sizes, per_person, sizes
-from fer.results.exploration_findings import findings
-from fer.results.label_checks import CRITERIA, NAMED_UNITS
+from fer.results.exploration.explore import Exploration
+from fer.results.exploration.figures import face_sizes, per_person, sizes
+from fer.results.exploration.findings import findings
+from fer.results.exploration.label_checks import CRITERIA, NAMED_UNITS
+from fer.results.page import render
 from fer.runs import write_text
 
 SHOWN = 30
@@ -62,13 +62,15 @@ def write_page(
 
     Args:
         about: content of `run.json`.
-        sheets: `faces`, `views`, `shared`, `contradicting` of `exploration_pictures`; empty without pictures.
+        sheets: `faces`, `views`, `shared`, `contradicting` of `fer.results.exploration.pictures`; empty without pictures.
     """
-    environment = Environment(
-        loader=PackageLoader("fer.results", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    page = render(
+        "fer.results.exploration",
+        "explore.html.j2",
+        page_context(found, cfg, about, sheets),
+        percent=_percent,
+        file_name=_file_name,
     )
-    environment.filters |= {"percent": _percent, "file_name": _file_name}
-    page = environment.get_template("explore.html.j2").render(page_context(found, cfg, about, sheets))
     write_text(folder / "report.html", page)
     return folder / "report.html"
 

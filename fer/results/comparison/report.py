@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from fer.results.comparison_figures import curves_overlaid, parallel_coordinates, score_by_setting
-from fer.results.comparison_tables import duration, p_value, signed, span
-from fer.results.findings import Findings
-from fer.results.run_settings import short_keys
+from fer.results.comparison.figures import curves_overlaid, parallel_coordinates, score_by_setting
+from fer.results.comparison.findings import Findings
+from fer.results.comparison.run_settings import short_keys
+from fer.results.comparison.tables import duration, p_value, signed, span
+from fer.results.page import render
 from fer.runs import write_text
 
 _CURVES = {"Validation score": "val/score", "Validation loss": "val/loss", "Training loss": "train/loss"}
@@ -26,11 +26,15 @@ def write_page(findings: Findings, folder: Path, name: str, line: str) -> Path:
         name: the heading.
         line: the command that repeats the comparison.
     """
-    environment = Environment(
-        loader=PackageLoader("fer.results", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    page = render(
+        "fer.results.comparison",
+        "compare.html.j2",
+        _context(findings, name, line),
+        signed=signed,
+        span=span,
+        p_value=p_value,
+        duration=duration,
     )
-    environment.filters |= {"signed": signed, "span": span, "p_value": p_value, "duration": duration}
-    page = environment.get_template("compare.html.j2").render(_context(findings, name, line))
     write_text(folder / "compare.html", page)
     return folder / "compare.html"
 

@@ -15,7 +15,7 @@ from fer.data.prepare import Prepared
 from fer.data.samples import au_columns
 from fer.labels import AU_NAMES, BASIC, HIGH_LEVEL, NEUTRAL, au_number
 from fer.results.consistency import consistency_probe
-from fer.results.label_checks import against_table_2, unlike_sequences
+from fer.results.exploration.label_checks import against_table_2, unlike_sequences
 
 SPLITS = ("train", "val", "test")
 

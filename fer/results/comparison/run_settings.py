@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from fer.results.judged_runs import JudgedRun
+from fer.results.comparison.judged_runs import JudgedRun
 
 _NO_SETTINGS = {"name", "run_dir", "resume", "cache_dir", "test", "sweep", "data.workers", "trainer.progress"}
 """Keys that make no other model."""

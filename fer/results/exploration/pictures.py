@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable
 
-import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -13,21 +11,17 @@ import torch
 from fer.config import AugmentConfig
 from fer.data.augment import augmented_view, centre_view, changes_anything, epoch_draws
 from fer.data.images import Pixels8
-from fer.results.exploration import Exploration
+from fer.results.exploration.explore import Exploration
+from fer.results.thumbnails import thumbnail, view_of
 
-SIDE = 96
-"""Of a face on the page, in pixels."""
-
-QUALITY = 80
 N_AUGMENTED, N_VIEWS = 6, 7
 
 Strip = list[str]
 
 
 def face(pixels: Pixels8, image_size: int) -> str:
-    """The evaluation view of one stored picture, [S, S, C], as a small JPEG in a `data:` address."""
-    start = (pixels.shape[0] - image_size) // 2
-    return _address(pixels[start : start + image_size, start : start + image_size])
+    """The evaluation view of one stored picture, [S, S, C], in a `data:` address."""
+    return thumbnail(view_of(pixels, image_size))
 
 
 def contact_sheet(found: Exploration, array: Pixels8, image_size: int, n: int, seed: int) -> dict[str, Strip]:
@@ -72,14 +66,4 @@ def augmentation_sheet(
 
 def _addresses(views: Iterable[torch.Tensor]) -> Iterable[str]:
     for view in views:
-        yield _address((view * 255).round().byte().permute(1, 2, 0).numpy())
-
-
-def _address(pixels: Pixels8) -> str:
-    """[H, W, 3 or 1] uint8 RGB or grey."""
-    small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    done, content = cv2.imencode(
-        ".jpg", small[..., ::-1] if small.ndim == 3 else small, [cv2.IMWRITE_JPEG_QUALITY, QUALITY]
-    )
-    assert done
-    return f"data:image/jpeg;base64,{base64.b64encode(content.tobytes()).decode()}"
+        yield thumbnail((view * 255).round().byte().permute(1, 2, 0).numpy())

@@ -8,7 +8,7 @@ import numpy as np
 
 from fer.config import DataConfig
 from fer.data.duplicates import across_splits
-from fer.results.exploration import SPLITS, Exploration
+from fer.results.exploration.explore import SPLITS, Exploration
 
 FEW_PEOPLE = 5
 """People of a split below which its scores say little about others."""

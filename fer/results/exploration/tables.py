@@ -8,9 +8,9 @@ from rich.table import Table
 from rich.text import Text
 
 from fer.config import DataConfig
-from fer.results.exploration import Exploration
-from fer.results.exploration_findings import findings
-from fer.results.exploration_report import facts
+from fer.results.exploration.explore import Exploration
+from fer.results.exploration.findings import findings
+from fer.results.exploration.report import facts
 
 _WIDTH = 100
 _COLOURS = {True: "green", False: "red", None: ""}

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.style import context
 from matplotlib.ticker import MaxNLocator
 
-from fer.results.findings import Findings
+from fer.results.comparison.findings import Findings
+from fer.results.comparison.run_settings import short_keys
 from fer.results.predictions import FloatArray
-from fer.results.run_settings import short_keys
 from fer.results.svg import CARD, FAINT, FIRST, INK, SECOND, STYLE, svg
 
 _MOST_VALUES = 12
@@ -119,7 +119,7 @@ def _curve(findings: Findings, k: int, tag: str, axes: Axes) -> bool:
     known = curves[["epoch", tag]].dropna()
     won = k == findings.winner
     axes.plot(
-        known["epoch"],
+        known["epoch"] + 1,
         known[tag],
         color=SECOND if won else FIRST,
         alpha=1 if won else max(0.15, 0.7 - 0.01 * len(findings.runs)),

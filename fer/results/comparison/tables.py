@@ -7,8 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fer.results.findings import Findings
-from fer.results.run_settings import short_keys
+from fer.results.comparison.findings import Findings
+from fer.results.comparison.run_settings import short_keys
 
 WIDTH = 100
 _GAP = 2

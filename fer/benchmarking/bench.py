@@ -1,0 +1,77 @@
+"""One set of settings, ready to be measured: the data as `fer.train` reads it, fresh networks, a folder that is thrown away."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fer import frozen, training
+from fer.config import TrainConfig, as_dict
+from fer.data.datamodule import FaceData
+from fer.jobs import Kept
+from fer.model.module import FaceModule
+from fer.runs import RunFolder
+
+
+class Bench:
+    """What the stages share.
+
+    Args:
+        cfg: resolved settings of a training run.
+        scratch: a folder for what is written by the way.
+        label: is put before the names of the stages.
+        kept: data and weights of an earlier bench, for equal settings.
+    """
+
+    def __init__(self, cfg: TrainConfig, scratch: Path, label: str = "", kept: Kept | None = None) -> None:
+        self.cfg, self.scratch, self.label = cfg, scratch, label
+        training.check_early(cfg, scratch / "none")
+        self.data = training.read_data(cfg, kept)
+        self.weights = training.read_weights(cfg)
+        self.batch_size = min(cfg.data.batch_size, len(self.data.prepared.part("train")))
+        self.folder = self.new_folder("first")
+        self.precision: str = self.folder.about["precision"]
+        wanted = cfg.trainer.accelerator
+        gpu = wanted in ("auto", "gpu") and torch.cuda.is_available()
+        self.device = torch.device("cuda" if gpu else "mps" if wanted == "mps" else "cpu")
+        if frozen.is_frozen(cfg):
+            module = training.build_module(cfg, self.data, self.weights)
+            frozen.use_features(cfg, module, self.data, self.precision, self.device, kept or Kept())
+
+    def new_folder(self, name: str) -> RunFolder:
+        """A run folder such as `fer.train` makes."""
+        folder = RunFolder.create(self.scratch / f"{self.label}{name}", as_dict(self.cfg), "")
+        training.describe(folder, self.cfg, self.data, self.weights)
+        return folder
+
+    def module(self) -> FaceModule:
+        """A new network in training mode, on the device, compiled if that is set."""
+        module = training.build_module(self.cfg, self.data, self.weights)
+        if self.cfg.trainer.compile:
+            training.compile_backbone(module)
+        module.to(self.device).on_train_start()
+        return module
+
+    def data_of(self, n_images: int, part: str = "train") -> FaceData:
+        """The same data with a table of `n_images` rows of one split (`train` or `all`), repeated if need be."""
+        data = copy.copy(self.data)
+        rows = self.data.prepared.part(part)
+        table = rows.iloc[np.arange(n_images) % len(rows)].assign(split="val").reset_index(drop=True)
+        data.prepared = dataclasses.replace(self.data.prepared, table=table)
+        return data
+
+    def batch(self) -> dict[str, Tensor]:
+        """The first batch of training, on the device and ready for the network."""
+        batch: dict[str, Any] = next(iter(self.data.loader("train", shuffled=True)))
+        on_device = {name: tensor.to(self.device) for name, tensor in batch.items()}
+        return self.data.on_after_batch_transfer(on_device, 0)
+
+    def autocast(self) -> torch.autocast:
+        """The precision of training."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16-mixed")

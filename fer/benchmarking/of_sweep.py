@@ -1,0 +1,119 @@
+"""`what=sweep`: what one more setting costs once the features of a frozen backbone are kept, by whole runs of `fer.train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import time
+from contextlib import redirect_stdout
+from pathlib import Path
+from statistics import median
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+
+from fer import train
+from fer.benchmarking.bench import Bench
+from fer.benchmarking.clock import alternate
+from fer.benchmarking.findings import Findings
+from fer.benchmarking.loading import loading
+from fer.benchmarking.memory import Peak
+from fer.cli import Call
+from fer.config import TrainConfig
+from fer.data.cache import cache_folder
+from fer.jobs import Kept
+
+N_MORE = 4
+N_RUNS = 72
+"""Of the sweep that the goal is set for."""
+
+FURTHER_OVER_UNCACHED = "<= 0.03"
+SWEEP_OVER_FIRST = "<= 2"
+
+
+def measure(cfg: TrainConfig, scratch: Path, budget: float, found: Findings) -> None:
+    """Adds the sweep to `found`: a first run that makes the features, some more settings, and a run that keeps none."""
+    cfg = dataclasses.replace(
+        cfg,
+        model=dataclasses.replace(cfg.model, finetune="frozen"),
+        data=dataclasses.replace(cfg.data, cache_features=True, fresh_pictures=0, views=cfg.data.views or 8),
+        augment=dataclasses.replace(cfg.augment, mixup=0.0),
+        trainer=dataclasses.replace(cfg.trainer, progress=False, patience=cfg.trainer.max_epochs, compile=False),
+        cache_dir=str(_without_features(cache_folder(cfg.cache_dir), scratch / "cache")),
+        test=False,
+    )
+    with Peak() as peak, redirect_stdout(io.StringIO()):  # runs print their scores
+        train.begin(
+            cfg, _job(scratch / "warm up", Kept()), [_Epochs(0)]
+        )  # what is imported and read for the first time
+        kept = Kept()
+        first = _seconds(cfg, scratch / "first", kept)
+        more = [_seconds(_other(cfg, k), scratch / f"more {k}", kept) for k in range(N_MORE)]
+        uncached, n_epochs = _uncached(cfg, scratch, budget)
+        bench = Bench(dataclasses.replace(cfg, test=None), scratch, "features ", kept)
+        rates = alternate([loading(bench)], budget)
+    further = median(more)
+    found.stages["features from the cache"] = rates.as_json()[f"{bench.label}loader"]
+    found.memory["sweep"] = peak.as_json()
+    found.more["sweep"] = {
+        "epochs": cfg.trainer.max_epochs,
+        "first_run_s": round(first, 2),
+        "further_settings_s": [round(seconds, 2) for seconds in more],
+        "uncached_run_s": round(uncached, 2),
+        "uncached_epochs_measured": n_epochs,
+    }
+    measured = f"{further:.3g} of {uncached:.3g} s"
+    found.add("one more setting / uncached run", further / uncached, measured, FURTHER_OVER_UNCACHED)
+    total = first + (N_RUNS - 1) * further
+    words = f"{total:.3g} of {first:.3g} s, from {1 + N_MORE} runs"
+    found.add(f"sweep of {N_RUNS} / its first run", total / first, words, SWEEP_OVER_FIRST)
+
+
+def _without_features(cache: Path, place: Path) -> Path:
+    """A cache folder with all that is in `cache` but features."""
+    place.mkdir()
+    for folder in cache.iterdir():
+        if folder.is_dir() and folder.name != "features":
+            (place / folder.name).symlink_to(folder, target_is_directory=True)
+    return place
+
+
+def _other(cfg: TrainConfig, k: int) -> TrainConfig:
+    return dataclasses.replace(cfg, model=dataclasses.replace(cfg.model, dense=64 * (k + 1)))
+
+
+def _job(folder: Path, kept: Kept) -> Call:
+    return Call("", (), folder, kept)
+
+
+def _seconds(cfg: TrainConfig, folder: Path, kept: Kept) -> float:
+    started = time.perf_counter()
+    train.begin(cfg, _job(folder, kept))
+    return time.perf_counter() - started
+
+
+def _uncached(cfg: TrainConfig, scratch: Path, budget: float) -> tuple[float, int]:
+    """Seconds of a run that puts every picture through the backbone in every epoch, and how many of its epochs were run.
+
+    The rest is reckoned from their pace.
+    """
+    cfg = dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, cache_features=False))
+    epochs = _Epochs(budget)
+    started = time.perf_counter()
+    train.begin(cfg, _job(scratch / "uncached", Kept()), [epochs])
+    seconds = time.perf_counter() - started
+    return seconds + (cfg.trainer.max_epochs - len(epochs.seconds)) * median(epochs.seconds), len(epochs.seconds)
+
+
+class _Epochs(Callback):
+    """Ends training at the end of the epoch in which the budget is spent."""
+
+    def __init__(self, budget: float) -> None:
+        self.budget, self.seconds = budget, list[float]()
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.seconds.append(time.perf_counter() - self.started)
+        trainer.should_stop = sum(self.seconds) >= self.budget

@@ -1,0 +1,92 @@
+"""Pictures for the report: a trained network, its data and decisions in; thumbnails of its best and worst answers, with heat maps, out."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+import torch
+
+from fer.config import TrainConfig, from_dict
+from fer.data.augment import centre_view
+from fer.data.cache import cache_folder
+from fer.data.datamodule import FaceData
+from fer.errors import FerError
+from fer.judging import load_module
+from fer.model.heat import GradCam
+from fer.model.module import FaceModule
+from fer.results.gallery import Examples, Gallery, choose
+from fer.results.predictions import read_predictions
+from fer.results.report import shown_split
+from fer.results.thumbnails import SIDE, overlay, thumbnail, view_of
+from fer.runs import RunFolder
+
+log = logging.getLogger(__name__)
+
+
+def gallery(module: FaceModule, data: FaceData, decided: pd.DataFrame, part: str) -> Gallery:
+    """The best and worst pictures of a split, as the network saw them.
+
+    Args:
+        module: in eval mode.
+        decided: rows of `predictions.csv`, of this split those of `data.prepared.part(part)` in their order.
+    """
+    examples = choose(decided[decided["split"] == part])
+    stored = _stored(data, part)
+    size = data.cfg.image_size
+    heat = {} if module.network.reference else heat_of(module, stored, examples, size)
+    found: Gallery = {}
+    for label, kinds in examples.items():
+        found[label] = {}
+        for kind, pictures in kinds.items():
+            found[label][kind] = []
+            for example in pictures:
+                view, warm = view_of(stored[example.row], size), heat.get((example.row, label))
+                about = {"subject": example.subject, "probability": example.probability, "truth": example.truth}
+                drawn = None if warm is None else thumbnail(overlay(view, warm, SIDE))
+                found[label][kind].append({"face": thumbnail(view), "heat": drawn, **about})
+    return found
+
+
+def _stored(data: FaceData, part: str) -> np.ndarray:
+    """[N, S, S, 1 or 3]: of pairs with a neutral picture, the pictures themselves."""
+    return data.prepared.pixels.array[data.prepared.part(part)["pixel"].to_numpy(), ..., : 3 if data.cfg.color else 1]
+
+
+def views(data: FaceData, part: str) -> np.ndarray:
+    """The pictures of a split as the network sees them, [N, S, S, 1 or 3]."""
+    stored = _stored(data, part)
+    return np.stack([view_of(pixels, data.cfg.image_size) for pixels in stored])
+
+
+def heat_of(
+    module: FaceModule, stored: np.ndarray, examples: Examples, image_size: int
+) -> dict[tuple[int, str], np.ndarray]:
+    """(row, label) -> heat map [image_size, image_size]; empty for a backbone that can't be explained."""
+    pairs = [(e.row, label) for label, kinds in examples.items() for pictures in kinds.values() for e in pictures]
+    if not pairs:
+        return {}
+    try:
+        maps = GradCam(module.network, image_size)
+    except FerError as error:
+        log.info("no heat maps in the report: %s", error)
+        return {}
+    labels = [*(f"AU{au}" for au in module.aus), *module.emotions]
+    rows = sorted({row for row, _ in pairs})
+    images = centre_view(torch.from_numpy(stored[rows]).permute(0, 3, 1, 2), image_size).to(module.device)
+    places = torch.tensor([(rows.index(row), labels.index(label)) for row, label in pairs], device=module.device)
+    heat = maps.maps(images, places[:, 0], places[:, 1]).cpu().numpy()
+    return dict(zip(pairs, heat, strict=True))
+
+
+def gallery_of_run(folder: RunFolder) -> Gallery | None:
+    """The gallery of a finished run of `fer.train`, made anew; None if its settings keep pictures out of the report."""
+    cfg: TrainConfig = from_dict(TrainConfig, folder.config(), str(folder.path / "config.yaml"))
+    if not cfg.report.pictures:
+        return None
+    module, _ = load_module(folder.path / "checkpoints" / "best.ckpt")
+    data = FaceData(cfg.data, cfg.augment, cfg.seed, cache_folder(cfg.cache_dir))
+    data.setup()
+    part = shown_split(folder.read_json("metrics.json"))
+    return gallery(module, data, read_predictions(folder.path / "predictions.csv"), part)

@@ -1,0 +1,123 @@
+"""What makes it fast changes nothing else: kept pixels, fused optimizers, a compiled backbone, lower precision."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import lightning
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import SMALL, composed
+from lightning.pytorch.callbacks import Callback
+
+from fer.cli import Call
+from fer.config import OptimizerConfig
+from fer.errors import FerError
+from fer.model.optimizers import make_optimizer
+from fer.train import begin
+
+Train = Callable[..., Path]
+
+
+class WithoutPictures(Callback):
+    """Takes the pictures away before the first step."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.epochs = root, 0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        shutil.rmtree(self.root)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.epochs += 1
+
+
+def test_no_epoch_opens_a_picture(tree: Path, tmp_path: Path) -> None:
+    root = tmp_path / "tree"
+    shutil.copytree(tree, root)
+    gone = WithoutPictures(root)
+    typed = (
+        "data=ckplus",
+        f"data.root={root}",
+        *SMALL,
+        f"cache_dir={tmp_path / 'cache'}",
+        f"run_dir={tmp_path / 'run'}",
+    )
+    score = begin(composed("train", *typed), Call("", typed, None), [gone])
+    assert gone.epochs == 2 and not root.exists() and score is not None
+
+
+def test_a_compiled_backbone_learns_the_same_and_keeps_its_names(train: Train, trained: Path, tmp_path: Path) -> None:
+    with torch.compiler.set_stance("force_eager"):  # the compiler itself takes a minute
+        folder = train("trainer.compile=true", run_dir=tmp_path / "compiled")
+    usual, compiled = (
+        torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"] for run in (trained, folder)
+    )
+    assert usual.keys() == compiled.keys() and all(torch.equal(usual[name], compiled[name]) for name in usual)
+    assert "trainer.compile: the first step took" in (folder / "train.log").read_text()
+
+
+def test_compiling_without_a_compiler_is_refused_before_anything_is_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    typed = ("trainer.compile=true", f"run_dir={tmp_path / 'run'}")
+    with pytest.raises(FerError, match=r"trainer.compile needs a C\+\+ compiler"):
+        begin(composed("train", *typed), Call("", typed, None))
+    with pytest.raises(FerError, match=r"trainer.compile is not for model.finetune=frozen"):
+        composed("train", "trainer.compile=true", "model.finetune=frozen")
+
+
+def test_gradients_are_clipped_for_fused_optimizers_too(train: Train, tmp_path: Path) -> None:
+    settings = ("optimizer=sgd", "trainer.precision=bf16", "trainer.max_epochs=1", "optimizer.lr=1")
+    free, held = (
+        torch.load(
+            train(*settings, f"trainer.gradient_clip={clip}", run_dir=tmp_path / str(clip))
+            / "checkpoints"
+            / "last.ckpt",
+            weights_only=True,
+        )["state_dict"]["network.dense.1.weight"]
+        for clip in ("0.001", "1e-30")
+    )
+    first = composed("train", *SMALL)
+    assert first.seed == 0 and free.std() != held.std()  # by 1e-30 nothing moves
+    assert float((free - held).abs().max()) < 0.1
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_fused_optimizer_steps_like_the_plain_one(name: str) -> None:
+    weights = [torch.nn.Parameter(torch.linspace(-1, 1, 50)) for _ in range(2)]
+    fused = make_optimizer(OptimizerConfig(name=name, lr=0.1), [{"params": weights[:1], "lr": 0.1}])
+    extra = {"momentum": 0.9} if name == "sgd" else {}
+    plain = type(fused)(weights[1:], lr=0.1, weight_decay=0.0, fused=False, foreach=False, **extra)
+    for _ in range(3):
+        for weight, optimizer in zip(weights, (fused, plain), strict=True):
+            optimizer.zero_grad()
+            (weight**3).sum().backward()
+            optimizer.step()
+    torch.testing.assert_close(*weights)
+    assert fused.defaults["fused"]
+
+
+def test_lower_precision_is_a_choice_and_stays_near(lively: Path, tree: Path, tmp_path: Path) -> None:
+    from fer.predict import run
+
+    answers, picture = [], next(tree.glob("cohn-kanade-images/*/*/*.png"))
+    for precision in ("f32", "bf16"):
+        out = tmp_path / f"{precision}.csv"
+        words = (
+            f"checkpoint={lively}",
+            f"input={picture}",
+            "faces=largest",
+            f"output={out}",
+            f"precision={precision}",
+        )
+        run(composed("predict", *words), Call("", (), None))
+        answers.append(pd.read_csv(out).filter(like="_prob").to_numpy())
+    assert not np.array_equal(*answers) and np.abs(answers[0] - answers[1]).max() < 0.2
+    with pytest.raises(FerError, match=r"precision=bf16: an exported file has its own"):
+        composed("predict", "checkpoint=model.onnx", "input=x", "precision=bf16")
