@@ -39,12 +39,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Call:
-    """How a command was called: the line to repeat it, what was typed (`key=value`), of a sweep this job's folder and what jobs share."""
+    """How a command was called: the line to repeat it, what was typed (`key=value`), of a sweep this job's folder and what jobs share.
+
+    With `one_of_many` (a trial of a search) a run leaves out, as the jobs of a sweep do, what would take longer than to train on
+    features: the report, and a backbone of its own.
+    """
 
     line: str
     overrides: tuple[str, ...]
     sweep_dir: Path | None
     kept: Kept = field(default_factory=Kept)
+    one_of_many: bool = False
 
     @property
     def keys(self) -> list[str]:

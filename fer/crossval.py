@@ -153,7 +153,8 @@ def judged(folder: RunFolder, folds: list[Path]) -> float | None:
 
     table, metrics = pool(folds)
     table[["subject", "fold"]].drop_duplicates().to_csv(folder.path / "split.csv", index=False)
-    judging.write_results(folder, table, metrics)
+    judging.write_scores(folder, table, metrics)
+    judging.write_results(folder, metrics)
     print_folds(metrics["all"]["folds"], Console())
     score: float | None = metrics["all"]["score"]
     return score

@@ -48,7 +48,8 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
         weights={"source": card["weights"]},
     )
     pictures = card.get("pictures", True) if cfg.report.pictures is None else cfg.report.pictures
-    judging.write_results(folder, decided, metrics, gallery=gallery(module, data, decided, part) if pictures else None)
+    judging.write_scores(folder, decided, metrics)
+    judging.write_results(folder, metrics, gallery=gallery(module, data, decided, part) if pictures else None)
     score: float | None = metrics[part]["score"]
     return score
 

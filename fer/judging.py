@@ -188,18 +188,21 @@ def undo_class_weights(path: Path) -> None:
         write_atomically(checkpoint, path)
 
 
-def keep_decisions(path: Path, predictions: pd.DataFrame, module: FaceModule, *, apart: bool) -> dict[str, Any]:
+def keep_decisions(
+    path: Path, predictions: pd.DataFrame, module: FaceModule, *, apart: bool, pictures: bool
+) -> dict[str, Any]:
     """Fits temperatures and chooses thresholds on the validation rows, keeps both in the checkpoint's card, and returns them.
 
     Args:
         module: whose backbone is written, too, if the checkpoint left it out.
         apart: into a file that the jobs of the sweep share, each of them being little beside it.
+        pictures: whether reports of this model may show faces, as settled when the run ended.
     """
     validation = predictions[predictions["split"] == "val"]
     temperature = fit_temperatures(validation)
     aus = au_columns(validation)
     thresholds = choose_thresholds(calibrated(validation, temperature), aus) if aus else {}
-    decisions = {"temperature": temperature, "thresholds": thresholds}
+    decisions = {"temperature": temperature, "thresholds": thresholds, "pictures": pictures}
     checkpoint = load_checkpoint(path)
     checkpoint[CARD] |= decisions
     if apart:
@@ -253,22 +256,21 @@ def add_probes(
         scores["probes"] = probe_answers(decided[rows], samples) | of_data
 
 
+def write_scores(folder: RunFolder, decided: pd.DataFrame, metrics: dict[str, Any]) -> None:
+    """Leaves `predictions.csv` and `metrics.json`."""
+    write_text(folder.path / "predictions.csv", decided.to_csv(index=False))
+    folder.write_json("metrics.json", metrics)
+
+
 def write_results(
-    folder: RunFolder,
-    decided: pd.DataFrame,
-    metrics: dict[str, Any],
-    *,
-    brief: bool = False,
-    gallery: Gallery | None = None,
+    folder: RunFolder, metrics: dict[str, Any], *, brief: bool = False, gallery: Gallery | None = None
 ) -> None:
-    """Leaves `predictions.csv`, `metrics.json` and `report.html`, prints the table, and marks the run finished, in this order.
+    """After `write_scores`: leaves `report.html`, marks the run finished, and prints the table, in this order.
 
     Args:
         brief: no report and no table.
         gallery: pictures for the report (`fer.picturing`).
     """
-    write_text(folder.path / "predictions.csv", decided.to_csv(index=False))
-    folder.write_json("metrics.json", metrics)
     if not brief:
         write_report(folder.path, gallery)
     if (folder.path / "checkpoints").is_dir():  # a run that made a model

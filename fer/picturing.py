@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,8 @@ def gallery(module: FaceModule, data: FaceData, decided: pd.DataFrame, part: str
         decided: rows of `predictions.csv`, of this split those of `data.prepared.part(part)` in their order.
     """
     examples = choose(decided[decided["split"] == part])
-    stored = _stored(data, part)
+    rows = sorted({e.row for kinds in examples.values() for pictures in kinds.values() for e in pictures})
+    stored = dict(zip(rows, _stored(data, part, rows), strict=True))
     size = data.cfg.image_size
     heat = {} if module.network.reference else heat_of(module, stored, examples, size)
     found: Gallery = {}
@@ -49,19 +51,19 @@ def gallery(module: FaceModule, data: FaceData, decided: pd.DataFrame, part: str
     return found
 
 
-def _stored(data: FaceData, part: str) -> np.ndarray:
-    """[N, S, S, 1 or 3]: of pairs with a neutral picture, the pictures themselves."""
-    return data.prepared.pixels.array[data.prepared.part(part)["pixel"].to_numpy(), ..., : 3 if data.cfg.color else 1]
+def _stored(data: FaceData, part: str, rows: list[int]) -> np.ndarray:
+    """[n, S, S, 1 or 3]: of pairs with a neutral picture, the pictures themselves."""
+    places = data.prepared.part(part)["pixel"].to_numpy()[rows]
+    return data.prepared.pixels.array[places, ..., : 3 if data.cfg.color else 1]
 
 
-def views(data: FaceData, part: str) -> np.ndarray:
-    """The pictures of a split as the network sees them, [N, S, S, 1 or 3]."""
-    stored = _stored(data, part)
-    return np.stack([view_of(pixels, data.cfg.image_size) for pixels in stored])
+def views(data: FaceData, part: str, rows: list[int]) -> list[np.ndarray]:
+    """Pictures of a split, by their rows, as the network sees them: [S, S, 1 or 3] each."""
+    return [view_of(pixels, data.cfg.image_size) for pixels in _stored(data, part, rows)]
 
 
 def heat_of(
-    module: FaceModule, stored: np.ndarray, examples: Examples, image_size: int
+    module: FaceModule, stored: Mapping[int, np.ndarray], examples: Examples, image_size: int
 ) -> dict[tuple[int, str], np.ndarray]:
     """(row, label) -> heat map [image_size, image_size]; empty for a backbone that can't be explained."""
     pairs = [(e.row, label) for label, kinds in examples.items() for pictures in kinds.values() for e in pictures]
@@ -73,8 +75,9 @@ def heat_of(
         log.info("no heat maps in the report: %s", error)
         return {}
     labels = [*(f"AU{au}" for au in module.aus), *module.emotions]
-    rows = sorted({row for row, _ in pairs})
-    images = centre_view(torch.from_numpy(stored[rows]).permute(0, 3, 1, 2), image_size).to(module.device)
+    rows = list(stored)
+    pixels = torch.from_numpy(np.stack([stored[row] for row in rows]))
+    images = centre_view(pixels.permute(0, 3, 1, 2), image_size).to(module.device)
     places = torch.tensor([(rows.index(row), labels.index(label)) for row, label in pairs], device=module.device)
     heat = maps.maps(images, places[:, 0], places[:, 1]).cpu().numpy()
     return dict(zip(pairs, heat, strict=True))

@@ -35,6 +35,7 @@ def run(cfg: PredictConfig, call: Call) -> None:
     predictor = load(cfg.checkpoint, accelerator=cfg.accelerator, batch_size=cfg.batch_size, precision=cfg.precision)
     if cfg.reference is not None:
         predictor.compare_with(cfg.reference)
+    predictor.check_reference()
     if warning := dead_warning(read_card(cfg.checkpoint)):
         log.warning("%s", warning)
     out = Destinations(cfg, predictor.facts, source)

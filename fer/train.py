@@ -68,7 +68,9 @@ def begin(cfg: TrainConfig, call: Call, callbacks: Sequence[Callback] = ()) -> f
         return folder
 
     folder = together.folder(described)
-    return finish(cfg, folder, module, data, callbacks, call.kept, call.sweep_dir is not None, together)
+    return finish(
+        cfg, folder, module, data, callbacks, call.kept, call.one_of_many or call.sweep_dir is not None, together
+    )
 
 
 def chosen_dir(cfg: TrainConfig, call: Call) -> Path:
@@ -104,7 +106,9 @@ def again(cfg: TrainConfig, where: Path, call: Call) -> float | None:
             f"{where} holds a run with other settings ({'; '.join(changed[:3])}): name=NAME chooses another sweep folder"
         )
     if not folder.about["finished"]:
-        return go_on(dataclasses.replace(old, resume=str(where), cache_dir=cfg.cache_dir), folder, call)
+        return go_on(
+            dataclasses.replace(old, resume=str(where), cache_dir=cfg.cache_dir, report=cfg.report), folder, call
+        )
     score: float | None = folder.read_json("metrics.json")["val"]["score"]
     log.info("finished earlier, validation score %s: %s", "undefined" if score is None else f"{score:.3f}", where)
     return score
@@ -128,7 +132,7 @@ def go_on(cfg: TrainConfig, folder: RunFolder, call: Call) -> float | None:
     module = together.first(lambda: training.rebuild_module(cfg, folder, data, call.kept))
     folder.keep_config({**as_dict(cfg), "resume": None})
     folder.note(finished=False)
-    return finish(cfg, folder, module, data, (), call.kept, call.sweep_dir is not None, together)
+    return finish(cfg, folder, module, data, (), call.kept, call.one_of_many or call.sweep_dir is not None, together)
 
 
 def finish(

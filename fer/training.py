@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,9 @@ def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
             "nothing can be learned"
         )
     _refuse_empty(data)
+    train = prepared.part("train")
+    if data.landmarks and not cfg.data.fresh_pictures and ("landmarks" not in train or train["landmarks"].isna().all()):
+        raise FerError("loss.landmark_weight: no picture of the training split has landmarks to learn; set it to 0")
     if not data.aus:
         log.info("no AU labels to learn from: the emotion head is trained alone")
     if not data.emotions:
@@ -344,16 +348,17 @@ def judge_best(
     parts = ["val", "test"] if cfg.test and len(data.prepared.part("test")) else ["val"]
     predictions, features = predict(module, data, parts, cfg.trainer.accelerator)
     brief = brief and data.features is not None
-    card |= judging.keep_decisions(path, predictions, module, apart=brief)
+    card |= judging.keep_decisions(path, predictions, module, apart=brief, pictures=bool(cfg.report.pictures))
     if cfg.trainer.save_backbone:
         save_backbone(module.network, folder.path / "backbone.safetensors")
     decided, metrics = judging.judge_all(predictions, card)
     judging.add_probes(metrics, decided, features, data.prepared, kept or Kept())
     score: float | None = metrics["val"]["score"]
     pictures = cfg.report.pictures and not brief
-    log_best(folder, decided, metrics["val"], views(data, "val") if pictures else None)
+    judging.write_scores(folder, decided, metrics)  # before anything is drawn: it must not cost the scores
+    log_best(folder, decided, metrics["val"], partial(views, data, "val") if pictures else None)
     shown = gallery(module, data, decided, shown_split(metrics)) if pictures else None
-    judging.write_results(folder, decided, metrics, brief=brief, gallery=shown)
+    judging.write_results(folder, metrics, brief=brief, gallery=shown)
     log.info("validation score: %s", "undefined" if score is None else f"{score:.3f}")
     log.info("curves: tensorboard --logdir %s", folder.path.parent)
     return score

@@ -119,7 +119,7 @@ def evaluate(trial: optuna.Trial, worker: Worker, cfg: TuneConfig, call: Call, f
     try:
         typed = typed_for(call, trial.params, worker.space)
         run_cfg = dataclasses.replace(composed(typed), name=f"{cfg.name}-{trial.number}", run_dir=str(where))
-        line = Call(shlex.join(["python", "-m", "fer.train", *typed]), tuple(typed), None, call.kept)
+        line = Call(shlex.join(["python", "-m", "fer.train", *typed]), tuple(typed), None, call.kept, one_of_many=True)
         with worker.alive(trial), messages.of_a_trial():
             score = train.begin(run_cfg, line, [Prune(trial)])
         if score is None:
@@ -147,6 +147,7 @@ def report(worker: Worker, cfg: TuneConfig, call: Call, folder: Path) -> float |
     Raises:
         FerError: no trial of all could be trained to the end.
     """
+    from fer.tuning.folders import trial_folder
     from fer.tuning.messages import outcome, score
     from fer.tuning.settings import composed, typed_for, write_best
     from fer.tuning.study import best_trial
@@ -164,6 +165,10 @@ def report(worker: Worker, cfg: TuneConfig, call: Call, folder: Path) -> float |
             if trials
             else "no trial was run"
         )
+    if (
+        (where := trial_folder(folder, best.number)) / "checkpoints" / "best.ckpt"
+    ).is_file():  # a repeated point has none
+        train.report_best(where)
     print(
         f"best: trial {best.number}, validation score {score(best.value)}; to train its settings and judge them on the test people:\n{line}"
     )

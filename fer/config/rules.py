@@ -85,6 +85,12 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
         found.append(
             f"model.freeze_epochs must be below trainer.max_epochs={cfg.trainer.max_epochs}, got {cfg.model.freeze_epochs}"
         )
+    if cfg.loss.landmark_weight and cfg.augment.mixup:
+        found.append(
+            "loss.landmark_weight needs whole pictures: landmarks of two blended ones mean nothing; type augment.mixup=0"
+        )
+    if data.fresh_pictures and data.crop == "full":
+        found.append("data.fresh_pictures are drawn as faces: data.crop must be face")
     if cfg.loss.landmark_weight and cfg.model.finetune == "frozen":
         found.append(
             "loss.landmark_weight teaches the backbone, which model.finetune=frozen keeps as it is: type 0, or full"
@@ -143,6 +149,8 @@ def _bad_benchmark(cfg: BenchmarkConfig) -> list[str]:
     found = []
     if cfg.resume is not None:
         found.append("resume is for fer.train: a benchmark starts anew")
+    if cfg.data.reference != "none":
+        found.append("data.reference is for training and judging: a benchmark shows each picture by itself")
     if cfg.against is not None and cfg.what not in ("train", "predict"):
         found.append(f"against compares two settings of what=train or what=predict, not of what={cfg.what}")
     if not cfg.sizes or min(cfg.sizes) < 1:

@@ -282,8 +282,7 @@ class FaceData(lightning.LightningDataModule):
         # features are only looked up: no other process could do it faster
         workers = 0 if isinstance(faces, FeatureRows) else self.cfg.workers
         mine = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-        if mine[1] > 1:
-            more["worker_init_fn"] = partial(_outlive_the_stop, more.get("worker_init_fn"))
+        more["worker_init_fn"] = partial(_outlive_the_stop, more.get("worker_init_fn"))
         return ResumableLoader(
             faces,
             batch_sampler=EpochBatches(len(faces), self.cfg.batch_size, seed, *mine),
@@ -314,8 +313,9 @@ def _batches_done(progress: Any) -> int:
 
 
 def _outlive_the_stop(also: Callable[[int], None] | None, worker: int) -> None:
-    """SIGTERM from torchrun reaches loader processes, too: the training process needs them for its last step."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    """Ctrl-C, and SIGTERM to a whole group, reach loader processes, too: the training process needs them for its last step."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     if also is not None:
         also(worker)
 

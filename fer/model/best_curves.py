@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,14 +18,16 @@ from fer.runs import RunFolder
 N_FACES = 8
 COLUMNS = 4
 
+Faces = Callable[[list[int]], Sequence[np.ndarray]]
 
-def log_best(folder: RunFolder, decided: pd.DataFrame, scores: Mapping[str, Any], faces: np.ndarray | None) -> None:
+
+def log_best(folder: RunFolder, decided: pd.DataFrame, scores: Mapping[str, Any], faces: Faces | None) -> None:
     """Adds to the run's TensorBoard folder, at the epoch of the checkpoint.
 
     Args:
         decided: rows of `predictions.csv`; those of the validation split are looked at.
         scores: their part of `metrics.json`.
-        faces: [N, S, S, 1 or 3] uint8, the pictures of these rows; None: pictures stay out of it.
+        faces: gives the pictures of some of these rows, [S, S, 1 or 3] uint8 each; None: pictures stay out of it.
     """
     rows = decided[decided["split"] == "val"].reset_index(drop=True)
     epoch = folder.about["best_epoch"] + 1
@@ -78,15 +80,15 @@ def confusion(block: Mapping[str, Any]) -> Figure:
     return figure
 
 
-def predictions(rows: pd.DataFrame, faces: np.ndarray) -> Figure:
+def predictions(rows: pd.DataFrame, faces: Faces) -> Figure:
     """A few faces of as many people, each with what is true and what was answered."""
-    order = rows.groupby("subject").cumcount().sort_values(kind="stable").index[:N_FACES]
+    order = rows.groupby("subject").cumcount().sort_values(kind="stable").index[:N_FACES].tolist()
     lines = -(-len(order) // COLUMNS)
     figure = Figure(figsize=(2.1 * COLUMNS, 2.9 * lines), layout="constrained")
     for axes in figure.subplots(lines, COLUMNS, squeeze=False).flat:
         axes.set_axis_off()
-    for axes, row in zip(figure.axes, order, strict=False):
-        axes.imshow(faces[row].squeeze(), cmap="gray", vmin=0, vmax=255)
+    for axes, row, face in zip(figure.axes, order, faces(order), strict=False):
+        axes.imshow(face.squeeze(), cmap="gray", vmin=0, vmax=255)
         axes.set_title("\n".join(_answer(rows.loc[row])), fontsize=8, loc="left")
     return figure
 

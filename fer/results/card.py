@@ -9,7 +9,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 from omegaconf import OmegaConf
 
-from fer.results.caveats import FACES, FAIRNESS, FEELINGS, MISUSE
+from fer.results.caveats import FACES, FAIRNESS, FEELINGS, MISUSE, NEUTRAL_PROTOCOL
 from fer.results.wording import FEW_POSITIVES, au_label, dead_line, verdicts
 from fer.runs import write_text
 
@@ -85,6 +85,8 @@ def _model_facts(config: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[
     what = "the face found in a picture" if data["crop"] == "face" else "the whole picture"
     colour = "colour" if data["color"] else "brightness only"
     yield "Input", f"{what}, {data['image_size']} x {data['image_size']} pixels, {colour}"
+    if data.get("reference") == "neutral":
+        yield "Second input", f"{NEUTRAL_PROTOCOL}: not to be set beside numbers of single pictures"
     if model["flip_average"]:
         yield "Answers", "mean over the picture and its mirror image"
 

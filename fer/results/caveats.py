@@ -13,3 +13,5 @@ MISUSE = (
     "Watching people who do not know of it or did not agree.",
     "Anything where one wrong answer harms somebody.",
 )
+
+NEUTRAL_PROTOCOL = "each picture was compared with a neutral one of the same person"

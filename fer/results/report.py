@@ -14,6 +14,7 @@ from markupsafe import Markup
 from omegaconf import OmegaConf
 
 from fer.errors import FerError
+from fer.results.caveats import NEUTRAL_PROTOCOL
 from fer.results.course import overfitted, why_it_ended
 from fer.results.figures import learning_curve, reliability_diagram, roc_and_pr
 from fer.results.gallery import Gallery
@@ -152,6 +153,7 @@ def _facts(run: Mapping[str, Any], config: Mapping[str, Any], people: str) -> li
         ),
         "Starting weights": _joined(weights.get("source"), _after("sha256", str(weights.get("sha256") or "")[:12])),
         "Data": _joined(data.get("name"), *size, _after("emotions", emotions)),
+        "Protocol": NEUTRAL_PROTOCOL if (config.get("data") or {}).get("reference") == "neutral" else "",
         "People": people,
         "Optimizer": _joined(optimizer.get("name"), _after("lr", optimizer.get("lr"))),
         "Best epoch": _epoch(run),

@@ -87,7 +87,7 @@ class Facts:
                     f"{source} takes faces cropped in another way (version {found['pixels_version']}, here {PIXELS_VERSION}): "
                     "export it again"
                 )
-            known = {field.name: found[field.name] for field in dataclasses.fields(cls)}
+            known = {field.name: found[field.name] for field in dataclasses.fields(cls) if field.name in found}
             return cls(**{**known, "aus": tuple(known["aus"]), "emotions": tuple(known["emotions"])})
         except (ValueError, KeyError, TypeError) as error:
             raise FerError(

@@ -114,6 +114,17 @@ class Predictor:
             raise FerError("this model looks at each picture by itself: it takes no reference")
         self.neutral = self.cut(picture, faces="largest")[0].pixels
 
+    def check_reference(self) -> None:
+        """Refuses to go on without the neutral picture that the model wants.
+
+        Raises:
+            FerError: says how to give it.
+        """
+        if self.facts.reference and self.neutral is None:
+            raise FerError(
+                "this model compares each face with a neutral picture of the same person: say which with reference=PICTURE"
+            )
+
     def answers(self, pixels: Pixels8) -> Answers:
         """The probabilities behind everything here.
 
@@ -124,10 +135,8 @@ class Predictor:
             FerError: the model wants a neutral picture, and has none.
         """
         if self.facts.reference:
-            if self.neutral is None:
-                raise FerError(
-                    "this model compares each face with a neutral picture of the same person: say which with reference=PICTURE"
-                )
+            self.check_reference()
+            assert self.neutral is not None
             pixels = np.concatenate((pixels, np.broadcast_to(self.neutral, pixels.shape)), axis=3)
         parts = [self.runtime.answers(part) for part in self._batches(pixels)]
         return Answers(*(np.concatenate(head) for head in zip(*parts, strict=True)))

@@ -39,7 +39,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 HEAT_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem, "description": "This model can't be explained, or a package for it is missing"},
+    404: {"model": Problem, "description": "This model can't be explained"},
     422: {"model": Problem, "description": "No label in the address"},
 }
 
