@@ -31,7 +31,8 @@ from fer.model.best_curves import log_best
 from fer.model.callbacks import CompileTime, best_precision, make_callbacks
 from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
 from fer.model.curves import Curves, start_curves
-from fer.model.module import FaceModule, class_weights
+from fer.model.losses import class_weights
+from fer.model.module import FaceModule
 from fer.model.network import check_backbone
 from fer.model.weights import Weights, check_weights_file, find_weights, save_backbone
 from fer.picturing import gallery, views

@@ -11,7 +11,9 @@ import torch
 
 from fer.config import AugmentConfig, DataConfig
 from fer.data import cache as pixel_cache
-from fer.data.datamodule import EpochBatches, FaceData, au_targets, emotion_targets
+from fer.data.batches import EpochBatches
+from fer.data.datamodule import FaceData
+from fer.data.pictures import au_targets, emotion_targets
 from fer.data.prepare import prepare
 from fer.errors import FerError
 

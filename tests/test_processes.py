@@ -15,7 +15,7 @@ import torch
 from conftest import SMALL
 from test_module import module as face_module
 
-from fer.data.datamodule import EpochBatches
+from fer.data.batches import EpochBatches
 from fer.errors import FerError
 from fer.model import module as modules
 from fer.processes import Started, check_started, started, this_line

@@ -6,8 +6,6 @@ A batch is a dictionary: `image` [N, 3, H, W] float in [0, 1] (on the device; ui
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,156 +15,18 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader
 
 from fer.config import AugmentConfig, DataConfig
-from fer.data.augment import (
-    DRAWS,
-    augmented_view,
-    centre_view,
-    changes_anything,
-    epoch_draws,
-    epoch_order,
-    epoch_views,
-    moved_landmarks,
-    view_draws,
-)
-from fer.data.cache import Pixels, Progress
+from fer.data.augment import augmented_view, centre_view, changes_anything, moved_landmarks
+from fer.data.batches import Batch, EpochBatches, ResumableLoader, batches_done_in, fetched, outlive_the_stop
+from fer.data.cache import Progress
 from fer.data.features import FeatureRows, FeatureSource
 from fer.data.fresh import FreshFaces, yield_to_training
 from fer.data.landmarks import MIRRORED, stored_landmarks
+from fer.data.pictures import Faces, au_targets, emotion_targets
 from fer.data.prepare import Prepared, chosen_aus, prepare, present_emotions
-from fer.errors import FerError
 from fer.labels import MISSING_TARGET
-
-Batch = dict[str, Tensor]
-EpochIndex = tuple[int, int]
-
-
-class EpochBatches(Sampler[list[EpochIndex]]):
-    """Batches of (epoch, index), equal in size to within one picture; the order of an epoch is a function of (seed, epoch) alone.
-
-    Args:
-        seed: of the shuffled order; None keeps the order of the table.
-        rank, n_processes: of each batch, process `rank` gets its part, equal to within one picture: none twice, none left out.
-
-    Raises:
-        FerError: some process would get no picture of a batch.
-    """
-
-    def __init__(self, n_images: int, batch_size: int, seed: int | None, rank: int = 0, n_processes: int = 1) -> None:
-        self.n_images, self.seed, self.rank, self.n_processes = n_images, seed, rank, n_processes
-        self.n_batches = -(-n_images // batch_size)
-        self.epoch, self.first_batch = 0, 0
-        if n_processes > 1 and n_images < n_processes * self.n_batches:
-            raise FerError(
-                f"{n_images} pictures in batches of data.batch_size={batch_size} are too few for {n_processes} processes: "
-                "lower trainer.devices, or raise data.batch_size"
-            )
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
-
-    @property
-    def sampler(self) -> EpochBatches:
-        """Where Lightning looks for the `set_epoch` of a batch sampler."""
-        return self
-
-    def __len__(self) -> int:
-        return self.n_batches
-
-    def __iter__(self) -> Iterator[list[EpochIndex]]:
-        order = np.arange(self.n_images) if self.seed is None else epoch_order(self.seed, self.epoch, self.n_images)
-        first, self.first_batch = self.first_batch, 0
-        for batch in np.array_split(order, self.n_batches)[first:]:
-            yield [(self.epoch, int(index)) for index in np.array_split(batch, self.n_processes)[self.rank]]
-
-
-class Faces(Dataset[Batch]):
-    """The pictures of one split, fetched a batch at a time from the cached pixels.
-
-    Args:
-        table: rows of `fer.data.prepare.Prepared.table`.
-        seed: of the augmentation; None fetches no draws, for the plain view.
-        n_views: how many lasting views each picture has; 0: a new one each epoch.
-        landmarks: [n, 68, 2] to learn, see `fer.data.landmarks`.
-    """
-
-    def __init__(
-        self,
-        table: pd.DataFrame,
-        pixels: Pixels,
-        aus: list[int],
-        emotions: tuple[str, ...],
-        seed: int | None,
-        n_views: int = 0,
-        landmarks: np.ndarray | None = None,
-    ) -> None:
-        self.pixels, self.seed, self.n_views = pixels, seed, n_views
-        self.landmarks = None if landmarks is None else torch.from_numpy(landmarks)
-        self.rows = table["pixel"].to_numpy(copy=True)
-        self.au = au_targets(table, aus)
-        self.emotion = emotion_targets(table, emotions)
-        self._draws: tuple[int, np.ndarray] | None = None
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitems__(self, places: list[EpochIndex]) -> Batch:
-        epoch, index = places[0][0], np.array([index for _, index in places])
-        stored = np.asarray(self.pixels.array[self.rows[index]])  # [N, S, S, C]
-        batch = {
-            "image": torch.from_numpy(stored).permute(0, 3, 1, 2),
-            "au": self.au[index],
-            "emotion": self.emotion[index],
-            "index": torch.from_numpy(index),
-        }
-        if self.landmarks is not None:
-            batch["landmarks"] = self.landmarks[index]
-        return batch if self.seed is None else {**batch, "draws": self._draws_of(epoch, index)}
-
-    def _draws_of(self, epoch: int, index: np.ndarray) -> Tensor:
-        if self._draws is None or self._draws[0] != epoch:
-            self._draws = epoch, self._draws_in(epoch)
-        return torch.from_numpy(self._draws[1][index])
-
-    def _draws_in(self, epoch: int) -> np.ndarray:
-        assert self.seed is not None
-        if not self.n_views:
-            return epoch_draws(self.seed, epoch, len(self))
-        shown = epoch_views(self.seed, epoch, len(self), self.n_views)
-        draws = np.empty((len(self), len(DRAWS)), np.float32)
-        for view in np.unique(shown):
-            # by the place in the picture list: a view stays the same for other splits
-            draws[shown == view] = view_draws(int(view), len(self.pixels.array))[self.rows[shown == view]]
-        return draws
-
-
-def au_targets(table: pd.DataFrame, aus: list[int]) -> Tensor:
-    """[N, A] int64: 1 present, 0 absent, -1 missing (a unit that the table lacks is missing everywhere)."""
-    units = table.reindex(columns=[f"AU{au}" for au in aus])
-    return torch.from_numpy(
-        units.to_numpy(dtype=np.float64, na_value=MISSING_TARGET).astype(np.int64).reshape(len(table), len(aus))
-    )
-
-
-def emotion_targets(table: pd.DataFrame, emotions: tuple[str, ...]) -> Tensor:
-    """[N] int64: the place of the emotion in `emotions`, -1 missing."""
-    return torch.from_numpy(pd.Categorical(table["emotion"], categories=list(emotions)).codes.astype(np.int64))
-
-
-class ResumableLoader(DataLoader[Batch]):
-    """A loader that starts, once, where an interrupted epoch stopped: Lightning saves and restores its state."""
-
-    batches_done: Callable[[], int] = staticmethod(lambda: 0)
-
-    def state_dict(self) -> dict[str, int]:
-        return {"batches_done": self.batches_done()}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        assert isinstance(self.batch_sampler, EpochBatches)
-        self.batch_sampler.first_batch = state["batches_done"]
 
 
 class FaceData(lightning.LightningDataModule):
@@ -234,7 +94,7 @@ class FaceData(lightning.LightningDataModule):
             fit: Any = self.trainer.fit_loop  # its progress trackers are typed by a base class without `processed`
             # On resume Lightning (2.5.3 to 2.6, #21938) sets the epoch only after workers have prefetched with the old one
             loader.batch_sampler.set_epoch(fit.epoch_progress.current.processed)
-            loader.batches_done = lambda: _batches_done(fit.epoch_loop.batch_progress)
+            loader.batches_done = lambda: batches_done_in(fit.epoch_loop.batch_progress)
         return loader
 
     def val_dataloader(self) -> DataLoader[Batch]:
@@ -282,12 +142,12 @@ class FaceData(lightning.LightningDataModule):
         # features are only looked up: no other process could do it faster
         workers = 0 if isinstance(faces, FeatureRows) else self.cfg.workers
         mine = (self.trainer.global_rank, self.trainer.world_size) if self.trainer is not None else (0, 1)
-        more["worker_init_fn"] = partial(_outlive_the_stop, more.get("worker_init_fn"))
+        more["worker_init_fn"] = partial(outlive_the_stop, more.get("worker_init_fn"))
         return ResumableLoader(
             faces,
             batch_sampler=EpochBatches(len(faces), self.cfg.batch_size, seed, *mine),
             num_workers=workers,
-            collate_fn=_fetched,
+            collate_fn=fetched,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
             generator=torch.Generator(),  # so that a loader takes nothing from the stream that dropout draws from
@@ -305,21 +165,3 @@ class FaceData(lightning.LightningDataModule):
             batch = {**batch, "landmarks": points}
         view = centre_view(images, size) if draws is None else augmented_view(images, draws, self.augment, size)
         return {**batch, "image": view}
-
-
-def _batches_done(progress: Any) -> int:
-    """Batches of the current epoch that are behind us; 0 once it is complete and the next one starts from its beginning."""
-    return 0 if progress.is_last_batch else int(progress.current.processed)
-
-
-def _outlive_the_stop(also: Callable[[int], None] | None, worker: int) -> None:
-    """Ctrl-C, and SIGTERM to a whole group, reach loader processes, too: the training process needs them for its last step."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    if also is not None:
-        also(worker)
-
-
-def _fetched(batch: Any) -> Any:
-    """`Faces` fetches whole batches: there is nothing left to collate."""
-    return batch

@@ -1,12 +1,15 @@
-"""The two losses, masked for missing labels, and their sum. Pure functions of tensors; letters as in `network`."""
+"""The losses, masked for missing labels, and their sum. Pure functions of tensors; letters as in `network`."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fer.config import LossConfig
 from fer.labels import MISSING_TARGET
 
 
@@ -91,3 +94,13 @@ def balanced_weights(counts: Float[Tensor, "*classes"], most: float) -> Float[Te
     n_classes, total = counts.shape[-1], counts.sum(-1, keepdim=True)
     weights = (total / (n_classes * counts.clamp(min=1))).clamp(max=most)
     return torch.where(counts > 0, weights, torch.ones_like(weights))
+
+
+def class_weights(cfg: LossConfig, au_counts: Tensor, emotion_counts: Tensor) -> dict[str, Any]:
+    """The weights per class as plain lists, from the label counts of the training split; empty if `loss.class_weights=none`."""
+    if cfg.class_weights == "none":
+        return {}
+    return {
+        "au": balanced_weights(au_counts, cfg.max_weight).tolist(),
+        "emotion": balanced_weights(emotion_counts, cfg.max_weight).tolist(),
+    }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import lightning
@@ -20,16 +20,13 @@ from fer.labels import MISSING_TARGET
 from fer.model.across import n_processes, summed
 from fer.model.checkpoints import CARD
 from fer.model.features import frozen_features
-from fer.model.losses import TaskBalance, au_loss, balanced_weights, emotion_loss, landmark_loss
+from fer.model.losses import TaskBalance, au_loss, emotion_loss, landmark_loss
 from fer.model.metrics import AuScores, EmotionScores, HeadScores
-from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Backbone, Logits, TwoHeadNetwork
-from fer.model.optimizers import make_optimizer, make_schedule
+from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Backbone, Logits, TwoHeadNetwork, probabilities
+from fer.model.optimizers import PARTS, make_optimizer, make_schedule, parameter_groups
 
 BACKBONE = "network.backbone."
 """How the names of the backbone's tensors begin in a `state_dict`."""
-
-PARTS = ("backbone", "heads")
-"""What has a learning rate of its own."""
 
 
 def without_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -316,43 +313,10 @@ class FaceModule(lightning.LightningModule):
 
     def optimizer_of_settings(self) -> Optimizer:
         """The optimizer without its schedule."""
-        return make_optimizer(self.optimizer, list(self._parameter_groups()))
-
-    def _parameter_groups(self) -> Iterator[dict[str, Any]]:
-        """Backbone and the rest, each with and without weight decay: there from the start, still frozen or not, so that a resume fits."""
-        backbone_lr = self.optimizer.backbone_lr if self.optimizer.backbone_lr is not None else self.optimizer.lr
-        for part, lr in zip(PARTS, (backbone_lr, self.optimizer.lr), strict=True):
-            if part == "backbone" and self.model.finetune == "frozen":
-                continue  # for good: there is nothing to go through at each step
-            named = [(n, p) for n, p in self.named_parameters() if n.startswith(BACKBONE) == (part == "backbone")]
-            yield {"name": part, "lr": lr, "params": [p for _, p in named if p.ndim > 1]}
-            # biases and norms: decay would only pull them from where they belong
-            yield {
-                "name": f"{part}_no_decay",
-                "lr": lr,
-                "weight_decay": 0.0,
-                "params": [p for _, p in named if p.ndim <= 1],
-            }
-
-
-def probabilities(logits: Logits) -> dict[str, Tensor]:
-    """Sigmoid and softmax in full precision: `au` [N, A], `emotion` [N, E], for the heads that there are."""
-    found = {}
-    if logits.au is not None:
-        found["au"] = logits.au.float().sigmoid()
-    if logits.emotion is not None:
-        found["emotion"] = logits.emotion.float().softmax(1)
-    return found
-
-
-def class_weights(cfg: LossConfig, au_counts: Tensor, emotion_counts: Tensor) -> dict[str, Any]:
-    """The weights per class as plain lists, from the label counts of the training split; empty if `loss.class_weights=none`."""
-    if cfg.class_weights == "none":
-        return {}
-    return {
-        "au": balanced_weights(au_counts, cfg.max_weight).tolist(),
-        "emotion": balanced_weights(emotion_counts, cfg.max_weight).tolist(),
-    }
+        groups = parameter_groups(
+            self.optimizer, self.named_parameters(), BACKBONE, frozen=self.model.finetune == "frozen"
+        )
+        return make_optimizer(self.optimizer, list(groups))
 
 
 def _nan_message(epoch: int) -> str:

@@ -164,3 +164,13 @@ def _n_features(model: nn.Module, name: str, image_size: int) -> int:
         ) from error
     model.train()
     return int(n_features)
+
+
+def probabilities(logits: Logits) -> dict[str, Tensor]:
+    """Sigmoid and softmax in full precision: `au` [N, A], `emotion` [N, E], for the heads that there are."""
+    found = {}
+    if logits.au is not None:
+        found["au"] = logits.au.float().sigmoid()
+    if logits.emotion is not None:
+        found["emotion"] = logits.emotion.float().softmax(1)
+    return found

@@ -15,8 +15,7 @@ from fer.data.augment import centre_view
 from fer.data.images import Pixels8
 from fer.errors import FerError, first_line
 from fer.judging import load_module
-from fer.model.module import probabilities
-from fer.model.network import Logits, TwoHeadNetwork
+from fer.model.network import Logits, TwoHeadNetwork, probabilities
 from fer.use.answers import Answers, Probabilities
 from fer.use.facts import METADATA_KEY, Facts
 
