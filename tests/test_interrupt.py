@@ -23,6 +23,8 @@ from test_train import same_weights
 from fer.errors import FerError
 from fer.model import checkpoints
 from fer.model.callbacks import StopSafely
+from fer.model.network import TwoHeadNetwork
+from fer.model.weights import save_backbone
 
 Train = Callable[..., Path]
 
@@ -172,6 +174,16 @@ def test_write_that_fails_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: 
     monkeypatch.undo()
     assert torch.load(path, weights_only=True) == {"epoch": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_full_disk_leaves_no_half_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(FerError, match=r"the backbone can't be written.*No space left"):
+        save_backbone(TwoHeadNetwork("resnet18", 32, 8, 0.0, 1, 2), tmp_path / "backbone.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 class Trap:
