@@ -21,7 +21,7 @@ from PIL import Image
 from test_train import same_weights
 
 from fer.errors import FerError
-from fer.model import checkpoints
+from fer.model import callbacks, checkpoints
 from fer.model.callbacks import StopSafely
 from fer.model.network import TwoHeadNetwork
 from fer.model.weights import save_backbone
@@ -174,6 +174,20 @@ def test_write_that_fails_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: 
     monkeypatch.undo()
     assert torch.load(path, weights_only=True) == {"epoch": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_kill_while_curves_are_written_leaves_the_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, rows = tmp_path / "curves.csv", [{"epoch": 0, "val/loss": "0.5"}]
+    callbacks._write_rows(path, rows)
+    before = path.read_bytes()
+
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr("csv.DictWriter.writerows", killed)
+    with pytest.raises(SystemExit):
+        callbacks._write_rows(path, rows * 2)
+    assert path.read_bytes() == before
 
 
 def test_full_disk_leaves_no_half_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

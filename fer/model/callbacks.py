@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import os
 import signal
 import time
 from collections.abc import Mapping
@@ -128,10 +129,13 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
 
 def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    # a kill leaves the old file or the new one; not `runs.write_text`, whose sync may take as long as an epoch on features
+    unfinished = path.with_suffix(f".tmp{os.getpid()}")
+    with open(unfinished, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
+    os.replace(unfinished, path)
 
 
 class StopSafely(Callback):
