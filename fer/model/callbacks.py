@@ -56,6 +56,12 @@ def make_callbacks(cfg: TrainerConfig, run_dir: Path, show_progress: bool) -> li
     return [*callbacks, ProgressBar()] if show_progress else callbacks
 
 
+def stopped_early(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether early stopping ended the run of a `last.ckpt`: Lightning keeps what it counted, not that it stopped."""
+    states = [state for key, state in checkpoint["callbacks"].items() if key.startswith("EarlyStopping")]
+    return any(state["wait_count"] >= state["patience"] for state in states)
+
+
 class MovableCheckpoint(ModelCheckpoint):
     """Remembers the best score on resume wherever the run folder stands now: Lightning forgets it in another folder."""
 
