@@ -24,10 +24,11 @@ from fer.data.datamodule import FaceData
 from fer.data.faces import PIXELS_VERSION
 from fer.data.seen import name_hashes, picture_hashes
 from fer.data.splits import split_hash
-from fer.errors import FerError
+from fer.errors import FerError, Interrupted
 from fer.jobs import Kept
+from fer.model.across import anywhere
 from fer.model.best_curves import log_best
-from fer.model.callbacks import CompileTime, best_precision, make_callbacks, stopped_early
+from fer.model.callbacks import CompileTime, StopSafely, best_precision, make_callbacks, stopped_early
 from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
 from fer.model.curves import Curves, start_curves
 from fer.model.module import FaceModule, class_weights
@@ -286,6 +287,9 @@ def fit(
     timings = {**folder.about.get("timings", {})}
     timings["fit_s"] = round(timings.get("fit_s", 0) + folder.seconds(), 1)
     folder.note(timings=timings, epochs=trainer.current_epoch, fitted_epochs=cfg.trainer.max_epochs)
+    # in the final epoch, after which there is no next step to stop before
+    if anywhere(any(c.asked for c in trainer.callbacks if isinstance(c, StopSafely)), device):  # type: ignore[attr-defined]
+        raise Interrupted
 
 
 def _is_fitted(cfg: TrainConfig, folder: RunFolder) -> bool:

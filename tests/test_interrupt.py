@@ -92,6 +92,23 @@ def test_stop_in_the_last_step_of_an_epoch_saves_that_epoch(
     assert same_weights(whole, part)
 
 
+def test_stop_in_the_final_epoch_is_answered_and_only_the_judging_is_left(
+    train: Train, resume: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(self: StopSafely, trainer: lightning.Trainer, *_: object) -> None:
+        self.asked = trainer.is_last_batch
+
+    part = tmp_path / "part"
+    with monkeypatch.context() as patched:
+        patched.setattr(StopSafely, "on_train_batch_end", ask)
+        with pytest.raises(SystemExit):
+            train("trainer.max_epochs=1", run_dir=part)
+    assert not (part / "metrics.json").exists()
+    monkeypatch.setattr(lightning.Trainer, "fit", None)
+    resume(part)
+    assert json.loads((part / "run.json").read_text())["finished"] is True
+
+
 def test_moved_run_folder_remembers_its_best(train: Train, resume: Train, tmp_path: Path) -> None:
     # a rate that soon makes it worse: the best epoch is an early one
     settings = ("optimizer.lr=0.03", "scheduler=none", "trainer.patience=50")
