@@ -60,9 +60,11 @@ def settle(cfg: CrossvalConfig) -> CrossvalConfig:
         FerError: the data can't be read, or has fewer people than folds.
     """
     from fer.data.cache import cache_folder
+    from fer.data.prepare import with_reference
     from fer.data.readers import read_samples
 
-    table = read_samples(cfg.data, cache_folder(cfg.cache_dir), None).table
+    samples = read_samples(cfg.data, cache_folder(cfg.cache_dir), None)
+    table = with_reference(samples.table, cfg.data, samples.skipped)
     n_people = table["subject"].nunique()
     folds = n_people if cfg.leave_one_out else cfg.data.folds
     if folds > n_people:

@@ -81,6 +81,7 @@ def use_features(
         return
     backbone = module.card["backbone"]
     pixels = data.prepared.pixels
+    made_of = backbone, pixels.folder, cfg.augment, n_views, precision
     features = FrozenFeatures(
         module.network,
         backbone,
@@ -91,7 +92,7 @@ def use_features(
         cache_folder(cfg.cache_dir),
         device,
         precision,
-        kept.get("features", (backbone, pixels.folder), dict),
+        kept.get("features", made_of, dict),
     )
     _make_now(features, data, cfg.trainer.progress)
     data.features = features

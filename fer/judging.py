@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from fer.data.seen import of_known_people
 from fer.errors import FerError, first_line
 from fer.jobs import Kept
 from fer.model.checkpoints import CARD, load_checkpoint, write_atomically
+from fer.model.features import digest
 from fer.model.module import BACKBONE, FaceModule
 from fer.model.network import Backbone
 from fer.model.weights import save_backbone
@@ -58,22 +60,28 @@ def load_module(path: Path, backbone: Backbone | None = None) -> tuple[FaceModul
             jobs, beside which the backbone lies once: it is found.)
 
     Raises:
-        FerError: the file is not a checkpoint of this program, or does not fit this version of it.
+        FerError: the file is not a checkpoint of this program, does not fit this version of it, or its backbone is not there.
     """
     checkpoint = load_checkpoint(path)
+    apart = backbone is None and not _holds_backbone(checkpoint)
     try:
         module = FaceModule(**checkpoint["hyper_parameters"], backbone=backbone)
         if backbone is not None:
             module.on_load_checkpoint(checkpoint)
-        elif not _holds_backbone(checkpoint):
+        elif apart:
             checkpoint["state_dict"] |= _backbone_beside(path, checkpoint[CARD])
         module.load_state_dict(checkpoint["state_dict"])
+        other = apart and digest(module.network) != checkpoint[CARD]["backbone"]
         pixels_version = checkpoint["hyper_parameters"]["preprocessing"]["pixels_version"]
     except (TypeError, KeyError, RuntimeError) as error:
         written_by = checkpoint[CARD].get("fer_version", "another version")
         raise FerError(
             f"{path} was written by fer {written_by} and does not fit this one: {first_line(error)}"
         ) from error
+    if other:
+        raise FerError(
+            f"{_beside(path, checkpoint[CARD])} is not the backbone that {path} was trained with: put back that of its sweep"
+        )
     if pixels_version != PIXELS_VERSION:
         raise FerError(
             f"{path} was trained on faces cropped in another way (version {pixels_version}, here {PIXELS_VERSION})"
@@ -81,16 +89,29 @@ def load_module(path: Path, backbone: Backbone | None = None) -> tuple[FaceModul
     return module.eval(), checkpoint[CARD]
 
 
-def _backbone_beside(path: Path, card: Mapping[str, Any]) -> dict[str, Tensor]:
+def _beside(path: Path, card: Mapping[str, Any]) -> Path:
+    """The file with the frozen backbone of a sweep's jobs, one of whose checkpoints stands at `path`."""
     if BACKBONE_FILE not in card:
         raise FerError(f"{path} is of a run that has not ended and holds no backbone yet: finish it with resume=")
-    file = path.absolute().parents[2] / Path(card[BACKBONE_FILE]).name
+    name = card[BACKBONE_FILE]
+    if not isinstance(name, str) or not re.fullmatch(r"backbone-[0-9a-f]+\.safetensors", name):
+        raise FerError(f"{path} is damaged: {name!r} is not the name of a sweep's backbone")
+    return _sweep_folder(path) / name
+
+
+def _sweep_folder(path: Path) -> Path:
+    # of a checkpoint that was taken elsewhere, the topmost folder at most
+    return path.absolute().parents[:3][-1]
+
+
+def _backbone_beside(path: Path, card: Mapping[str, Any]) -> dict[str, Tensor]:
+    file = _beside(path, card)
     try:
         return {BACKBONE + name: tensor for name, tensor in load_file(file).items()}
     except (OSError, SafetensorError) as error:
         raise FerError(
-            f"{path} is of a sweep, which keeps the frozen backbone of its jobs once, in {file}: that can't be read "
-            f"({first_line(error)})"
+            f"{path} is of a sweep, which keeps the frozen backbone of its jobs once, here in {file}: that can't be read "
+            f"({first_line(error)}); put the folder of the job back below that of its sweep, or copy the sweep's {file.name} there"
         ) from error
 
 
@@ -98,7 +119,7 @@ def make_whole(path: Path) -> None:
     """Puts the backbone into the checkpoint of a sweep's job, so that it can be taken elsewhere."""
     checkpoint = load_checkpoint(path)
     if not _holds_backbone(checkpoint):
-        backbone = _backbone_beside(path, checkpoint[CARD])
+        backbone = load_module(path)[0].backbone_state()
         write_atomically({**checkpoint, "state_dict": {**backbone, **checkpoint["state_dict"]}}, path)
 
 
@@ -206,7 +227,7 @@ def keep_decisions(
     checkpoint = load_checkpoint(path)
     checkpoint[CARD] |= decisions
     if apart:
-        file = path.absolute().parents[2] / f"backbone-{checkpoint[CARD]['backbone']}.safetensors"
+        file = _sweep_folder(path) / f"backbone-{checkpoint[CARD]['backbone']}.safetensors"
         checkpoint[CARD][BACKBONE_FILE] = file.name
         if not file.exists():
             save_backbone(module.network, file)

@@ -25,10 +25,11 @@ from fer.data.datamodule import FaceData
 from fer.data.faces import PIXELS_VERSION
 from fer.data.seen import name_hashes, picture_hashes
 from fer.data.splits import split_hash
-from fer.errors import FerError
+from fer.errors import FerError, Interrupted
 from fer.jobs import Kept
+from fer.model.across import anywhere
 from fer.model.best_curves import log_best
-from fer.model.callbacks import CompileTime, best_precision, make_callbacks
+from fer.model.callbacks import CompileTime, StopSafely, best_precision, make_callbacks, stopped_early
 from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
 from fer.model.curves import Curves, start_curves
 from fer.model.losses import class_weights
@@ -260,8 +261,8 @@ def fit(
         Interrupted: Ctrl-C or SIGTERM; everything is saved.
         FerError: the loss became nan, a checkpoint can't be written, or another process of the run has ended.
     """
-    if folder.about.get("fitted_epochs") == cfg.trainer.max_epochs:
-        return  # it was stopped while it was judged: one more epoch would make it another run
+    if _is_fitted(cfg, folder):
+        return
     together, kept = together or Team(), kept or Kept()
     if cfg.trainer.compile:
         compile_backbone(module)
@@ -291,6 +292,21 @@ def fit(
     timings = {**folder.about.get("timings", {})}
     timings["fit_s"] = round(timings.get("fit_s", 0) + folder.seconds(), 1)
     folder.note(timings=timings, epochs=trainer.current_epoch, fitted_epochs=cfg.trainer.max_epochs)
+    # in the final epoch, after which there is no next step to stop before
+    if anywhere(any(c.asked for c in trainer.callbacks if isinstance(c, StopSafely)), device):  # type: ignore[attr-defined]
+        raise Interrupted
+
+
+def _is_fitted(cfg: TrainConfig, folder: RunFolder) -> bool:
+    """Whether the run was stopped after its last epoch, by early stopping too: one more would make it another run."""
+    if folder.about.get("fitted_epochs") == cfg.trainer.max_epochs:
+        return True
+    last = load_checkpoint(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
+    if last is None or not stopped_early(last):
+        return False
+    folder.note(epochs=last["epoch"] + 1, fitted_epochs=cfg.trainer.max_epochs)
+    log.info("nothing is left to train: epoch %d was the last, by trainer.patience", last["epoch"] + 1)
+    return True
 
 
 def compile_backbone(module: FaceModule) -> None:

@@ -12,7 +12,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from fer.cli import Call
-from fer.crossval import run
+from fer.crossval import run, settle
 from fer.errors import FerError
 from fer.results.pooling import pool
 from fer.results.scores import judge
@@ -127,6 +127,16 @@ def test_leave_one_subject_out(crossval: Start) -> None:
 def test_more_folds_than_people_is_refused(crossval: Start) -> None:
     with pytest.raises(FerError, match="the data has only 8 people"):
         crossval("data.folds=9")
+
+
+def test_people_without_a_neutral_picture_are_in_no_fold(tree: Path, cache: Path, tmp_path: Path) -> None:
+    rows, table = ["path,subject,AU4,reference"], tmp_path / "table.csv"
+    for k, picture in enumerate(sorted((tree / "cohn-kanade-images").glob("*/*/*.png"))[:4]):
+        rows.append(f"{picture},p{k},1,{picture if k else ''}")
+    table.write_text("\n".join(rows))
+    typed = ("data=csv", f"data.table={table}", "leave_one_out=true", "data.reference=neutral", "data.aus=[4]")
+    settled = settle(composed("crossval", *SMALL, *typed, f"cache_dir={cache}"))
+    assert settled.data.folds == 3
 
 
 def test_a_folder_without_test_predictions_is_refused(tmp_path: Path) -> None:

@@ -18,8 +18,10 @@ from test_train import same_weights
 from fer.cli import Call
 from fer.data.augment import epoch_views, view_draws
 from fer.errors import FerError
+from fer.jobs import Kept
 from fer.model.features import CHUNK, frozen_features
 from fer.model.network import TwoHeadNetwork
+from fer.train import run as start
 
 Train = Callable[..., Path]
 FROZEN = ("model.finetune=frozen", "data.views=3", "optimizer.lr=0.01")
@@ -169,3 +171,13 @@ def test_sweep_never_makes_features_of_test_people_alone(train: Train, tmp_path:
     train(*FROZEN, "test=false", f"cache_dir={tmp_path / 'cache'}", run_dir=tmp_path / "run")
     assert set(json.loads((tmp_path / "run" / "metrics.json").read_text())) == {"val"}
     assert len(list((tmp_path / "cache" / "features").glob("*/features.safetensors"))) == 4  # three views, validation
+
+
+def test_jobs_of_a_sweep_hold_the_features_of_one_augmentation(tree: Path, cache: Path, tmp_path: Path) -> None:
+    kept, held = Kept(), []
+    for k, flip in enumerate((0.1, 0.2)):
+        own = (*SMALL, *FROZEN, f"augment.flip={flip}", f"cache_dir={cache}", "trainer.max_epochs=1")
+        typed = ("data=ckplus", f"data.root={tree}", *own)
+        start(composed("train", *typed), Call("", typed, tmp_path / str(k), kept))
+        held.append(kept._last["features"][1])
+    assert [len(features) for features in held] == [4, 4]  # three views, validation

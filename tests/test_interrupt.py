@@ -21,8 +21,10 @@ from PIL import Image
 from test_train import same_weights
 
 from fer.errors import FerError
-from fer.model import checkpoints
+from fer.model import callbacks, checkpoints
 from fer.model.callbacks import StopSafely
+from fer.model.network import TwoHeadNetwork
+from fer.model.weights import save_backbone
 
 Train = Callable[..., Path]
 
@@ -90,6 +92,23 @@ def test_stop_in_the_last_step_of_an_epoch_saves_that_epoch(
     assert same_weights(whole, part)
 
 
+def test_stop_in_the_final_epoch_is_answered_and_only_the_judging_is_left(
+    train: Train, resume: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(self: StopSafely, trainer: lightning.Trainer, *_: object) -> None:
+        self.asked = trainer.is_last_batch
+
+    part = tmp_path / "part"
+    with monkeypatch.context() as patched:
+        patched.setattr(StopSafely, "on_train_batch_end", ask)
+        with pytest.raises(SystemExit):
+            train("trainer.max_epochs=1", run_dir=part)
+    assert not (part / "metrics.json").exists()
+    monkeypatch.setattr(lightning.Trainer, "fit", None)
+    resume(part)
+    assert json.loads((part / "run.json").read_text())["finished"] is True
+
+
 def test_moved_run_folder_remembers_its_best(train: Train, resume: Train, tmp_path: Path) -> None:
     # a rate that soon makes it worse: the best epoch is an early one
     settings = ("optimizer.lr=0.03", "scheduler=none", "trainer.patience=50")
@@ -107,11 +126,14 @@ def test_moved_run_folder_remembers_its_best(train: Train, resume: Train, tmp_pa
 def test_run_that_stopped_early_is_not_trained_on(train: Train, resume: Train) -> None:
     run_dir = train("trainer.max_epochs=50", "trainer.patience=1", "optimizer.lr=1e-9", "scheduler=none")
     about = json.loads((run_dir / "run.json").read_text())
-    (run_dir / "run.json").write_text(json.dumps({**about, "finished": False}))  # killed while it was judged
     before = (run_dir / "curves.csv").read_text()
-    resume(run_dir)
-    assert (run_dir / "curves.csv").read_text() == before
-    assert json.loads((run_dir / "run.json").read_text())["finished"] is True
+    for unsaid in ((), ("epochs", "fitted_epochs")):  # killed while it was judged, or just after its last checkpoint
+        known = {key: value for key, value in about.items() if key not in unsaid}
+        (run_dir / "run.json").write_text(json.dumps({**known, "finished": False}))
+        resume(run_dir)
+        assert (run_dir / "curves.csv").read_text() == before
+        after = json.loads((run_dir / "run.json").read_text())
+        assert after["finished"] is True and after["epochs"] == about["epochs"]
 
 
 def test_person_called_na_can_be_resumed(train: Train, resume: Train, tmp_path: Path) -> None:
@@ -172,6 +194,30 @@ def test_write_that_fails_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: 
     monkeypatch.undo()
     assert torch.load(path, weights_only=True) == {"epoch": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_kill_while_curves_are_written_leaves_the_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, rows = tmp_path / "curves.csv", [{"epoch": 0, "val/loss": "0.5"}]
+    callbacks._write_rows(path, rows)
+    before = path.read_bytes()
+
+    def killed(*_: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr("csv.DictWriter.writerows", killed)
+    with pytest.raises(SystemExit):
+        callbacks._write_rows(path, rows * 2)
+    assert path.read_bytes() == before
+
+
+def test_full_disk_leaves_no_half_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full_disk(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    with pytest.raises(FerError, match=r"the backbone can't be written.*No space left"):
+        save_backbone(TwoHeadNetwork("resnet18", 32, 8, 0.0, 1, 2), tmp_path / "backbone.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 class Trap:

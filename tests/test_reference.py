@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from fer.cli import Call
 from fer.data import ckplus, csv
 from fer.data.cache import build_pixels
 from fer.data.prepare import NO_REFERENCE
+from fer.data.seen import picture_hashes
 from fer.errors import FerError
 from fer.evaluate import run as evaluate
 from fer.model.network import TwoHeadNetwork
@@ -51,6 +53,17 @@ def test_a_pair_is_the_frame_and_the_first_one_of_its_sequence(tree: Path, tmp_p
     np.testing.assert_array_equal(pairs[..., :1], build_pixels(alone, **settings).array)
     np.testing.assert_array_equal(pairs[..., 1:], build_pixels(neutral, **settings).array)
     assert [Path(path).name[-12:-4] for path in table["reference"]] == ["00000001"] * 3
+
+
+@pytest.mark.parametrize("color", [False, True])
+def test_a_picture_is_known_again_beside_another_neutral_one(tree: Path, tmp_path: Path, color: bool) -> None:
+    table = ckplus.read(tree, "peak", reference=True).table.head(3)
+    others = table.assign(reference=table["path"], reference_landmarks=table["landmarks"])
+    alone = table.drop(columns=["reference", "reference_landmarks"])
+    settings = {"image_size": 32, "crop": "face", "color": color, "cache_dir": tmp_path}
+    each = [SimpleNamespace(pixels=build_pixels(rows, **settings)) for rows in (table, others, alone)]
+    hashes = [picture_hashes(prepared, table.assign(pixel=range(3))) for prepared in each]
+    assert len(set(hashes[0])) == 3 and all(np.array_equal(hashes[0], more) for more in hashes)
 
 
 def test_features_of_a_face_compared_with_itself_have_no_difference() -> None:

@@ -13,13 +13,15 @@ import pandas as pd
 import pytest
 import torch
 from conftest import SMALL, composed
+from safetensors.torch import load_file, save_file
 from test_train import same_weights
 
+from fer import judging
 from fer.cli import Call
 from fer.data.datamodule import FaceData
 from fer.errors import FerError, Interrupted
 from fer.jobs import Job, Kept, folder_name, read_job, read_jobs, write_summary
-from fer.judging import load_module
+from fer.judging import load_module, make_whole
 from fer.model.callbacks import StopSafely
 from fer.train import run
 
@@ -88,6 +90,31 @@ def test_sweep_leaves_a_run_per_setting_without_test_scores(sweep: Sweep, tmp_pa
     assert again.returncode == 1 and again.stderr.count("finished earlier") == 2
     assert {p: p.stat().st_mtime_ns for p in before} == before
     assert pd.read_csv(folder / "summary.csv")["seconds"].tolist()[:2] == summary["seconds"].tolist()[:2]
+
+
+def test_backbone_that_is_missing_or_another_is_refused(
+    job: Callable[..., float | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job("model.finetune=frozen", "data.views=1", "augment=none", "trainer.max_epochs=1")
+    path, (file,) = tmp_path / "job" / "checkpoints" / "best.ckpt", tmp_path.glob("backbone-*.safetensors")
+    state, checkpoint = load_file(file), torch.load(path, weights_only=True)
+    state["bn1.running_mean"] += 1
+    save_file(state, file)
+    for load in (load_module, make_whole):
+        with pytest.raises(FerError, match=r"backbone-.* is not the backbone that .*best\.ckpt was trained with"):
+            load(path)
+    # taken to where there are fewer folders above it
+    with monkeypatch.context() as patched:
+        patched.setattr(judging, "load_checkpoint", lambda _: checkpoint)
+        with pytest.raises(
+            FerError, match=rf"{file.name}.*back below that of its sweep, or copy the sweep's {file.name}"
+        ):
+            load_module(Path("/m/best.ckpt"))
+    for name in (5, f"../{file.name}", "backbone-xyz.safetensors"):
+        torch.save({**checkpoint, "fer": {**checkpoint["fer"], "backbone_file": name}}, path)
+        for load in (load_module, make_whole):
+            with pytest.raises(FerError, match=r"is damaged: .* is not the name"):
+                load(path)
 
 
 def test_half_done_job_goes_on_to_the_same_result(

@@ -71,8 +71,7 @@ def prepare(cfg: DataConfig, cache_dir: Path, *, split: bool = True, progress: P
     samples = read_samples(cfg, cache_dir, progress)
     table, skipped = samples.table, samples.skipped
     n_read = len(table) + skipped.n_images
-    if cfg.reference == "neutral":
-        table = _with_reference(table, skipped)
+    table = with_reference(table, cfg, skipped)
     chosen = _with_classes(table, cfg.emotions, skipped)
     if not _labelled(chosen).any():
         raise FerError(
@@ -115,12 +114,14 @@ def _with_classes(table: pd.DataFrame, emotions: str, skipped: Skipped) -> pd.Da
     return table.assign(emotion=classes)
 
 
-def _with_reference(table: pd.DataFrame, skipped: Skipped) -> pd.DataFrame:
-    """The rows that have a neutral picture to compare with.
+def with_reference(table: pd.DataFrame, cfg: DataConfig, skipped: Skipped) -> pd.DataFrame:
+    """The rows that have a neutral picture to compare with, if `data.reference` asks for one; all that is split comes from these.
 
     Raises:
         FerError: none has.
     """
+    if cfg.reference != "neutral":
+        return table
     known = table["reference"].notna() if "reference" in table else pd.Series(False, table.index)
     for path in table.loc[~known, "path"]:
         skipped.add(NO_REFERENCE, path)

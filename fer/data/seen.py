@@ -13,8 +13,12 @@ from fer.data.prepare import Prepared
 
 
 def picture_hashes(prepared: Prepared, table: pd.DataFrame) -> np.ndarray:
-    """[n] int64: a hash of each row's stored pixels, by which a checkpoint knows the pictures that it has seen."""
-    return _hashes(prepared.pixels.array[row].tobytes() for row in table["pixel"])
+    """[n] int64: a hash of each row's stored pixels, by which a checkpoint knows the pictures that it has seen.
+
+    Of the picture alone: the neutral one that it is compared with may be another in other data.
+    """
+    own = 3 if prepared.pixels.array.shape[-1] >= 3 else 1
+    return _hashes(prepared.pixels.array[row][..., :own].tobytes() for row in table["pixel"])
 
 
 def name_hashes(table: pd.DataFrame) -> np.ndarray:

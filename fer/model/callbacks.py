@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import os
 import signal
 import time
 from collections.abc import Mapping
@@ -53,6 +54,12 @@ def make_callbacks(cfg: TrainerConfig, run_dir: Path, show_progress: bool) -> li
         LastCheckpoint(folder, stop),
     ]
     return [*callbacks, ProgressBar()] if show_progress else callbacks
+
+
+def stopped_early(checkpoint: Mapping[str, Any]) -> bool:
+    """Whether early stopping ended the run of a `last.ckpt`: Lightning keeps what it counted, not that it stopped."""
+    states = [state for key, state in checkpoint["callbacks"].items() if key.startswith("EarlyStopping")]
+    return any(state["wait_count"] >= state["patience"] for state in states)
 
 
 class MovableCheckpoint(ModelCheckpoint):
@@ -128,10 +135,13 @@ def _read_rows(path: Path) -> list[dict[str, Any]]:
 
 def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    # a kill leaves the old file or the new one; not `runs.write_text`, whose sync may take as long as an epoch on features
+    unfinished = path.with_suffix(f".tmp{os.getpid()}")
+    with open(unfinished, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
+    os.replace(unfinished, path)
 
 
 class StopSafely(Callback):

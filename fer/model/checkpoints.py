@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
@@ -34,18 +34,30 @@ def write_atomically(checkpoint: Mapping[str, Any], path: Path) -> None:
     Raises:
         FerError: the disk is full or the folder can't be written; the old file is as it was.
     """
+    write_whole(path, lambda file: torch.save(dict(checkpoint), file), "the checkpoint")
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object], what: str) -> None:
+    """Makes a file by `write` so that `path` holds either what it held before or all of the new one.
+
+    Args:
+        what: the message of an error calls it.
+
+    Raises:
+        FerError: the disk is full or the folder can't be written; the old file is as it was.
+    """
     unfinished = path.with_suffix(f".tmp{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(unfinished, "wb") as file:
-            torch.save(dict(checkpoint), file)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(unfinished, path)
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         unfinished.unlink(missing_ok=True)
         kept = f"; the last good one is kept: {path}" if path.exists() else ""
-        raise FerError(f"{path}: the checkpoint can't be written ({first_line(error)}){kept}") from error
+        raise FerError(f"{path}: {what} can't be written ({first_line(error)}){kept}") from error
 
 
 def find_checkpoint(where: str, which: str = "best") -> Path:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,12 +15,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum, get_model_weights
 
 from fer.config import is_file_name
 from fer.errors import FerError, first_line
+from fer.model.checkpoints import write_whole
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, TwoHeadNetwork, check_backbone
 
 log = logging.getLogger(__name__)
@@ -167,12 +167,15 @@ def _from_file(path: Path, backbone: str) -> Weights:
 
 
 def save_backbone(network: TwoHeadNetwork, path: Path) -> None:
-    """Writes a trained backbone as a file that `model.weights` takes, with the statistics that its pictures were normalised by."""
+    """Writes a trained backbone as a file that `model.weights` takes, with the statistics that its pictures were normalised by.
+
+    Raises:
+        FerError: the disk is full or the folder can't be written.
+    """
     state = {name: tensor.contiguous() for name, tensor in network.backbone.state_dict().items()}
     statistics = {name: getattr(network, name).flatten().tolist() for name in ("mean", "std")}
-    unfinished = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    save_file(state, unfinished, {name: ",".join(map(repr, numbers)) for name, numbers in statistics.items()})
-    unfinished.replace(path)
+    content = save(state, {name: ",".join(map(repr, numbers)) for name, numbers in statistics.items()})
+    write_whole(path, lambda file: file.write(content), "the backbone")
 
 
 def _three_numbers(path: Path, text: str) -> tuple[float, ...]:
