@@ -23,12 +23,13 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     """One evaluation; returns its score."""
     from fer import judging  # torch and all: only now that the settings are known to be good
     from fer.model.checkpoints import find_checkpoint
+    from fer.model.finished import load_module
     from fer.picturing import gallery
     from fer.predicting import predict
 
     assert cfg.checkpoint is not None  # config.check
     path = find_checkpoint(cfg.checkpoint)
-    module, card = judging.load_module(path)
+    module, card = load_module(path)
     own = from_dict(DataConfig, card["data"], str(path))
     data_cfg = chosen_data(own, cfg.data, call.keys)
     judging.check_accelerator(cfg.trainer.accelerator)

@@ -82,6 +82,7 @@ def _of_data(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subjec
     from fer.config import DataConfig, from_dict
     from fer.evaluate import chosen_data
     from fer.model.checkpoints import find_checkpoint
+    from fer.model.finished import load_module
     from fer.use.explaining import of_data
     from fer.use.facts import Facts
     from fer.use.predictor import Predictor
@@ -89,7 +90,7 @@ def _of_data(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subjec
 
     assert cfg.checkpoint is not None  # config.check
     path = find_checkpoint(cfg.checkpoint)
-    module, card = judging.load_module(path)
+    module, card = load_module(path)
     data_cfg = chosen_data(from_dict(DataConfig, card["data"], str(path)), cfg.data, call.keys)
     data, part = judging.read_data(data_cfg, module, card, cfg.split, cfg.cache_dir, progress=cfg.progress)
     predictor = Predictor(TorchRuntime(module, Facts.of_checkpoint(module.hparams, card), cfg.accelerator))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import re
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,23 +14,18 @@ import pandas as pd
 import torch
 from rich.console import Console
 from rich.progress import Progress
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
 from fer.config import AugmentConfig, DataConfig
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.data.duplicates import across_splits
-from fer.data.faces import PIXELS_VERSION
 from fer.data.prepare import Prepared
 from fer.data.seen import of_known_people
-from fer.errors import FerError, first_line
+from fer.errors import FerError
 from fer.jobs import Kept
 from fer.model.checkpoints import CARD, load_checkpoint, write_atomically
-from fer.model.features import digest
-from fer.model.module import BACKBONE, FaceModule
-from fer.model.network import Backbone
+from fer.model.finished import BACKBONE_FILE, sweep_folder
+from fer.model.module import FaceModule
 from fer.model.weights import save_backbone
 from fer.results.calibration import calibrated, fit_temperatures
 from fer.results.card import write_model_card
@@ -47,84 +40,6 @@ from fer.results.thresholds import choose_thresholds
 from fer.runs import RunFolder, write_text
 
 log = logging.getLogger(__name__)
-
-BACKBONE_FILE = "backbone_file"
-"""In the card of a sweep's job: the name of the file, beside the folders of the jobs, that holds their frozen backbone."""
-
-
-def load_module(path: Path, backbone: Backbone | None = None) -> tuple[FaceModule, dict[str, Any]]:
-    """The module of a checkpoint, in eval mode, and its card (`checkpoints.CARD`).
-
-    Args:
-        backbone: of an unfinished run with a frozen backbone: its checkpoints hold the rest alone. (So do those of a sweep's finished
-            jobs, beside which the backbone lies once: it is found.)
-
-    Raises:
-        FerError: the file is not a checkpoint of this program, does not fit this version of it, or its backbone is not there.
-    """
-    checkpoint = load_checkpoint(path)
-    apart = backbone is None and not _holds_backbone(checkpoint)
-    try:
-        module = FaceModule(**checkpoint["hyper_parameters"], backbone=backbone)
-        if backbone is not None:
-            module.on_load_checkpoint(checkpoint)
-        elif apart:
-            checkpoint["state_dict"] |= _backbone_beside(path, checkpoint[CARD])
-        module.load_state_dict(checkpoint["state_dict"])
-        other = apart and digest(module.network) != checkpoint[CARD]["backbone"]
-        pixels_version = checkpoint["hyper_parameters"]["preprocessing"]["pixels_version"]
-    except (TypeError, KeyError, RuntimeError) as error:
-        written_by = checkpoint[CARD].get("fer_version", "another version")
-        raise FerError(
-            f"{path} was written by fer {written_by} and does not fit this one: {first_line(error)}"
-        ) from error
-    if other:
-        raise FerError(
-            f"{_beside(path, checkpoint[CARD])} is not the backbone that {path} was trained with: put back that of its sweep"
-        )
-    if pixels_version != PIXELS_VERSION:
-        raise FerError(
-            f"{path} was trained on faces cropped in another way (version {pixels_version}, here {PIXELS_VERSION})"
-        )
-    return module.eval(), checkpoint[CARD]
-
-
-def _beside(path: Path, card: Mapping[str, Any]) -> Path:
-    """The file with the frozen backbone of a sweep's jobs, one of whose checkpoints stands at `path`."""
-    if BACKBONE_FILE not in card:
-        raise FerError(f"{path} is of a run that has not ended and holds no backbone yet: finish it with resume=")
-    name = card[BACKBONE_FILE]
-    if not isinstance(name, str) or not re.fullmatch(r"backbone-[0-9a-f]+\.safetensors", name):
-        raise FerError(f"{path} is damaged: {name!r} is not the name of a sweep's backbone")
-    return _sweep_folder(path) / name
-
-
-def _sweep_folder(path: Path) -> Path:
-    # of a checkpoint that was taken elsewhere, the topmost folder at most
-    return path.absolute().parents[:3][-1]
-
-
-def _backbone_beside(path: Path, card: Mapping[str, Any]) -> dict[str, Tensor]:
-    file = _beside(path, card)
-    try:
-        return {BACKBONE + name: tensor for name, tensor in load_file(file).items()}
-    except (OSError, SafetensorError) as error:
-        raise FerError(
-            f"{path} is of a sweep, which keeps the frozen backbone of its jobs once, here in {file}: that can't be read "
-            f"({first_line(error)}); put the folder of the job back below that of its sweep, or copy the sweep's {file.name} there"
-        ) from error
-
-
-def make_whole(path: Path) -> None:
-    """Puts the backbone into the checkpoint of a sweep's job, so that it can be taken elsewhere."""
-    checkpoint = load_checkpoint(path)
-    if not _holds_backbone(checkpoint):
-        backbone = load_module(path)[0].backbone_state()
-        write_atomically({**checkpoint, "state_dict": {**backbone, **checkpoint["state_dict"]}}, path)
-
-
-def _holds_backbone(checkpoint: Mapping[str, Any]) -> bool:
-    return any(name.startswith(BACKBONE) for name in checkpoint["state_dict"])
 
 
 def set_up(data: FaceData, show: bool) -> FaceData:
@@ -227,7 +142,7 @@ def keep_decisions(
     checkpoint = load_checkpoint(path)
     checkpoint[CARD] |= decisions
     if apart:
-        file = _sweep_folder(path) / f"backbone-{checkpoint[CARD]['backbone']}.safetensors"
+        file = sweep_folder(path) / f"backbone-{checkpoint[CARD]['backbone']}.safetensors"
         checkpoint[CARD][BACKBONE_FILE] = file.name
         if not file.exists():
             save_backbone(module.network, file)

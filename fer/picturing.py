@@ -14,7 +14,7 @@ from fer.data.augment import centre_view
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.errors import FerError
-from fer.judging import load_module
+from fer.model.finished import load_module
 from fer.model.heat import GradCam
 from fer.model.module import FaceModule
 from fer.results.gallery import Examples, Gallery, choose

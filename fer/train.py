@@ -146,12 +146,12 @@ def finish(
     together: Team,
 ) -> float | None:
     """Fits, and judges in the first process, in the run folder; `brief`: without a report, if it learned from features."""
-    from fer import training
+    from fer import fitting, training
 
     folder.log_to_file("train.log")
     log.info("run folder: %s", folder.path)
     try:
-        training.fit(cfg, folder, module, data, callbacks, kept, together)
+        fitting.fit(cfg, folder, module, data, callbacks, kept, together)
     except Interrupted as stopped:
         together.part()
         raise Interrupted(str(folder.path)) from stopped
@@ -199,7 +199,7 @@ def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
 
 def report_best(folder: Path) -> None:
     """Completes a sweep's best run by what would take longer for each than to train on features: a report, a checkpoint to take away."""
-    from fer.judging import make_whole
+    from fer.model.finished import make_whole
     from fer.picturing import gallery_of_run
     from fer.results.report import write_report
 

@@ -6,17 +6,12 @@ import dataclasses
 import logging
 import os
 import shutil
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import lightning
 import pandas as pd
 import torch
-from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.strategies import DDPStrategy
-from rich.console import Console
 
 from fer import __version__, frozen, judging
 from fer.config import TrainConfig, TrainerConfig, as_dict
@@ -25,23 +20,21 @@ from fer.data.datamodule import FaceData
 from fer.data.faces import PIXELS_VERSION
 from fer.data.seen import name_hashes, picture_hashes
 from fer.data.splits import split_hash
-from fer.errors import FerError, Interrupted
+from fer.errors import FerError
 from fer.jobs import Kept
-from fer.model.across import anywhere
 from fer.model.best_curves import log_best
-from fer.model.callbacks import CompileTime, StopSafely, best_precision, make_callbacks, stopped_early
-from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
-from fer.model.curves import Curves, start_curves
+from fer.model.callbacks import best_precision
+from fer.model.checkpoints import load_checkpoint
+from fer.model.finished import load_module
 from fer.model.losses import class_weights
 from fer.model.module import FaceModule
 from fer.model.network import check_backbone
 from fer.model.weights import Weights, check_weights_file, find_weights, save_backbone
 from fer.picturing import gallery, views
-from fer.predicting import predict, quiet_lightning
+from fer.predicting import predict
 from fer.results.baselines import au_base_rates, emotion_base_rates
 from fer.results.report import shown_split
 from fer.runs import RunFolder, check_free
-from fer.team import Team, lost_another
 
 log = logging.getLogger(__name__)
 
@@ -180,7 +173,7 @@ def rebuild_module(cfg: TrainConfig, folder: RunFolder, data: FaceData, kept: Ke
     for unfinished in checkpoints.glob("*.tmp*"):  # of a process that was killed while it wrote
         unfinished.unlink()
     backbone = frozen.first_backbone(cfg, read_weights(cfg), kept or Kept()) if frozen.is_frozen(cfg) else None
-    module, card = judging.load_module(checkpoints / "last.ckpt", backbone)
+    module, card = load_module(checkpoints / "last.ckpt", backbone)
     frozen.check_same(module, card)
     split = pd.read_csv(folder.path / "split.csv", dtype=str, keep_default_na=False)  # a person may be called NA
     same = card["data_fingerprint"] == data.prepared.fingerprint and split_hash(split) == split_hash(_split(data))
@@ -246,101 +239,6 @@ def _precision(cfg: TrainConfig) -> str:
     return chosen.get(cfg.trainer.precision) or best_precision(cfg.trainer.accelerator)
 
 
-def fit(
-    cfg: TrainConfig,
-    folder: RunFolder,
-    module: FaceModule,
-    data: FaceData,
-    callbacks: Sequence[Callback] = (),
-    kept: Kept | None = None,
-    together: Team | None = None,
-) -> None:
-    """Trains, or trains on from `last.ckpt`, until early stopping or the last epoch; `callbacks` come after the run's own.
-
-    Raises:
-        Interrupted: Ctrl-C or SIGTERM; everything is saved.
-        FerError: the loss became nan, a checkpoint can't be written, or another process of the run has ended.
-    """
-    if _is_fitted(cfg, folder):
-        return
-    together, kept = together or Team(), kept or Kept()
-    if cfg.trainer.compile:
-        compile_backbone(module)
-        callbacks = [*callbacks, CompileTime()]
-    logger = Curves(folder.path, name=None, version="tensorboard", default_hp_metric=False)
-    start_curves(logger, cfg, module)
-    with quiet_lightning():
-        trainer = make_trainer(cfg, folder, logger, callbacks, together)
-        device, precision = trainer.strategy.root_device, folder.about["precision"]
-        folder.note(device=str(device), processes=trainer.world_size)
-        together.first(lambda: frozen.use_features(cfg, module, data, precision, device, kept))
-        last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
-        try:
-            trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
-        except ValueError as error:
-            if "more than 1 value per channel" in str(error):
-                raise FerError(
-                    "a batch of one picture is too few for BatchNorm here: raise data.batch_size or data.image_size"
-                ) from error
-            raise
-        except RuntimeError as error:
-            if lost_another(error):
-                raise FerError(
-                    f"another process of the run has ended; last checkpoint: {folder.path}/checkpoints/last.ckpt"
-                ) from error
-            raise
-    timings = {**folder.about.get("timings", {})}
-    timings["fit_s"] = round(timings.get("fit_s", 0) + folder.seconds(), 1)
-    folder.note(timings=timings, epochs=trainer.current_epoch, fitted_epochs=cfg.trainer.max_epochs)
-    # in the final epoch, after which there is no next step to stop before
-    if anywhere(any(c.asked for c in trainer.callbacks if isinstance(c, StopSafely)), device):  # type: ignore[attr-defined]
-        raise Interrupted
-
-
-def _is_fitted(cfg: TrainConfig, folder: RunFolder) -> bool:
-    """Whether the run was stopped after its last epoch, by early stopping too: one more would make it another run."""
-    if folder.about.get("fitted_epochs") == cfg.trainer.max_epochs:
-        return True
-    last = load_checkpoint(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
-    if last is None or not stopped_early(last):
-        return False
-    folder.note(epochs=last["epoch"] + 1, fitted_epochs=cfg.trainer.max_epochs)
-    log.info("nothing is left to train: epoch %d was the last, by trainer.patience", last["epoch"] + 1)
-    return True
-
-
-def compile_backbone(module: FaceModule) -> None:
-    """Lets torch compile the backbone when it is first called: in place, so that tensors keep their names in checkpoints."""
-    module.network.backbone.compile()
-
-
-def make_trainer(
-    cfg: TrainConfig, folder: RunFolder, logger: Curves, callbacks: Sequence[Callback], together: Team
-) -> lightning.Trainer:
-    """Lightning's trainer: as many devices as there are processes, atomic checkpoints, the same result twice."""
-    shown = cfg.trainer.progress and together.leads and Console(stderr=True).is_terminal
-    # a backbone that is set free later is in the group from the start, and unused until then
-    several = DDPStrategy(find_unused_parameters=cfg.model.finetune == "gradual")
-    return lightning.Trainer(
-        accelerator=cfg.trainer.accelerator,
-        devices=cfg.trainer.devices,
-        num_nodes=cfg.trainer.num_nodes,
-        strategy=several if together.environment else "auto",
-        precision=folder.about["precision"],
-        max_epochs=cfg.trainer.max_epochs,
-        gradient_clip_val=cfg.trainer.gradient_clip or None,
-        logger=logger,
-        callbacks=[*make_callbacks(cfg.trainer, folder.path, shown), *callbacks],
-        plugins=[AtomicCheckpointIO(), *([together.environment] if together.environment else [])],
-        deterministic="warn",
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-        use_distributed_sampler=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
-
-
 def judge_best(
     cfg: TrainConfig,
     folder: RunFolder,
@@ -361,7 +259,7 @@ def judge_best(
     path = folder.path / "checkpoints" / "best.ckpt"
     folder.note(best_epoch=int(load_checkpoint(path)["epoch"]))
     judging.undo_class_weights(path)
-    module, card = judging.load_module(path, frozen.backbone_of(trained))
+    module, card = load_module(path, frozen.backbone_of(trained))
     parts = ["val", "test"] if cfg.test and len(data.prepared.part("test")) else ["val"]
     predictions, features = predict(module, data, parts, cfg.trainer.accelerator)
     brief = brief and data.features is not None

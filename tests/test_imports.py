@@ -19,6 +19,7 @@ FLOORS = [
     {"fer.model", "fer.results"},
     {"fer.predicting", "fer.judging", "fer.picturing", "fer.team"},
     {"fer.frozen"},
+    {"fer.fitting"},
     {"fer.training", "fer.tuning"},
     {"fer.use"},
     {

@@ -16,13 +16,13 @@ from conftest import SMALL, composed
 from safetensors.torch import load_file, save_file
 from test_train import same_weights
 
-from fer import judging
 from fer.cli import Call
 from fer.data.datamodule import FaceData
 from fer.errors import FerError, Interrupted
 from fer.jobs import Job, Kept, folder_name, read_job, read_jobs, write_summary
-from fer.judging import load_module, make_whole
+from fer.model import finished
 from fer.model.callbacks import StopSafely
+from fer.model.finished import load_module, make_whole
 from fer.train import run
 
 Sweep = Callable[..., subprocess.CompletedProcess[str]]
@@ -105,7 +105,7 @@ def test_backbone_that_is_missing_or_another_is_refused(
             load(path)
     # taken to where there are fewer folders above it
     with monkeypatch.context() as patched:
-        patched.setattr(judging, "load_checkpoint", lambda _: checkpoint)
+        patched.setattr(finished, "load_checkpoint", lambda _: checkpoint)
         with pytest.raises(
             FerError, match=rf"{file.name}.*back below that of its sweep, or copy the sweep's {file.name}"
         ):

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer import frozen, training
+from fer import fitting, frozen, training
 from fer.config import TrainConfig, as_dict
 from fer.data.datamodule import FaceData
 from fer.jobs import Kept
@@ -54,7 +54,7 @@ class Bench:
         """A new network in training mode, on the device, compiled if that is set."""
         module = training.build_module(self.cfg, self.data, self.weights)
         if self.cfg.trainer.compile:
-            training.compile_backbone(module)
+            fitting.compile_backbone(module)
         module.to(self.device).on_train_start()
         return module
 

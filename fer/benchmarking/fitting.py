@@ -1,4 +1,4 @@
-"""Real training as a stage: the whole of `fer.training.fit` in a thread of its own, which goes on for some steps when it is its turn."""
+"""Real training as a stage: the whole of `fer.fitting.fit` in a thread of its own, which goes on for some steps when it is its turn."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-from fer import training
+from fer import fitting, training
 from fer.benchmarking.bench import Bench
 from fer.benchmarking.clock import Spent, Stage, finish_device
 from fer.errors import Interrupted
@@ -71,7 +71,7 @@ class RealTraining(Callback):
         cfg = dataclasses.replace(bench.cfg, trainer=trainer)
         try:
             module = training.build_module(cfg, bench.data, bench.weights)
-            training.fit(cfg, bench.new_folder("fit"), module, bench.data, [self])
+            fitting.fit(cfg, bench.new_folder("fit"), module, bench.data, [self])
         except Interrupted:
             pass
         except BaseException as failed:  # it belongs to the thread that waits

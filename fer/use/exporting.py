@@ -9,8 +9,8 @@ from pathlib import Path
 
 from fer.data.images import Pixels8
 from fer.errors import FerError
-from fer.judging import load_module
 from fer.model.checkpoints import find_checkpoint
+from fer.model.finished import load_module
 from fer.model.module import FaceModule
 from fer.use.agreement import Agreement, compare, refuse_beyond
 from fer.use.facts import Facts

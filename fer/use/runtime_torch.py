@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fer.data.augment import centre_view
 from fer.data.images import Pixels8
 from fer.errors import FerError, first_line
-from fer.judging import load_module
+from fer.model.finished import load_module
 from fer.model.network import Logits, TwoHeadNetwork, probabilities
 from fer.use.answers import Answers, Probabilities
 from fer.use.facts import METADATA_KEY, Facts
@@ -40,7 +40,7 @@ class TorchRuntime:
         """A checkpoint of `fer.train`.
 
         Raises:
-            FerError: see `fer.judging.load_module`.
+            FerError: see `fer.model.finished.load_module`.
         """
         module, card = load_module(path)
         return cls(module, Facts.of_checkpoint(module.hparams, card), accelerator, precision)

@@ -1,0 +1,122 @@
+"""Lightning's part of a training run: a module and data in, checkpoints and curves in the run folder out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import lightning
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.strategies import DDPStrategy
+from rich.console import Console
+
+from fer import frozen
+from fer.config import TrainConfig
+from fer.data.datamodule import FaceData
+from fer.errors import FerError, Interrupted
+from fer.jobs import Kept
+from fer.model.across import anywhere
+from fer.model.callbacks import CompileTime, StopSafely, make_callbacks, stopped_early
+from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
+from fer.model.curves import Curves, start_curves
+from fer.model.module import FaceModule
+from fer.predicting import quiet_lightning
+from fer.runs import RunFolder
+from fer.team import Team, lost_another
+
+log = logging.getLogger(__name__)
+
+
+def fit(
+    cfg: TrainConfig,
+    folder: RunFolder,
+    module: FaceModule,
+    data: FaceData,
+    callbacks: Sequence[Callback] = (),
+    kept: Kept | None = None,
+    together: Team | None = None,
+) -> None:
+    """Trains, or trains on from `last.ckpt`, until early stopping or the last epoch; `callbacks` come after the run's own.
+
+    Raises:
+        Interrupted: Ctrl-C or SIGTERM; everything is saved.
+        FerError: the loss became nan, a checkpoint can't be written, or another process of the run has ended.
+    """
+    if _is_fitted(cfg, folder):
+        return
+    together, kept = together or Team(), kept or Kept()
+    if cfg.trainer.compile:
+        compile_backbone(module)
+        callbacks = [*callbacks, CompileTime()]
+    logger = Curves(folder.path, name=None, version="tensorboard", default_hp_metric=False)
+    start_curves(logger, cfg, module)
+    with quiet_lightning():
+        trainer = make_trainer(cfg, folder, logger, callbacks, together)
+        device, precision = trainer.strategy.root_device, folder.about["precision"]
+        folder.note(device=str(device), processes=trainer.world_size)
+        together.first(lambda: frozen.use_features(cfg, module, data, precision, device, kept))
+        last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):
+                raise FerError(
+                    "a batch of one picture is too few for BatchNorm here: raise data.batch_size or data.image_size"
+                ) from error
+            raise
+        except RuntimeError as error:
+            if lost_another(error):
+                raise FerError(
+                    f"another process of the run has ended; last checkpoint: {folder.path}/checkpoints/last.ckpt"
+                ) from error
+            raise
+    timings = {**folder.about.get("timings", {})}
+    timings["fit_s"] = round(timings.get("fit_s", 0) + folder.seconds(), 1)
+    folder.note(timings=timings, epochs=trainer.current_epoch, fitted_epochs=cfg.trainer.max_epochs)
+    # in the final epoch, after which there is no next step to stop before
+    if anywhere(any(c.asked for c in trainer.callbacks if isinstance(c, StopSafely)), device):  # type: ignore[attr-defined]
+        raise Interrupted
+
+
+def _is_fitted(cfg: TrainConfig, folder: RunFolder) -> bool:
+    """Whether the run was stopped after its last epoch, by early stopping too: one more would make it another run."""
+    if folder.about.get("fitted_epochs") == cfg.trainer.max_epochs:
+        return True
+    last = load_checkpoint(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
+    if last is None or not stopped_early(last):
+        return False
+    folder.note(epochs=last["epoch"] + 1, fitted_epochs=cfg.trainer.max_epochs)
+    log.info("nothing is left to train: epoch %d was the last, by trainer.patience", last["epoch"] + 1)
+    return True
+
+
+def compile_backbone(module: FaceModule) -> None:
+    """Lets torch compile the backbone when it is first called: in place, so that tensors keep their names in checkpoints."""
+    module.network.backbone.compile()
+
+
+def make_trainer(
+    cfg: TrainConfig, folder: RunFolder, logger: Curves, callbacks: Sequence[Callback], together: Team
+) -> lightning.Trainer:
+    """Lightning's trainer: as many devices as there are processes, atomic checkpoints, the same result twice."""
+    shown = cfg.trainer.progress and together.leads and Console(stderr=True).is_terminal
+    # a backbone that is set free later is in the group from the start, and unused until then
+    several = DDPStrategy(find_unused_parameters=cfg.model.finetune == "gradual")
+    return lightning.Trainer(
+        accelerator=cfg.trainer.accelerator,
+        devices=cfg.trainer.devices,
+        num_nodes=cfg.trainer.num_nodes,
+        strategy=several if together.environment else "auto",
+        precision=folder.about["precision"],
+        max_epochs=cfg.trainer.max_epochs,
+        gradient_clip_val=cfg.trainer.gradient_clip or None,
+        logger=logger,
+        callbacks=[*make_callbacks(cfg.trainer, folder.path, shown), *callbacks],
+        plugins=[AtomicCheckpointIO(), *([together.environment] if together.environment else [])],
+        deterministic="warn",
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        use_distributed_sampler=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
