@@ -78,7 +78,7 @@ def test_gradual_sets_the_backbone_free_after_its_epochs() -> None:
 
 def test_backbone_and_heads_have_rates_of_their_own_and_norms_no_decay() -> None:
     made = module(optimizer=as_dict(OptimizerConfig(lr=1e-3, backbone_lr=1e-5, weight_decay=0.1)))
-    groups = {g["name"]: g for g in make_optimizer(made.optimizer, list(made._parameter_groups())).param_groups}
+    groups = {g["name"]: g for g in made.optimizer_of_settings().param_groups}
     assert (groups["backbone"]["lr"], groups["heads"]["lr"]) == (1e-5, 1e-3)
     assert (groups["backbone"]["weight_decay"], groups["backbone_no_decay"]["weight_decay"]) == (0.1, 0.0)
     assert sum(p.numel() for g in groups.values() for p in g["params"]) == sum(p.numel() for p in made.parameters())
@@ -195,7 +195,7 @@ def test_it_learns_four_pictures_by_heart() -> None:
         "au": torch.tensor([[0, 1], [1, 0], [1, 1], [0, 0]]),
         "emotion": torch.tensor([0, 1, -1, 1]),
     }
-    optimizer = make_optimizer(made.optimizer, list(made._parameter_groups()))
+    optimizer = made.optimizer_of_settings()
     for _ in range(60):
         optimizer.zero_grad()
         loss = made.balance(made.losses(made(batch["image"]), batch))
