@@ -27,7 +27,7 @@ from fer.model.heat import last_map
 from fer.model.network import Backbone, TwoHeadNetwork, make_backbone
 from fer.results.thumbnails import overlay
 from fer.use.facts import Facts
-from fer.use.heat import HeatMaps, explain_face, face_view, heat_maps, told
+from fer.use.heat import HeatMaps, explain_face, face_view, told
 from fer.use.heat_figure import TILE, FacePanels, Panel, draw_figure
 from fer.use.heat_score import HeatRow, share_inside, shares, summarise
 from fer.use.mean_face import MEAN_FACE
@@ -69,7 +69,7 @@ def patches() -> np.ndarray:
 @pytest.mark.parametrize("flip_average", [False, True])
 def test_heat_is_where_the_signal_is(flip_average: bool) -> None:
     labels = ["AU1", "AU12", "negative", "positive"]
-    maps = heat_maps(toy(flip_average), np.stack([patches()] * 4), labels)
+    maps = HeatMaps(toy(flip_average)).of(np.stack([patches()] * 4), labels)
     assert maps.shape == (4, SIZE, SIZE)
     assert maps.min() == 0 and maps.max(axis=(1, 2)) == pytest.approx(1)
     for label, heat in zip(labels, maps, strict=True):
@@ -79,12 +79,12 @@ def test_heat_is_where_the_signal_is(flip_average: bool) -> None:
 
 def test_a_label_that_nothing_speaks_for_has_no_heat() -> None:
     black = np.zeros_like(patches())
-    assert not heat_maps(toy(), black[None], ["AU1"]).any()
+    assert not HeatMaps(toy()).of(black[None], ["AU1"]).any()
 
 
 def test_a_label_that_the_model_lacks_is_refused() -> None:
     with pytest.raises(FerError, match="no AU4; it knows AU1, AU12, negative, positive"):
-        heat_maps(toy(), patches()[None], ["AU4"])
+        HeatMaps(toy()).of(patches()[None], ["AU4"])
 
 
 def test_explaining_leaves_the_model_as_it_was() -> None:

@@ -80,15 +80,6 @@ class HeatMaps:
         return np.concatenate(parts)
 
 
-def heat_maps(predictor: Predictor, pixels: Pixels8, labels: Sequence[str]) -> Heat:
-    """`HeatMaps.of` for a single use.
-
-    Raises:
-        FerError: see `HeatMaps`.
-    """
-    return HeatMaps(predictor).of(pixels, labels)
-
-
 def explain_face(
     predictor: Predictor, picture: Picture, box: Box | None = None, labels: Sequence[str] | None = None
 ) -> dict[str, Heat]:
