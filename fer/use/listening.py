@@ -11,6 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from fer.errors import FerError
+from fer.use.patience import LimitedProtocol
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def listen(app: ASGIApp, sock: socket.socket) -> None:
         log.warning("host=%s: whoever reaches this machine can use it, there is no password and no encryption", host)
     config = uvicorn.Config(
         app,
+        http=LimitedProtocol,
         log_config=None,
         log_level="warning",
         access_log=False,
