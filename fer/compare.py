@@ -48,7 +48,8 @@ def run(cfg: CompareConfig, call: Call) -> None:
     folder.log_to_file("compare.log")
     write_text(folder.path / "compare.csv", findings.table().to_csv(index=False))
     write_text(folder.path / "compare.md", as_markdown(findings, name))
-    page = write_page(findings, folder.path, name, line)
+    page = folder.path / "compare.html"
+    write_page(findings, page, name, line)
     print_comparison(findings, Console())
     folder.note(finished=True, winner=str(findings.runs[findings.winner].path), split=findings.split)
     log.info("page: %s", page)

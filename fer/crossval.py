@@ -150,13 +150,14 @@ def judged(folder: RunFolder, folds: list[Path]) -> float | None:
     from rich.console import Console
 
     from fer import judging
+    from fer.picturing import gallery_of_folds
     from fer.results.pooling import pool
     from fer.results.tables import print_folds
 
     table, metrics = pool(folds)
     table[["subject", "fold"]].drop_duplicates().to_csv(folder.path / "split.csv", index=False)
     judging.write_scores(folder, table, metrics)
-    judging.write_results(folder, metrics)
+    judging.write_results(folder, metrics, gallery=gallery_of_folds(folds, table))
     print_folds(metrics["all"]["folds"], Console())
     score: float | None = metrics["all"]["score"]
     return score

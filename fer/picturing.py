@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,6 +28,13 @@ from fer.runs import RunFolder
 log = logging.getLogger(__name__)
 
 
+class _Pictured(NamedTuple):
+    """Thumbnails as `data:` addresses: the face, and with heat over it if the backbone can be explained."""
+
+    face: str
+    heat: str | None
+
+
 def gallery(module: FaceModule, data: FaceData, decided: pd.DataFrame, part: str) -> Gallery:
     """The best and worst pictures of a split, as the network saw them.
 
@@ -34,21 +43,40 @@ def gallery(module: FaceModule, data: FaceData, decided: pd.DataFrame, part: str
         decided: rows of `predictions.csv`, of this split those of `data.prepared.part(part)` in their order.
     """
     examples = choose(decided[decided["split"] == part])
-    rows = sorted({e.row for kinds in examples.values() for pictures in kinds.values() for e in pictures})
+    return _laid_out(examples, _pictured(module, data, part, _pairs(examples)))
+
+
+def _pairs(examples: Examples) -> list[tuple[int, str]]:
+    """(row, label) of each."""
+    return [(e.row, label) for label, kinds in examples.items() for pictures in kinds.values() for e in pictures]
+
+
+def _pictured(module: FaceModule, data: FaceData, part: str, pairs: list[tuple[int, str]]) -> list[_Pictured]:
+    """Thumbnails for rows and labels of a split, in their order."""
+    rows = sorted({row for row, _ in pairs})
     stored = dict(zip(rows, _stored(data, part, rows), strict=True))
     size = data.cfg.image_size
-    heat = {} if module.network.reference else heat_of(module, stored, examples, size)
-    found: Gallery = {}
-    for label, kinds in examples.items():
-        found[label] = {}
-        for kind, pictures in kinds.items():
-            found[label][kind] = []
-            for example in pictures:
-                view, warm = view_of(stored[example.row], size), heat.get((example.row, label))
-                about = {"subject": example.subject, "probability": example.probability, "truth": example.truth}
-                drawn = None if warm is None else thumbnail(overlay(view, warm, SIDE))
-                found[label][kind].append({"face": thumbnail(view), "heat": drawn, **about})
+    heat = {} if module.network.reference else heat_of(module, stored, pairs, size)
+    found = []
+    for row, label in pairs:
+        view, warm = view_of(stored[row], size), heat.get((row, label))
+        found.append(_Pictured(thumbnail(view), None if warm is None else thumbnail(overlay(view, warm, SIDE))))
     return found
+
+
+def _laid_out(examples: Examples, pictured: list[_Pictured]) -> Gallery:
+    """The gallery; `pictured` is in the order of `_pairs`."""
+    drawn = iter(pictured)
+    return {
+        label: {
+            kind: [
+                {"subject": e.subject, "probability": e.probability, "truth": e.truth, **next(drawn)._asdict()}
+                for e in pictures
+            ]
+            for kind, pictures in kinds.items()
+        }
+        for label, kinds in examples.items()
+    }
 
 
 def _stored(data: FaceData, part: str, rows: list[int]) -> np.ndarray:
@@ -63,10 +91,9 @@ def views(data: FaceData, part: str, rows: list[int]) -> list[np.ndarray]:
 
 
 def heat_of(
-    module: FaceModule, stored: Mapping[int, np.ndarray], examples: Examples, image_size: int
+    module: FaceModule, stored: Mapping[int, np.ndarray], pairs: list[tuple[int, str]], image_size: int
 ) -> dict[tuple[int, str], np.ndarray]:
     """(row, label) -> heat map [image_size, image_size]; empty for a backbone that can't be explained."""
-    pairs = [(e.row, label) for label, kinds in examples.items() for pictures in kinds.values() for e in pictures]
     if not pairs:
         return {}
     try:
@@ -85,11 +112,40 @@ def heat_of(
 
 def gallery_of_run(folder: RunFolder) -> Gallery | None:
     """The gallery of a finished run of `fer.train`, made anew; None if its settings keep pictures out of the report."""
+    opened = _opened(folder)
+    if opened is None:
+        return None
+    part = shown_split(folder.read_json("metrics.json"))
+    return gallery(*opened, read_predictions(folder.path / "predictions.csv"), part)
+
+
+def gallery_of_folds(folds: Sequence[Path], decided: pd.DataFrame) -> Gallery | None:
+    """The best and worst pictures of a cross-validation, each as the fold saw it that answered.
+
+    Args:
+        folds: their run folders.
+        decided: the pooled table (`fer.results.pooling`), whose column `fold` counts these.
+    """
+    examples = choose(decided)
+    pairs = _pairs(examples)
+    found: dict[tuple[int, str], _Pictured] = {}
+    for number, path in enumerate(folds):
+        first = int((decided["fold"] == number).to_numpy().argmax())
+        own = [(row, label) for row, label in pairs if decided["fold"].iloc[row] == number]
+        opened = _opened(RunFolder.open(path))
+        if opened is None:
+            return None
+        pictured = _pictured(*opened, "test", [(row - first, label) for row, label in own])
+        found |= dict(zip(own, pictured, strict=True))
+    return _laid_out(examples, [found[pair] for pair in pairs])
+
+
+def _opened(folder: RunFolder) -> tuple[FaceModule, FaceData] | None:
+    """The best model of a finished run, and its data; None if its settings keep pictures out of reports."""
     cfg: TrainConfig = from_dict(TrainConfig, folder.config(), str(folder.path / "config.yaml"))
     if not cfg.report.pictures:
         return None
     module, _ = load_module(folder.path / "checkpoints" / "best.ckpt")
     data = FaceData(cfg.data, cfg.augment, cfg.seed, cache_folder(cfg.cache_dir))
     data.setup()
-    part = shown_split(folder.read_json("metrics.json"))
-    return gallery(module, data, read_predictions(folder.path / "predictions.csv"), part)
+    return module, data

@@ -197,6 +197,21 @@ def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
     )
 
 
+def end_sweep(best: Path) -> None:
+    """Gives the best run of a sweep its report, and the sweep a page of its own.
+
+    Args:
+        best: the folder of the best run.
+    """
+    from fer.results.comparison.report import write_sweep_page
+
+    report_best(best)
+    try:
+        print(f"page of the sweep: {write_sweep_page(best.parent)}")
+    except FerError as error:
+        print(f"no page of the sweep: {error}")
+
+
 def report_best(folder: Path) -> None:
     """Completes a sweep's best run by what would take longer for each than to train on features: a report, a checkpoint to take away."""
     from fer.model.finished import make_whole
@@ -210,7 +225,7 @@ def report_best(folder: Path) -> None:
     print(f"report of the best run: {path}")
 
 
-main = command("train", run, report_best)
+main = command("train", run, end_sweep)
 
 if __name__ == "__main__":
     main()

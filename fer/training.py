@@ -24,6 +24,7 @@ from fer.errors import FerError
 from fer.jobs import Kept
 from fer.model.best_curves import log_best
 from fer.model.callbacks import best_precision
+from fer.model.carried import heads_of
 from fer.model.checkpoints import load_checkpoint
 from fer.model.finished import load_module
 from fer.model.losses import class_weights
@@ -155,10 +156,20 @@ def build_module(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept 
         mixup=cfg.augment.mixup,
         backbone=backbone,
     )
+    if cfg.model.carry_heads:
+        _carry_heads(module, weights)
     module.card = _card(cfg, data, weights, kept)
     if frozen.is_frozen(cfg):
         module.card["backbone"] = frozen.backbone_digest(cfg, weights, module, kept)
     return module
+
+
+def _carry_heads(module: FaceModule, weights: Weights) -> None:
+    if weights.heads is None:
+        log.warning("model.carry_heads: %s holds no dense layer and heads: they start anew", weights.source)
+        return
+    found = weights.heads.load_into(module.network, module.aus, module.emotions)
+    log.info("dense layer from %s, and of the heads: %s", weights.source, ", ".join(found) or "nothing")
 
 
 def rebuild_module(cfg: TrainConfig, folder: RunFolder, data: FaceData, kept: Kept | None = None) -> FaceModule:
@@ -265,7 +276,8 @@ def judge_best(
     brief = brief and data.features is not None
     card |= judging.keep_decisions(path, predictions, module, apart=brief, pictures=bool(cfg.report.pictures))
     if cfg.trainer.save_backbone:
-        save_backbone(module.network, folder.path / "backbone.safetensors")
+        heads = heads_of(module.network, module.aus, module.emotions)
+        save_backbone(module.network, folder.path / "backbone.safetensors", heads)
     decided, metrics = judging.judge_all(predictions, card)
     judging.add_probes(metrics, decided, features, data.prepared, kept or Kept())
     score: float | None = metrics["val"]["score"]

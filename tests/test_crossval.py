@@ -12,10 +12,18 @@ import pytest
 from sklearn.metrics import f1_score
 
 from fer.cli import Call
+from fer.config import TrainConfig, from_dict
 from fer.crossval import run, settle
+from fer.data.cache import cache_folder
+from fer.data.datamodule import FaceData
 from fer.errors import FerError
+from fer.picturing import gallery_of_folds
+from fer.results.gallery import choose
 from fer.results.pooling import pool
+from fer.results.predictions import read_predictions
 from fer.results.scores import judge
+from fer.results.thumbnails import thumbnail, view_of
+from fer.runs import RunFolder
 from tests.conftest import SMALL, composed
 
 Start = Callable[..., Path]
@@ -75,6 +83,28 @@ def test_scores_are_of_the_pooled_decisions_and_the_mean_of_the_folds(finished: 
     assert metrics["folds"]["mean"]["score"] == pytest.approx(np.mean(each))
     assert metrics["folds"]["sd"]["score"] == pytest.approx(np.std(each, ddof=1))
     assert (finished / "report.html").is_file()
+
+
+def test_pictures_of_the_report_are_those_that_the_folds_judged(finished: Path) -> None:
+    folds = [finished / "folds" / str(fold) for fold in range(3)]
+    pooled = read_predictions(finished / "predictions.csv")
+    shown = gallery_of_folds(folds, pooled)
+    assert shown is not None
+    cfg = from_dict(TrainConfig, RunFolder.open(folds[0]).config(), "config.yaml")
+    data = FaceData(cfg.data, cfg.augment, cfg.seed, cache_folder(cfg.cache_dir))
+    data.setup()
+    place = data.prepared.table.set_index("path")["pixel"]
+    seen_folds = set()
+    for label, kinds in choose(pooled).items():
+        for kind, examples in kinds.items():
+            for example, picture in zip(examples, shown[label][kind], strict=True):
+                pixels = data.prepared.pixels.array[place[pooled["path"].iloc[example.row]], ..., :1]
+                assert picture["face"] == thumbnail(view_of(pixels, cfg.data.image_size))
+                assert picture["subject"] == pooled["subject"].iloc[example.row]
+                seen_folds.add(pooled["fold"].iloc[example.row])
+    assert (
+        len(seen_folds) > 1 and next(iter(shown["AU12"].values()))[0]["face"] in (finished / "report.html").read_text()
+    )
 
 
 def test_all_folds_have_the_same_units(finished: Path) -> None:

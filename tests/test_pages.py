@@ -55,7 +55,8 @@ def compared(where: Path) -> Path:
     for seed, dense in enumerate((64, 128)):
         made_run(where / f"dense{dense}", {"model.dense": dense, "optimizer": "adam"}, 1.0 + seed, seed=seed)
     findings = find(read_runs([str(where)]), n_draws=100, split=None, reference=None, different_splits=False, seed=0)
-    return write_page(findings, where, "two", "python -m fer.compare two")
+    write_page(findings, where / "compare.html", "two", "python -m fer.compare two")
+    return where / "compare.html"
 
 
 def cross_validated(where: Path) -> Path:

@@ -102,6 +102,10 @@ class ModelConfig:
     flip_average: bool = setting(
         False, "answers are the mean over a picture and its mirror image; twice the time of use"
     )
+    carry_heads: bool = setting(
+        False,
+        "start the dense layer and the heads, row by row where names agree, from those in a backbone.safetensors that model.weights names",
+    )
     freeze_epochs: int = setting(3, "gradual: epochs before the backbone is set free", least=1)
 
 

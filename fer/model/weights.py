@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import socket
 from collections.abc import Iterator, Sequence
@@ -21,6 +22,7 @@ from torchvision.models import WeightsEnum, get_model_weights
 
 from fer.config import is_file_name
 from fer.errors import FerError, first_line
+from fer.model.carried import PARTS, CarriedHeads
 from fer.model.checkpoints import write_whole
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, TwoHeadNetwork, check_backbone
 
@@ -39,6 +41,7 @@ class Weights:
         sha256: of the tensors, None for random weights.
         mean, std: per channel, of pictures in [0, 1], as the weights were trained with.
         warning: what the log, the report and `run.json` must say of them.
+        heads: the dense layer and heads that they were trained with, if the file holds them.
     """
 
     source: str
@@ -47,6 +50,7 @@ class Weights:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     warning: str | None = None
+    heads: CarriedHeads | None = None
 
     @property
     def pretrained(self) -> bool:
@@ -163,18 +167,41 @@ def _from_file(path: Path, backbone: str) -> Weights:
     mean, std = _statistics(backbone, IMAGENET_MEAN, IMAGENET_STD)
     if "mean" in meta and "std" in meta:
         mean, std = _three_numbers(path, meta["mean"]), _three_numbers(path, meta["std"])
-    return Weights(str(path), state, _sha256(state), mean, std)
+    return Weights(str(path), state, _sha256(state), mean, std, heads=_heads(path, state, meta))
 
 
-def save_backbone(network: TwoHeadNetwork, path: Path) -> None:
+def _heads(path: Path, state: dict[str, Tensor], meta: dict[str, str]) -> CarriedHeads | None:
+    """The dense layer and heads in a file of `save_backbone`, None if it holds none."""
+    if "aus" not in meta:
+        return None
+    heads = {name: tensor for name, tensor in state.items() if name.startswith(PARTS)}
+    try:
+        found = CarriedHeads(heads, tuple(json.loads(meta["aus"])), tuple(json.loads(meta["emotions"])))
+        rows = {"au_head": len(found.aus), "emotion_head": len(found.emotions)}
+        whole = "dense.1.bias" in heads and heads["dense.1.weight"].ndim == 2
+        whole &= all(len(heads[f"{head}.weight"]) == len(heads[f"{head}.bias"]) == n for head, n in rows.items() if n)
+    except (ValueError, TypeError, KeyError):
+        whole = False
+    if not whole:
+        raise FerError(f"model.weights={path}: its dense layer and heads are damaged")
+    return found
+
+
+def save_backbone(network: TwoHeadNetwork, path: Path, heads: CarriedHeads | None = None) -> None:
     """Writes a trained backbone as a file that `model.weights` takes, with the statistics that its pictures were normalised by.
+
+    Args:
+        heads: to travel with it, for `model.carry_heads`.
 
     Raises:
         FerError: the disk is full or the folder can't be written.
     """
     state = {name: tensor.contiguous() for name, tensor in network.backbone.state_dict().items()}
     statistics = {name: getattr(network, name).flatten().tolist() for name in ("mean", "std")}
-    content = save(state, {name: ",".join(map(repr, numbers)) for name, numbers in statistics.items()})
+    meta = {name: ",".join(map(repr, numbers)) for name, numbers in statistics.items()}
+    if heads:
+        state, meta = state | heads.state, meta | heads.names()
+    content = save(state, meta)
     write_whole(path, lambda file: file.write(content), "the backbone")
 
 

@@ -22,6 +22,8 @@ PER_PERSON = 8
 """Pictures in a row that show one person, whose head is built once: what changes between them is the expression, pose and light."""
 
 RANDOM_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 20, 22, 23, 24, 25, 26, 27, 28, 38, 39, 43)
+_FAINTEST = 0.3
+"""Weakest strength of a unit that is called present: fainter ones can't be seen in a crop of a hundred pixels, and teach to guess."""
 _MARGIN = 1.18
 """Side of the drawn picture over that of the stored crop: the crop then takes it at about its own scale."""
 
@@ -70,14 +72,14 @@ def _expression(rng: np.random.Generator) -> tuple[str | None, dict[int, float]]
     if kind < 0.6:
         emotion = str(rng.choice(BASIC))
         grades = sample_code(emotion, rng)
-        share = float(rng.uniform(0.6, 1))
-        return emotion, {au: max(0.15, (grade or 3) / 5 * share) for au, grade in grades.items()}
+        share = float(rng.uniform(0.7, 1))
+        return emotion, {au: max(_FAINTEST, (grade or 3) / 5 * share) for au, grade in grades.items()}
     n = int(rng.integers(1, 7))
     units = set(rng.choice(RANDOM_UNITS, n, replace=False).tolist())
     units -= {26} if 27 in units else set()
     units |= {25} if units & {16, 22, 26, 27} else set()
     units -= {24, 28} if 25 in units else set()
-    return None, {au: float(rng.uniform(0.2, 1)) for au in sorted(units)}
+    return None, {au: float(rng.uniform(_FAINTEST, 1)) for au in sorted(units)}
 
 
 def _imbalance(aus: Mapping[int, float], rng: np.random.Generator) -> dict[int, float]:

@@ -1,14 +1,17 @@
-"""The page of a comparison: in, findings; out, `compare.html`, one file that opens offline."""
+"""The page of a comparison: in, findings; out, one file that opens offline."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
+from fer.config import CompareConfig
 from fer.results.comparison.figures import curves_overlaid, parallel_coordinates, score_by_setting
-from fer.results.comparison.findings import Findings
+from fer.results.comparison.findings import Findings, find
+from fer.results.comparison.judged_runs import read_runs
 from fer.results.comparison.run_settings import short_keys
 from fer.results.comparison.tables import duration, p_value, signed, span
 from fer.results.page import render
@@ -17,12 +20,12 @@ from fer.runs import write_text
 _CURVES = {"Validation score": "val/score", "Validation loss": "val/loss", "Training loss": "train/loss"}
 
 
-def write_page(findings: Findings, folder: Path, name: str, line: str) -> Path:
-    """Writes `compare.html` into the folder and returns its path.
+def write_page(findings: Findings, path: Path, name: str, line: str) -> None:
+    """Writes the page.
 
     Args:
         findings: what is shown.
-        folder: an existing one.
+        path: of the file.
         name: the heading.
         line: the command that repeats the comparison.
     """
@@ -35,8 +38,27 @@ def write_page(findings: Findings, folder: Path, name: str, line: str) -> Path:
         p_value=p_value,
         duration=duration,
     )
-    write_text(folder / "compare.html", page)
-    return folder / "compare.html"
+    write_text(path, page)
+
+
+def write_sweep_page(folder: Path) -> Path:
+    """Writes a sweep's own page, `report.html`, and returns its path: what `fer.compare` says of its runs.
+
+    Raises:
+        FerError: there are fewer than two with scores, or they were not judged on the same people and labels.
+    """
+    usual = CompareConfig()
+    findings = find(
+        read_runs([str(folder)]),
+        split=usual.split,
+        reference=usual.reference,
+        different_splits=usual.different_splits,
+        n_draws=usual.n_draws,
+        seed=usual.seed,
+    )
+    page = folder / "report.html"
+    write_page(findings, page, folder.name, shlex.join(["python", "-m", "fer.compare", str(folder)]))
+    return page
 
 
 def _context(findings: Findings, name: str, line: str) -> dict[str, Any]:
