@@ -101,7 +101,7 @@ def test_a_run_starts_from_the_answers_of_the_run_before(
     still = ("seed=5", "trainer.max_epochs=1", "optimizer.lr=1e-9", "model.finetune=frozen", "data.views=1")
 
     def started(name: str, *words: str) -> torch.Tensor:
-        return au_head(train(*words, *still, f"run_dir={tmp_path / name}"))
+        return au_head(train(*words, *still, run_dir=tmp_path / name))
 
     weights = f"model.weights={before / 'backbone.safetensors'}"
     carried, fresh = started("carried", weights, "model.carry_heads=true"), started("fresh", weights)
