@@ -74,6 +74,8 @@ def test_sweep_leaves_a_run_per_setting_without_test_scores(sweep: Sweep, tmp_pa
     assert summary["status"].tolist() == ["finished"] * 2 + ["failed"] * 2
     best, other = (folder / name for name in summary["overrides"][:2])
     assert (best / "report.html").is_file() and not (other / "report.html").exists()
+    page = (folder / "report.html").read_text()
+    assert all(f"{score:.3f}" in page for score in scores.values()) and "page of the sweep" in done.stdout
 
     # one backbone for all jobs, which their checkpoints find; that of the best holds it
     (backbone,) = folder.glob("backbone-*.safetensors")
