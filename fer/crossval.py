@@ -156,6 +156,9 @@ def judged(folder: RunFolder, folds: list[Path]) -> float | None:
 
     table, metrics = pool(folds)
     table[["subject", "fold"]].drop_duplicates().to_csv(folder.path / "split.csv", index=False)
+    first = RunFolder.open(folds[0]).about
+    data = {key: value for key, value in first["data"].items() if key != "split_hash"}
+    folder.note(data=data, **{key: first.get(key) for key in ("weights", "device", "precision")})
     judging.write_scores(folder, table, metrics)
     judging.write_results(folder, metrics, gallery=gallery_of_folds(folds, table))
     print_folds(metrics["all"]["folds"], Console())

@@ -82,7 +82,10 @@ def test_scores_are_of_the_pooled_decisions_and_the_mean_of_the_folds(finished: 
     each = [json.loads((finished / "folds" / str(k) / "metrics.json").read_text())["test"]["score"] for k in range(3)]
     assert metrics["folds"]["mean"]["score"] == pytest.approx(np.mean(each))
     assert metrics["folds"]["sd"]["score"] == pytest.approx(np.std(each, ddof=1))
-    assert (finished / "report.html").is_file()
+    page = (finished / "report.html").read_text()
+    about = json.loads((finished / "run.json").read_text())
+    assert f"ckplus, {about['data']['n_images']} images, {about['data']['n_subjects']} people" in page
+    assert "split_hash" not in about["data"]
 
 
 def test_pictures_of_the_report_are_those_that_the_folds_judged(finished: Path) -> None:

@@ -1,4 +1,4 @@
-"""Thresholds: in, made validation rows; out, the thresholds that maximise F1, shrunk where there is little evidence."""
+"""Thresholds: in, made validation rows; out, those that maximise F1, shrunk to the expected best where there is little evidence."""
 
 import numpy as np
 import pandas as pd
@@ -24,13 +24,13 @@ def noisy(n: int, rate: float, shift: float, seed: int = 0) -> tuple[list[float 
 
 def test_middle_of_the_gap_between_perfectly_separated_answers() -> None:
     table = rows(AU1=([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9]))
-    assert choose_thresholds(table, ["AU1"])["AU1"] == pytest.approx(0.4)
+    assert choose_thresholds(table, ["AU1"], min_positives=0)["AU1"] == pytest.approx(0.4)
 
 
 def test_equal_gaps_are_one_plateau_and_missing_labels_do_not_count() -> None:
     # .5 has no label, so nothing happens between .2 and .8.
     table = rows(AU1=([0, None, 1, 1], [0.2, 0.5, 0.8, 0.9]))
-    assert choose_thresholds(table, ["AU1"])["AU1"] == pytest.approx(0.5)
+    assert choose_thresholds(table, ["AU1"], min_positives=0)["AU1"] == pytest.approx(0.5)
 
 
 def test_the_widest_of_several_best_gaps_wins() -> None:
@@ -51,22 +51,31 @@ def test_own_threshold_is_f1_best_with_much_evidence() -> None:
     assert found["AU1"] < 0.3 < 0.7 < found["AU2"]
 
 
-def test_few_positives_are_shrunk_towards_the_common_threshold() -> None:
-    table = rows(AU1=noisy(400, 0.5, 0.0, 1), AU2=noisy(400, 0.5, 0.0, 2), AU9=noisy(400, 0.01, -3.0, 3))
-    names = ["AU1", "AU2", "AU9"]
-    own, shrunk, common = (choose_thresholds(table, names, min_positives=k)["AU9"] for k in (0, 10, 10**9))
-    assert min(own, common) < shrunk < max(own, common)
+def test_few_positives_are_shrunk_towards_the_expected_best_threshold() -> None:
+    table = rows(AU9=noisy(400, 0.01, -3.0, 3))
+    own, shrunk, expected = (choose_thresholds(table, ["AU9"], min_positives=k)["AU9"] for k in (0, 10, 10**9))
+    assert min(own, expected) < shrunk < max(own, expected)
     n_positive = table["AU9"].sum()
     weight = n_positive / (n_positive + 10)
-    logits = [np.log(t / (1 - t)) for t in (own, shrunk, common)]
+    logits = [np.log(t / (1 - t)) for t in (own, shrunk, expected)]
     assert logits[1] == pytest.approx(weight * logits[0] + (1 - weight) * logits[2])
 
 
-def test_an_au_without_positives_gets_the_common_threshold() -> None:
-    table = rows(AU1=([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.9]), AU2=([0, 0, 0, None], [0.1, 0.9, 0.5, 0.5]))
-    found = choose_thresholds(table, ["AU1", "AU2"])
-    assert found["AU2"] == found["AU1"] == pytest.approx(0.4)
-    assert choose_thresholds(table, ["AU2"]) == {"AU2": 0.5}
+def test_an_au_without_positives_gets_the_threshold_of_the_best_expected_f1() -> None:
+    # of the k highest, 2 sum(p) / (k + 1.5) is .75 for k = 1 and 6/7 for k = 2, then falls: the threshold lies between .6 and .1
+    table = rows(AU2=([0, 0, None, 0], [0.1, 0.9, 0.6, 0.02]))
+    assert choose_thresholds(table, ["AU2"])["AU2"] == pytest.approx(0.35)
+
+
+def test_right_probabilities_need_no_labels() -> None:
+    rng = np.random.default_rng(0)
+    scores = rng.beta(0.4, 1.6, 20_000)
+    truth = (rng.random(20_000) < scores).astype(float)
+    found = choose_thresholds(rows(AU1=([0.0] * 20_000, scores.tolist())), ["AU1"])["AU1"]
+    values = [f1_score(truth, scores >= t) for t in np.linspace(0.02, 0.98, 97)]
+    assert f1_score(truth, scores >= found) > max(values) - 0.003
+    # at the best threshold F1 is twice the threshold: Lipton, Elkan & Naryanaswamy, ECML 2014
+    assert found == pytest.approx(max(values) / 2, abs=0.01)
 
 
 @pytest.mark.parametrize("scores", [[0.0, 0.0, 0.001, 0.0], [1.0, 1.0, 1.0, 0.999], [0.0, 1.0, 1.0, 0.0]])

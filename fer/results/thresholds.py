@@ -1,71 +1,71 @@
 """Decision thresholds: in, validation rows of a predictions table; out, the probability from which each AU is present.
 
-AUs are rare, so .5 is a bad threshold for most. The best one per AU is a noisy estimate when few pictures show the AU:
-it is shrunk towards the one threshold that is best for all AUs together.
+AUs are rare, so .5 is a bad threshold for most. The best one per AU is a noisy estimate when few pictures show the AU: it is shrunk
+towards the one that a common rule gives without looking at labels, the threshold of the best expected F1 if the probabilities are right.
 """
 
 import numpy as np
 import pandas as pd
 
-from fer.results.measures import mean_of_defined
 from fer.results.predictions import FloatArray, probabilities_of, targets_of
 
 LOWEST, HIGHEST = 0.02, 0.98
-_NO_EVIDENCE = 0.5
-"""The threshold of everything when no AU has a positive."""
 
 
 def choose_thresholds(predictions: pd.DataFrame, columns: list[str], *, min_positives: int = 10) -> dict[str, float]:
-    """The F1-best threshold of each AU, shrunk on the logit scale towards the macro-F1-best common one.
+    """The F1-best threshold of each AU, shrunk on the logit scale towards that of the best expected F1.
 
     An AU with `n` positives keeps the weight `n / (n + min_positives)` on its own threshold: half at `min_positives`,
     none without positives. Between neighbouring probabilities every threshold gives the same decisions, so the
     candidates are these gaps; of several equally good ones the widest run counts, and its middle is taken.
 
     Args:
-        predictions: validation rows with target and `_prob` columns; thresholds must not be chosen on test rows.
+        predictions: validation rows with target and calibrated `_prob` columns; thresholds must not be chosen on test rows.
         columns: the AUs, as target column names.
-        min_positives: positives at which own and common threshold weigh the same.
+        min_positives: positives at which both weigh the same.
 
     Returns:
         A threshold from .02 to .98 per AU; a probability at or above it means present.
     """
     targets = targets_of(predictions, columns)
     scores = probabilities_of(predictions, [f"{name}_prob" for name in columns])
-    n_positive = (targets == 1).sum(axis=0)
-    common = _best_threshold(targets, scores)
     chosen = {}
-    for k, name in enumerate(columns):
-        own = _best_threshold(targets[:, [k]], scores[:, [k]]) if n_positive[k] else common
-        weight = n_positive[k] / (n_positive[k] + min_positives) if n_positive[k] else 0.0
-        chosen[name] = float(np.clip(_blend(own, common, weight), LOWEST, HIGHEST))
+    for name, truth, answers in zip(columns, targets.T, scores.T, strict=True):
+        n_positive = int((truth == 1).sum())
+        expected = _expected_best(answers)
+        own = _best_threshold(truth, answers) if n_positive else expected
+        weight = n_positive / (n_positive + min_positives) if n_positive else 0.0
+        chosen[name] = float(np.clip(_blend(own, expected, weight), LOWEST, HIGHEST))
     return chosen
 
 
-def _blend(own: float, common: float, weight: float) -> float:
+def _blend(own: float, expected: float, weight: float) -> float:
     """The weighted mean of two probabilities on the logit scale."""
-    logit = weight * np.log(own / (1 - own)) + (1 - weight) * np.log(common / (1 - common))
+    logit = weight * np.log(own / (1 - own)) + (1 - weight) * np.log(expected / (1 - expected))
     return float(1 / (1 + np.exp(-logit)))
 
 
+def _expected_best(scores: FloatArray) -> float:
+    """The threshold with the best F1 in expectation, if each score is the probability of a positive.
+
+    Ye, Chai, Lee & Chieu, "Optimizing F-measures: a tale of two approaches", ICML 2012, with the ratio of the expected counts
+    in place of the expected ratio, which it approaches as pictures become many.
+    """
+    highest_first = np.sort(np.clip(scores, LOWEST, HIGHEST))[::-1]
+    f1 = 2 * highest_first.cumsum() / (np.arange(1, len(scores) + 1) + highest_first.sum())
+    return _middle_of_best(np.array([*highest_first, LOWEST])[::-1], f1[::-1])
+
+
 def _best_threshold(targets: FloatArray, scores: FloatArray) -> float:
-    """The middle of the widest run of gaps with the best mean F1 over the columns that have positives."""
-    known = ~np.isnan(targets)
-    if not (targets == 1).any():
-        return _NO_EVIDENCE
-    inside = np.clip(scores[known], LOWEST, HIGHEST)
+    """The middle of the widest run of gaps between scores with the best F1. There are positives."""
+    inside = np.clip(scores[~np.isnan(targets)], LOWEST, HIGHEST)
     edges = np.unique(np.concatenate([inside, [LOWEST, HIGHEST]]))
-    middles = (edges[:-1] + edges[1:]) / 2
-    f1 = np.stack([_f1_at(targets[:, k], scores[:, k], middles) for k in range(targets.shape[1])], axis=1)
-    return _middle_of_best(edges, mean_of_defined(f1))
+    return _middle_of_best(edges, _f1_at(targets, scores, (edges[:-1] + edges[1:]) / 2))
 
 
 def _f1_at(targets: FloatArray, scores: FloatArray, thresholds: FloatArray) -> FloatArray:
-    """(thresholds,): F1 of one AU at each threshold, nan without positives."""
-    known = ~np.isnan(targets)
-    every, hits = np.sort(scores[known]), np.sort(scores[targets == 1])
-    if hits.size == 0:
-        return np.full(thresholds.shape, np.nan)
+    """(thresholds,): F1 of one AU with positives at each threshold."""
+    every, hits = np.sort(scores[~np.isnan(targets)]), np.sort(scores[targets == 1])
     n_predicted = every.size - np.searchsorted(every, thresholds)
     n_hits = hits.size - np.searchsorted(hits, thresholds)
     return 2 * n_hits / (n_predicted + hits.size)
