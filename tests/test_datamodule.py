@@ -91,12 +91,15 @@ def test_class_counts_come_from_the_training_split_only(data: FaceData) -> None:
     assert emotion_counts.tolist() == [(train["emotion"] == e).sum() for e in data.emotions]
 
 
-def test_auto_units_are_those_with_enough_positives_in_training(tree: Path, cache: Path) -> None:
-    module = FaceData(settings(tree, min_au_count=6), AugmentConfig(), 0, cache)
+@pytest.mark.parametrize("frames", ["peak", "peak3"])
+def test_auto_units_are_those_that_enough_sequences_show_in_training(tree: Path, cache: Path, frames: str) -> None:
+    module = FaceData(settings(tree, min_au_count=6, frames=frames), AugmentConfig(), 0, cache)
     module.setup()
     train = module.prepared.part("train")
-    expected = sorted(int(c[2:]) for c in train.columns if c[2:].isdigit() and (train[c] == 1).sum() >= 6)
-    assert module.aus == expected
+    shown = {
+        c: train[train[c] == 1].groupby("subject")["sequence"].nunique().sum() for c in train.columns if c[2:].isdigit()
+    }
+    assert module.aus == sorted(int(c[2:]) for c, n in shown.items() if n >= 6)
 
 
 def test_split_does_not_depend_on_what_is_learned(tree: Path, cache: Path) -> None:

@@ -173,10 +173,12 @@ def _without_unlabelled(table: pd.DataFrame, skipped: Skipped) -> pd.DataFrame:
 def chosen_aus(train: pd.DataFrame, aus: str | list[int], least: int) -> list[int]:
     """The units of the AU head, ascending: those asked for, or all with at least `least` positives in the training split.
 
+    The frames of a sequence count once: they are one person's one face, however many of them are learned from.
+
     Raises:
         FerError: a unit that was asked for is not coded in the data, or never occurs in the training split.
     """
-    counts = {au_number(c) or 0: int((train[c] == 1).sum()) for c in au_columns(train)}
+    counts = {au_number(c) or 0: _n_shown(train, c) for c in au_columns(train)}
     if isinstance(aus, str):
         return sorted(au for au, n in counts.items() if n >= least)
     absent = [f"AU{au}" for au in aus if not counts.get(au)]
@@ -186,6 +188,12 @@ def chosen_aus(train: pd.DataFrame, aus: str | list[int], least: int) -> list[in
             f"data.aus: {', '.join(absent)} never occurs in the training split; coded there (positives): {coded}"
         )
     return sorted(aus)
+
+
+def _n_shown(table: pd.DataFrame, column: str) -> int:
+    """Sequences with a positive; a picture without a sequence is one by itself."""
+    shown = table.loc[table[column] == 1, ["subject", "sequence"]]
+    return int((shown["sequence"].isna() | ~shown.duplicated()).sum())
 
 
 def present_emotions(train: pd.DataFrame, emotions: str) -> tuple[str, ...]:

@@ -97,7 +97,7 @@ def _units(found: Exploration, cfg: DataConfig) -> Finding | None:
     ]
     text = f"{len(found.units) - len(left_out)} in the head"
     if left_out and cfg.aus == "auto":
-        text += f"; left out with fewer than {cfg.min_au_count} positives in train: {', '.join(left_out)}"
+        text += f"; left out, as fewer than {cfg.min_au_count} sequences or single pictures show them in train: {', '.join(left_out)}"
     if scarce:
         text += f"; too rare to judge: {', '.join(scarce)}"
     return Finding("Action units", False if scarce else None, text)
