@@ -196,7 +196,10 @@ def _same_labels(
         if set(emotion_classes(table)) != set(emotion_classes(tables[0])):
             raise FerError(f"{pair} have other emotion classes: their scores can't be compared (see data.emotions)")
         if own != answered[0] and not different_splits:
-            raise FerError(f"{pair} answer for other AUs: their scores can't be compared (see data.aus)")
+            raise FerError(
+                f"{pair} answer for other AUs: their scores can't be compared (see data.aus), except by "
+                "fer.compare with different_splits=true, on the AUs that they have in common"
+            )
         if not _same_truth(table, tables[0], sorted(aus)):
             raise FerError(f"{pair} were judged by other labels of the same pictures: their scores can't be compared")
     left_out = {f"{name}_prob" for table in tables for name in au_columns(table) if name not in aus}
