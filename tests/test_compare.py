@@ -19,6 +19,7 @@ from fer.errors import FerError
 from fer.results.comparison.compare import Comparison, Standing, compare, holm, score_draws, winner
 from fer.results.comparison.findings import Findings, find
 from fer.results.comparison.judged_runs import read_runs
+from fer.results.comparison.report import write_sweep_page
 from fer.results.measures import unweighted
 from fer.results.scores import judge
 
@@ -182,6 +183,18 @@ def test_what_can_not_be_compared_is_refused(tmp_path: Path) -> None:
     split.assign(split="train").to_csv(first / "split.csv", index=False)
     with pytest.raises(FerError, match="has learned from val000"):
         found(first, second)
+
+
+def test_the_page_of_a_sweep_does_not_outlive_what_it_says(tmp_path: Path) -> None:
+    for dense in (64, 128):
+        made_run(tmp_path / f"d{dense}", {"model.dense": dense}, 1.0, seed=dense)
+    page = write_sweep_page(tmp_path)
+    assert "2 runs" in page.read_text()
+    third = made_run(tmp_path / "d32", {"model.dense": 32}, 1.0, seed=2)
+    rewrite(third, emotion="positive")  # judged by other labels: the three can't be compared
+    with pytest.raises(FerError, match="other labels"):
+        write_sweep_page(tmp_path)
+    assert not page.exists()
 
 
 def test_the_test_people_are_looked_at_only_when_asked_for(tmp_path: Path) -> None:
