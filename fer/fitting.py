@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
 import lightning
@@ -44,6 +45,7 @@ def fit(
     """
     if _is_fitted(cfg, folder):
         return
+    started = time.monotonic()
     together, kept = together or Team(), kept or Kept()
     if cfg.trainer.compile:
         compile_backbone(module)
@@ -58,6 +60,9 @@ def fit(
         last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
         try:
             trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+        except Interrupted:
+            folder.note(timings=_timings(folder, started))
+            raise
         except ValueError as error:
             if "more than 1 value per channel" in str(error):
                 raise FerError(
@@ -70,12 +75,16 @@ def fit(
                     f"another process of the run has ended; last checkpoint: {folder.path}/checkpoints/last.ckpt"
                 ) from error
             raise
-    timings = {**folder.about.get("timings", {})}
-    timings["fit_s"] = round(timings.get("fit_s", 0) + folder.seconds(), 1)
-    folder.note(timings=timings, epochs=trainer.current_epoch, fitted_epochs=cfg.trainer.max_epochs)
+    folder.note(timings=_timings(folder, started), epochs=trainer.current_epoch, fitted_epochs=cfg.trainer.max_epochs)
     # in the final epoch, after which there is no next step to stop before
     if anywhere(any(c.asked for c in trainer.callbacks if isinstance(c, StopSafely)), device):  # type: ignore[attr-defined]
         raise Interrupted
+
+
+def _timings(folder: RunFolder, started: float) -> dict[str, float]:
+    """The run's, with what was trained since `started` added to the time of training before an interruption."""
+    before: dict[str, float] = folder.about.get("timings", {})
+    return {**before, "fit_s": round(before.get("fit_s", 0) + time.monotonic() - started, 1)}
 
 
 def _is_fitted(cfg: TrainConfig, folder: RunFolder) -> bool:

@@ -132,6 +132,8 @@ def gallery_of_folds(folds: Sequence[Path], decided: pd.DataFrame) -> Gallery | 
     for number, path in enumerate(folds):
         first = int((decided["fold"] == number).to_numpy().argmax())
         own = [(row, label) for row, label in pairs if decided["fold"].iloc[row] == number]
+        if not own:
+            continue
         opened = _opened(RunFolder.open(path))
         if opened is None:
             return None

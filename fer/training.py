@@ -166,7 +166,9 @@ def build_module(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept 
 
 def _carry_heads(module: FaceModule, weights: Weights) -> None:
     if weights.heads is None:
-        log.warning("model.carry_heads: %s holds no dense layer and heads: they start anew", weights.source)
+        log.warning(
+            "model.carry_heads: model.weights (%s) holds no dense layer and heads: they start anew", weights.source
+        )
         return
     found = weights.heads.load_into(module.network, module.aus, module.emotions)
     log.info("dense layer from %s, and of the heads: %s", weights.source, ", ".join(found) or "nothing")

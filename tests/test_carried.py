@@ -80,16 +80,22 @@ def test_another_width_is_refused_with_what_to_set(saved: Path) -> None:
     assert heads is not None
     with pytest.raises(FerError, match=r"8 units of 512 features.*model\.dense=8"):
         heads.load_into(network(4, 8, dense=16), AUS, EMOTIONS)
+    pairs = heads_of(network(4, 8, reference=True), AUS, EMOTIONS)
+    with pytest.raises(FerError, match=r"8 units of 1024 features, this one 8 of 512: set data\.reference"):
+        pairs.load_into(network(4, 8), AUS, EMOTIONS)
 
 
 def test_a_damaged_file_is_refused(saved: Path, tmp_path: Path) -> None:
     state = load_file(saved)
-    for name, meta in (
-        ("rows", {"aus": "[1, 4]", "emotions": "[]"}),
-        ("json", {"aus": "[1, ", "emotions": "[]"}),
-        ("kind", {"aus": "3", "emotions": "[]"}),
+    good = {"aus": "[1, 4, 12, 25]", "emotions": "[]"}
+    for name, changed, meta in (
+        ("rows", {}, {"aus": "[1, 4]", "emotions": "[]"}),
+        ("json", {}, {"aus": "[1, ", "emotions": "[]"}),
+        ("kind", {}, {"aus": "3", "emotions": "[]"}),
+        ("units", {"au_head.weight": torch.zeros(4, 9)}, good),
+        ("bias", {"dense.1.bias": torch.zeros(7)}, good),
     ):
-        save_file(state, tmp_path / f"{name}.safetensors", meta)
+        save_file(state | changed, tmp_path / f"{name}.safetensors", meta)
         with pytest.raises(FerError, match="dense layer and heads are damaged"):
             find_weights("resnet18", str(tmp_path / f"{name}.safetensors"))
 

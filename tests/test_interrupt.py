@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning
 import numpy as np
@@ -20,6 +22,7 @@ from conftest import SMALL
 from PIL import Image
 from test_train import same_weights
 
+from fer import fitting
 from fer.errors import FerError
 from fer.model import callbacks, checkpoints
 from fer.model.callbacks import StopSafely
@@ -83,6 +86,8 @@ def test_stop_in_the_last_step_of_an_epoch_saves_that_epoch(
         self.asked = trainer.current_epoch == 1 and trainer.is_last_batch
 
     whole, part = train("trainer.max_epochs=4", run_dir=tmp_path / "whole"), tmp_path / "part"
+    clock = itertools.count(0, 7)  # read when training starts and when it ends
+    monkeypatch.setattr(fitting, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     with monkeypatch.context() as patched:
         patched.setattr(StopSafely, "on_train_batch_end", ask)
         with pytest.raises(SystemExit):
@@ -90,6 +95,8 @@ def test_stop_in_the_last_step_of_an_epoch_saves_that_epoch(
     assert torch.load(part / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
     resume(part)
     assert same_weights(whole, part)
+    # `fer.compare` chooses by it: all of the training counts, and nothing of starting twice
+    assert json.loads((part / "run.json").read_text())["timings"]["fit_s"] == 14
 
 
 def test_stop_in_the_final_epoch_is_answered_and_only_the_judging_is_left(

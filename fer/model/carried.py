@@ -44,15 +44,18 @@ class CarriedHeads:
             The names of the rows that were found.
 
         Raises:
-            FerError: the dense layers differ in width.
+            FerError: the dense layers differ in their units, or this one takes fewer features.
         """
         dense = network.dense[1]
         assert isinstance(dense, nn.Linear)
         weight = self.state["dense.1.weight"]
         if len(weight) != dense.out_features or weight.shape[1] not in (dense.in_features, dense.in_features // 2):
+            way = (
+                f"model.dense={len(weight)}" if len(weight) != dense.out_features else "data.reference as it was there"
+            )
             raise FerError(
                 f"model.carry_heads=true: the dense layer in model.weights has {len(weight)} units of {weight.shape[1]} features, this one "
-                f"{dense.out_features} of {dense.in_features}: set model.dense={len(weight)} or model.carry_heads=false"
+                f"{dense.out_features} of {dense.in_features}: set {way}, or model.carry_heads=false"
             )
         with torch.no_grad():
             dense.weight.zero_()[:, : weight.shape[1]] = weight

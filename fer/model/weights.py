@@ -177,9 +177,12 @@ def _heads(path: Path, state: dict[str, Tensor], meta: dict[str, str]) -> Carrie
     heads = {name: tensor for name, tensor in state.items() if name.startswith(PARTS)}
     try:
         found = CarriedHeads(heads, tuple(json.loads(meta["aus"])), tuple(json.loads(meta["emotions"])))
+        n_dense, n_features = heads["dense.1.weight"].shape
         rows = {"au_head": len(found.aus), "emotion_head": len(found.emotions)}
-        whole = "dense.1.bias" in heads and heads["dense.1.weight"].ndim == 2
-        whole &= all(len(heads[f"{head}.weight"]) == len(heads[f"{head}.bias"]) == n for head, n in rows.items() if n)
+        shapes: dict[str, tuple[int, ...]] = {"dense.1.weight": (n_dense, n_features), "dense.1.bias": (n_dense,)}
+        shapes |= {f"{head}.weight": (n, n_dense) for head, n in rows.items() if n}
+        shapes |= {f"{head}.bias": (n,) for head, n in rows.items() if n}
+        whole = all(heads[name].shape == shape for name, shape in shapes.items())
     except (ValueError, TypeError, KeyError):
         whole = False
     if not whole:

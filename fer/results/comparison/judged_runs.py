@@ -166,7 +166,7 @@ def _refuse_learned(run: JudgedRun, judged: set[str]) -> None:
 
 def _refuse_other_people(runs: Sequence[JudgedRun], tables: Sequence[pd.DataFrame]) -> None:
     hashes = {str(found): run for run in reversed(runs) if (found := (run.about.get("data") or {}).get("split_hash"))}
-    way = "different_splits=true compares on the pictures that they have in common"
+    way = "fer.compare with different_splits=true compares on the pictures that they have in common"
     for run, table in zip(runs, tables, strict=True):
         if set(table.index) != set(tables[0].index):
             n_common = len(table.index.intersection(tables[0].index))
@@ -187,13 +187,19 @@ def _same_labels(
     Raises:
         FerError: the heads or labels differ, so that the scores mean different things.
     """
-    aus = set.intersection(*(set(au_columns(table)) for table in tables))
-    for run, table in zip(runs, tables, strict=True):
+    answered = [set(au_columns(table)) for table in tables]
+    aus = set.intersection(*answered)
+    if different_splits and any(answered) and not aus:
+        raise FerError("these runs answer for no AU in common: their scores can't be compared (see data.aus)")
+    for run, table, own in zip(runs, tables, answered, strict=True):
         pair = f"{run.path.name} and {runs[0].path.name}"
         if set(emotion_classes(table)) != set(emotion_classes(tables[0])):
             raise FerError(f"{pair} have other emotion classes: their scores can't be compared (see data.emotions)")
-        if bool(au_columns(table)) != bool(aus) or (set(au_columns(table)) != aus and not different_splits):
-            raise FerError(f"{pair} answer for other AUs: their scores can't be compared (see data.aus)")
+        if own != answered[0] and not different_splits:
+            raise FerError(
+                f"{pair} answer for other AUs: their scores can't be compared (see data.aus), except by "
+                "fer.compare with different_splits=true, on the AUs that they have in common"
+            )
         if not _same_truth(table, tables[0], sorted(aus)):
             raise FerError(f"{pair} were judged by other labels of the same pictures: their scores can't be compared")
     left_out = {f"{name}_prob" for table in tables for name in au_columns(table) if name not in aus}

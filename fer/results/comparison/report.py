@@ -47,7 +47,8 @@ def write_sweep_page(folder: Path) -> Path:
     Raises:
         FerError: there are fewer than two with scores, or they were not judged on the same people and labels.
     """
-    usual = CompareConfig()
+    usual, page = CompareConfig(), folder / "report.html"
+    page.unlink(missing_ok=True)  # that of an earlier call does not speak of all runs
     findings = find(
         read_runs([str(folder)]),
         split=usual.split,
@@ -56,7 +57,6 @@ def write_sweep_page(folder: Path) -> Path:
         n_draws=usual.n_draws,
         seed=usual.seed,
     )
-    page = folder / "report.html"
     write_page(findings, page, folder.name, shlex.join(["python", "-m", "fer.compare", str(folder)]))
     return page
 
