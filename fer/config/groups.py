@@ -163,7 +163,7 @@ class TrainerConfig:
     num_nodes: int = setting(1, "number of machines", least=1)
     progress: bool = setting(True, "progress bar (on a terminal)")
     save_backbone: bool = setting(
-        False, "leave the best backbone as backbone.safetensors in the run folder, for model.weights=FILE"
+        False, "leave the best backbone with its dense layer and heads as backbone.safetensors in the run folder, for model.weights=FILE"
     )
 
 
