@@ -45,7 +45,9 @@ class DataConfig:
     aus: Any = setting(
         "auto", "action units of the AU head: a list such as [1,2,4], or auto (see data.min_au_count)", choices="aus"
     )
-    min_au_count: int = setting(10, "auto: sequences (or single pictures) that must show an AU in the training split", least=1)
+    min_au_count: int = setting(
+        10, "auto: sequences (or single pictures) that must show an AU in the training split", least=1
+    )
     val_fraction: float = setting(0.15, "share of the people for validation", above=0, below=1)
     test_fraction: float = setting(0.15, "share of the people for the test", least=0, below=1)
     split_seed: int = setting(0, "seed of the split (train: follows seed)", least=0)
@@ -163,7 +165,8 @@ class TrainerConfig:
     num_nodes: int = setting(1, "number of machines", least=1)
     progress: bool = setting(True, "progress bar (on a terminal)")
     save_backbone: bool = setting(
-        False, "leave the best backbone with its dense layer and heads as backbone.safetensors in the run folder, for model.weights=FILE"
+        False,
+        "leave the best backbone with its dense layer and heads as backbone.safetensors in the run folder, for model.weights=FILE",
     )
 
 
