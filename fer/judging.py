@@ -29,6 +29,7 @@ from fer.model.module import FaceModule
 from fer.model.weights import save_backbone
 from fer.results.calibration import calibrated, fit_temperatures
 from fer.results.card import write_model_card
+from fer.results.emotion_offsets import fit_emotion_offsets, with_offsets
 from fer.results.gallery import Gallery
 from fer.results.predictions import au_columns
 from fer.results.probes import probe_answers, probe_data
@@ -40,6 +41,9 @@ from fer.results.thresholds import choose_thresholds
 from fer.runs import RunFolder, write_text
 
 log = logging.getLogger(__name__)
+
+EMOTION_OFFSETS = "emotion_offsets"
+"""The card's key for what `keep_decisions` added to the emotion head's bias."""
 
 
 def set_up(data: FaceData, show: bool) -> FaceData:
@@ -112,7 +116,7 @@ def undo_class_weights(path: Path) -> None:
 
     Weighing present labels `w1` and absent ones `w0` shifts the logit of a well-fitted unit by log(w1 / w0): its probabilities are then
     those of a world in which it is as frequent as not (Elkan, "The foundations of cost-sensitive learning", IJCAI 2001). The emotion
-    head keeps its shift, as its decisions have no thresholds to make up for it.
+    head keeps its shift, as its decisions have no thresholds to make up for it: see `fer.results.emotion_offsets`.
     """
     checkpoint = load_checkpoint(path)
     weights, card = checkpoint["hyper_parameters"]["class_weights"].get("au"), checkpoint[CARD]
@@ -126,21 +130,36 @@ def undo_class_weights(path: Path) -> None:
 
 def keep_decisions(
     path: Path, predictions: pd.DataFrame, module: FaceModule, *, apart: bool, pictures: bool
-) -> dict[str, Any]:
-    """Fits temperatures and chooses thresholds on the validation rows, keeps both in the checkpoint's card, and returns them.
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Fits emotion offsets and temperatures and chooses thresholds on the validation rows, and keeps all in the checkpoint.
+
+    Offsets become part of the emotion head's bias, the rest of the card.
 
     Args:
-        module: whose backbone is written, too, if the checkpoint left it out.
+        predictions: as `module` answers.
+        module: gets the offsets, too; its backbone is written if the checkpoint left it out.
         apart: into a file that the jobs of the sweep share, each of them being little beside it.
         pictures: whether reports of this model may show faces, as settled when the run ended.
+
+    Returns:
+        What the card now says, and the predictions with the offsets.
     """
+    checkpoint = load_checkpoint(path)
+    if EMOTION_OFFSETS not in checkpoint[CARD]:  # a judging that was killed may have left them
+        weights = checkpoint["hyper_parameters"]["class_weights"].get("emotion") or None
+        offsets = fit_emotion_offsets(predictions[predictions["split"] == "val"], weights)
+        checkpoint[CARD][EMOTION_OFFSETS] = offsets
+        if offsets:
+            predictions = with_offsets(predictions, offsets)
+            added = torch.tensor([offsets[name] for name in module.emotions])
+            checkpoint["state_dict"]["network.emotion_head.bias"] += added
+            bias = module.network.emotion_head.bias  # type: ignore[union-attr]
+            bias.data += added.to(bias)
     validation = predictions[predictions["split"] == "val"]
     temperature = fit_temperatures(validation)
     aus = au_columns(validation)
     thresholds = choose_thresholds(calibrated(validation, temperature), aus) if aus else {}
-    decisions = {"temperature": temperature, "thresholds": thresholds, "pictures": pictures}
-    checkpoint = load_checkpoint(path)
-    checkpoint[CARD] |= decisions
+    checkpoint[CARD] |= {"temperature": temperature, "thresholds": thresholds, "pictures": pictures}
     if apart:
         file = sweep_folder(path) / f"backbone-{checkpoint[CARD]['backbone']}.safetensors"
         checkpoint[CARD][BACKBONE_FILE] = file.name
@@ -149,7 +168,7 @@ def keep_decisions(
     else:
         checkpoint["state_dict"] = {**module.backbone_state(), **checkpoint["state_dict"]}
     write_atomically(checkpoint, path)
-    return decisions
+    return checkpoint[CARD], predictions
 
 
 def judge_all(predictions: pd.DataFrame, card: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import lightning
 import torch
@@ -19,10 +18,10 @@ from fer.errors import FerError
 from fer.labels import MISSING_TARGET
 from fer.model.across import n_processes, summed
 from fer.model.checkpoints import CARD
+from fer.model.epoch_scores import EpochScores
 from fer.model.features import frozen_features
 from fer.model.losses import TaskBalance, au_loss, emotion_loss, landmark_loss
-from fer.model.metrics import AuScores, EmotionScores, HeadScores
-from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Backbone, Logits, TwoHeadNetwork, probabilities
+from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Backbone, Logits, TwoHeadNetwork
 from fer.model.optimizers import PARTS, make_optimizer, make_schedule, parameter_groups
 
 BACKBONE = "network.backbone."
@@ -98,12 +97,7 @@ class FaceModule(lightning.LightningModule):
         self.card: dict[str, Any] = {}
         self.scores: dict[str, Tensor] = {}
         self.frozen = False
-        self.metrics = nn.ModuleDict()
-        for stage in ("train", "val"):
-            if self.aus:
-                self.metrics[f"{stage}_au"] = AuScores(self.aus, brief=stage == "train")
-            if self.emotions:
-                self.metrics[f"{stage}_emotion"] = EmotionScores()
+        self.epoch_scores = EpochScores(self.aus, emotions=bool(self.emotions), total=self._total)
 
     def forward(self, images: Tensor) -> Logits:
         """[N, 3, H, W] in [0, 1] to logits; [N, 6, H, W] with a neutral picture each."""
@@ -161,8 +155,7 @@ class FaceModule(lightning.LightningModule):
         n = torch.stack([((batch[head] != MISSING_TARGET) & ~batch[head].isnan()).sum() for head in losses]).float()
         values = torch.stack([loss.detach() for loss in losses.values()])
         n_all, sums = summed(torch.stack((n, n * values)))
-        if not torch.isfinite(sums).all():  # found by all at once: none waits for another that has given up
-            raise FerError(_nan_message(self.current_epoch))
+        self._refuse_nan(sums)  # found by all at once: none waits for another that has given up
         shares = n_processes() * n / n_all.clamp(min=1)
         return {head: share * loss for (head, loss), share in zip(losses.items(), shares, strict=True)}
 
@@ -210,19 +203,23 @@ class FaceModule(lightning.LightningModule):
         return {"index": batch["index"].cpu(), "features": features.half().cpu(), **found}
 
     def _keep_batch(self, stage: str, losses: dict[str, Tensor], logits: Logits, batch: dict[str, Tensor]) -> None:
-        if not math.isfinite(torch.stack([loss.detach() for loss in losses.values()]).sum()):
-            raise FerError(_nan_message(self.current_epoch))
-        for head, probability in probabilities(logits).items():
-            self._metric(stage, head).update(probability, batch[head], losses[head])
+        self._refuse_nan(torch.stack([loss.detach() for loss in losses.values()]))
+        self.epoch_scores.add(stage, losses, logits, batch)
+
+    def _refuse_nan(self, losses: Tensor) -> None:
+        if not torch.isfinite(losses).all():
+            raise FerError(
+                f"the loss is not a number in epoch {self.current_epoch}: try a smaller optimizer.lr, or trainer.precision=32"
+            )
 
     def on_validation_start(self) -> None:
         # the epoch's last training step is behind us; on_train_epoch_end would be after the callbacks that read the scores
-        self.scores = self._scores_of("train")
+        self.scores = self.epoch_scores.taken("train")
         groups = self.trainer.optimizers[0].param_groups
         self.scores |= {f"lr/{group['name']}": torch.tensor(group["lr"]) for group in groups if group["name"] in PARTS}
 
     def on_validation_epoch_end(self) -> None:
-        self.scores |= self._scores_of("val")
+        self.scores |= self.epoch_scores.taken("val")
         parts = [self.scores[name] for name in ("val/au_ap", "val/emotion_f1") if name in self.scores]
         if parts:
             self.scores["val/score"] = torch.stack(parts).mean()
@@ -232,25 +229,9 @@ class FaceModule(lightning.LightningModule):
         for logger in self.loggers:
             logger.log_metrics({**shown, "epoch": self.current_epoch}, self.global_step)
 
-    def _scores_of(self, stage: str) -> dict[str, Tensor]:
-        """Losses and scores of a whole split, which is then forgotten."""
-        losses: dict[str, Tensor] = {}
-        scores: dict[str, Tensor] = {}
-        for head in ("au", "emotion"):
-            if f"{stage}_{head}" in self.metrics and (metric := self._metric(stage, head)).update_called:
-                found = metric.compute()
-                if torch.isfinite(found["loss"]):
-                    losses[head] = found.pop("loss")
-                    scores |= found
-                metric.reset()
-        if losses:
-            # with learned task weights the sum of training falls as they move; the plain sum is comparable between epochs
-            total = self.balance(losses) if self.loss.balance == "fixed" else torch.stack(list(losses.values())).sum()
-            scores |= {"loss": total, **{f"{head}_loss": loss for head, loss in losses.items()}}
-        return {f"{stage}/{name}": value.detach() for name, value in scores.items()}
-
-    def _metric(self, stage: str, head: str) -> HeadScores:
-        return cast(HeadScores, self.metrics[f"{stage}_{head}"])
+    def _total(self, losses: dict[str, Tensor]) -> Tensor:
+        # with learned task weights the sum of training falls as they move; the plain sum is comparable between epochs
+        return self.balance(losses) if self.loss.balance == "fixed" else torch.stack(list(losses.values())).sum()
 
     # --- what is trained, and how fast
 
@@ -317,7 +298,3 @@ class FaceModule(lightning.LightningModule):
             self.optimizer, self.named_parameters(), BACKBONE, frozen=self.model.finetune == "frozen"
         )
         return make_optimizer(self.optimizer, list(groups))
-
-
-def _nan_message(epoch: int) -> str:
-    return f"the loss is not a number in epoch {epoch}: try a smaller optimizer.lr, or trainer.precision=32"

@@ -1,0 +1,71 @@
+"""Offsets of the emotion head: in, validation rows; out, what to add to each class's logit so that no class is favoured.
+
+The emotion head decides by its largest logit and has no thresholds: a head that ranks pictures well but leans to one class errs all the
+same, and after a short fine-tuning heads lean. Offsets and temperature are fitted together and the offsets become part of the head's bias
+(bias-corrected temperature scaling: Alexandari, Kundaje & Shrikumar, ICML 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize
+from scipy.special import log_softmax, softmax
+
+from fer.results.predictions import FloatArray, class_codes, emotion_classes, probabilities_of
+
+_USUAL_SHIFT = 2.0
+"""Standard deviation of offsets, in calibrated logits, that is expected before any picture is seen; it pulls them towards 0."""
+_USUAL_SPREAD = 0.5
+"""Likewise of the logarithm of the temperature, towards 1 (see `fer.results.calibration`)."""
+_LEAST = float(np.finfo(np.float64).tiny)
+
+
+def fit_emotion_offsets(predictions: pd.DataFrame, weights: Sequence[float] | None = None) -> dict[str, float]:
+    """The offset of each class with the best likelihood of the labels, with few pictures pulled towards 0.
+
+    Args:
+        predictions: validation rows as the network answers, before calibration.
+        weights: of the classes in the training loss, so that the head stays as balanced as it was trained to be; None for equal ones.
+
+    Returns:
+        Class -> what to add to its logit; the mean is 0. Empty without an emotion head, or without a labelled picture.
+    """
+    classes = emotion_classes(predictions)
+    truth = class_codes(predictions["emotion"], classes) if classes else np.array([])
+    known = truth >= 0
+    if not known.any():
+        return {}
+    logits, truth = _logits(predictions, classes)[known], truth[known]
+    weight = np.ones(len(classes)) if weights is None else np.asarray(weights, dtype=np.float64)
+    counts = weight[truth] / weight[truth].mean()
+
+    def cost(point: FloatArray) -> float:
+        scale, offsets = point[0], point[1:]
+        fit = log_softmax(logits * np.exp(scale) + offsets, axis=1)[np.arange(len(truth)), truth]
+        pull = (scale / _USUAL_SPREAD) ** 2 + (offsets / _USUAL_SHIFT) @ (offsets / _USUAL_SHIFT)
+        return float(pull / 2 - counts @ fit)
+
+    best = minimize(cost, np.zeros(1 + len(classes))).x
+    offsets = best[1:] / np.exp(best[0])  # in logits as the network gives them
+    return dict(zip(classes, (offsets - offsets.mean()).tolist(), strict=True))
+
+
+def with_offsets(predictions: pd.DataFrame, offsets: dict[str, float]) -> pd.DataFrame:
+    """The table as the network answers when its emotion head's bias has grown by the offsets."""
+    if not offsets:
+        return predictions
+    classes = emotion_classes(predictions)
+    found = predictions.copy()
+    shifted = softmax(_logits(predictions, classes) + [offsets[name] for name in classes], axis=1)
+    found[[f"emotion_prob_{name}" for name in classes]] = shifted.astype(np.float32)
+    return found
+
+
+def _logits(predictions: pd.DataFrame, classes: list[str]) -> FloatArray:
+    """(images, classes): the logits, up to a constant per picture."""
+    probabilities = probabilities_of(predictions, [f"emotion_prob_{name}" for name in classes])
+    found: FloatArray = np.log(np.maximum(probabilities, _LEAST))
+    return found

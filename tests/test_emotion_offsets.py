@@ -1,0 +1,73 @@
+"""Offsets of the emotion head: a leaning head is set upright, in the table and in the checkpoint alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy.special import softmax
+from sklearn.metrics import balanced_accuracy_score
+
+from fer.results.emotion_offsets import fit_emotion_offsets, with_offsets
+
+CLASSES = ("negative", "positive", "surprise")
+COLUMNS = [f"emotion_prob_{name}" for name in CLASSES]
+LEANING = np.array([1.5, -1.0, -0.5])
+
+
+def made(n: int, leaning: np.ndarray, rates: tuple[float, ...] = (1 / 3, 1 / 3, 1 / 3), seed: int = 0) -> pd.DataFrame:
+    """Answers of a head that would be right without `leaning` if the classes were equally frequent."""
+    rng = np.random.default_rng(seed)
+    truth = rng.choice(3, n, p=rates)
+    logits = 2 * rng.normal(np.eye(3)[truth], 1) + leaning
+    table = pd.DataFrame(softmax(logits, axis=1), columns=COLUMNS)
+    return table.assign(emotion=np.array(CLASSES)[truth])
+
+
+def test_a_leaning_head_is_set_upright() -> None:
+    assert list(fit_emotion_offsets(made(5000, LEANING)).values()) == pytest.approx(-LEANING, abs=0.15)
+
+
+def test_weights_of_training_keep_the_head_balanced() -> None:
+    rates = (0.7, 0.2, 0.1)
+    table = made(5000, LEANING, rates)
+    balanced = fit_emotion_offsets(table, [1 / rate for rate in rates])
+    assert list(balanced.values()) == pytest.approx(-LEANING, abs=0.25)
+    assert fit_emotion_offsets(table)["negative"] > balanced["negative"] + 0.3
+    fresh = made(5000, LEANING, rates, seed=1)
+    before, after = (t[COLUMNS].to_numpy().argmax(1) for t in (fresh, with_offsets(fresh, balanced)))
+    truth = fresh["emotion"].map(CLASSES.index)
+    assert balanced_accuracy_score(truth, after) > balanced_accuracy_score(truth, before) + 0.05
+
+
+def test_few_pictures_are_no_reason_to_move_far() -> None:
+    one = pd.DataFrame([[0.6, 0.3, 0.1]], columns=COLUMNS).assign(emotion="surprise")
+    few, many = fit_emotion_offsets(one), fit_emotion_offsets(pd.concat([one] * 200, ignore_index=True))
+    assert 0 < few["surprise"] < many["surprise"]
+
+
+def test_without_labels_nothing_moves() -> None:
+    table = made(20, LEANING)
+    assert fit_emotion_offsets(table.assign(emotion=None)) == {}
+    assert fit_emotion_offsets(table[["emotion"]]) == {}
+    assert with_offsets(table, {}) is table
+
+
+def test_offsets_are_what_a_larger_bias_would_give() -> None:
+    logits = np.random.default_rng(0).normal(0, 3, (50, 3))
+    table = pd.DataFrame(softmax(logits, axis=1), columns=COLUMNS).assign(emotion="negative")
+    found = with_offsets(table, dict(zip(CLASSES, LEANING, strict=True)))
+    np.testing.assert_allclose(found[COLUMNS], softmax(logits + LEANING, axis=1), atol=1e-6)
+
+
+def test_the_checkpoint_answers_with_the_offsets(train: Callable[..., Path], tmp_path: Path) -> None:
+    run = train("trainer.max_epochs=1")
+    best, last = (torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True) for name in ("best", "last"))
+    offsets = best["fer"]["emotion_offsets"]
+    moved = best["state_dict"]["network.emotion_head.bias"] - last["state_dict"]["network.emotion_head.bias"]
+    assert list(offsets) == list(CLASSES) and any(abs(value) > 1e-3 for value in offsets.values())
+    torch.testing.assert_close(moved, torch.tensor(list(offsets.values())), atol=1e-5, rtol=0)
