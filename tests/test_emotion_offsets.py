@@ -62,6 +62,7 @@ def test_offsets_are_what_a_larger_bias_would_give() -> None:
     table = pd.DataFrame(softmax(logits, axis=1), columns=COLUMNS).assign(emotion="negative")
     found = with_offsets(table, dict(zip(CLASSES, LEANING, strict=True)))
     np.testing.assert_allclose(found[COLUMNS], softmax(logits + LEANING, axis=1), atol=1e-6)
+    assert found["emotion_pred"].tolist() == [CLASSES[k] for k in (logits + LEANING).argmax(1)]
 
 
 def test_the_checkpoint_answers_with_the_offsets(train: Callable[..., Path], tmp_path: Path) -> None:
@@ -70,4 +71,6 @@ def test_the_checkpoint_answers_with_the_offsets(train: Callable[..., Path], tmp
     offsets = best["fer"]["emotion_offsets"]
     moved = best["state_dict"]["network.emotion_head.bias"] - last["state_dict"]["network.emotion_head.bias"]
     assert list(offsets) == list(CLASSES) and any(abs(value) > 1e-3 for value in offsets.values())
+    answers = pd.read_csv(run / "predictions.csv")
+    assert answers["emotion_pred"].tolist() == [CLASSES[k] for k in answers[COLUMNS].to_numpy().argmax(1)]
     torch.testing.assert_close(moved, torch.tensor(list(offsets.values())), atol=1e-5, rtol=0)

@@ -61,6 +61,7 @@ def with_offsets(predictions: pd.DataFrame, offsets: dict[str, float]) -> pd.Dat
     found = predictions.copy()
     shifted = softmax(_logits(predictions, classes) + [offsets[name] for name in classes], axis=1)
     found[[f"emotion_prob_{name}" for name in classes]] = shifted.astype(np.float32)
+    found["emotion_pred"] = np.array(classes)[shifted.argmax(axis=1)]
     return found
 
 
