@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from fer.model.module import FaceModule
 from fer.model.weights import save_backbone
 from fer.results.calibration import calibrated, fit_temperatures
 from fer.results.card import write_model_card
-from fer.results.emotion_offsets import fit_emotion_offsets, with_offsets
+from fer.results.emotion_offsets import fit_emotion_offsets
 from fer.results.gallery import Gallery
 from fer.results.predictions import au_columns
 from fer.results.probes import probe_answers, probe_data
@@ -43,7 +44,7 @@ from fer.runs import RunFolder, write_text
 log = logging.getLogger(__name__)
 
 EMOTION_OFFSETS = "emotion_offsets"
-"""The card's key for what `keep_decisions` added to the emotion head's bias."""
+"""The card's key for what `set_emotions_upright` added to the bias of the emotion head."""
 
 
 def set_up(data: FaceData, show: bool) -> FaceData:
@@ -128,37 +129,39 @@ def undo_class_weights(path: Path) -> None:
         write_atomically(checkpoint, path)
 
 
-def keep_decisions(
-    path: Path, predictions: pd.DataFrame, module: FaceModule, *, apart: bool, pictures: bool
-) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Fits emotion offsets and temperatures and chooses thresholds on the validation rows, and keeps all in the checkpoint.
-
-    Offsets become part of the emotion head's bias, the rest of the card.
+def set_emotions_upright(path: Path, module: FaceModule, validation: Callable[[], pd.DataFrame]) -> None:
+    """Adds to the bias of the emotion head what makes it favour no class, once: in the checkpoint and in the module made of it.
 
     Args:
-        predictions: as `module` answers.
-        module: gets the offsets, too; its backbone is written if the checkpoint left it out.
-        apart: into a file that the jobs of the sweep share, each of them being little beside it.
-        pictures: whether reports of this model may show faces, as settled when the run ended.
-
-    Returns:
-        What the card now says, and the predictions with the offsets.
+        validation: makes the predictions of `module` for the validation rows.
     """
     checkpoint = load_checkpoint(path)
-    if EMOTION_OFFSETS not in checkpoint[CARD]:  # a judging that was killed may have left them
-        weights = checkpoint["hyper_parameters"]["class_weights"].get("emotion") or None
-        offsets = fit_emotion_offsets(predictions[predictions["split"] == "val"], weights)
-        checkpoint[CARD][EMOTION_OFFSETS] = offsets
-        if offsets:
-            predictions = with_offsets(predictions, offsets)
-            added = torch.tensor([offsets[name] for name in module.emotions])
-            checkpoint["state_dict"]["network.emotion_head.bias"] += added
-            bias = module.network.emotion_head.bias  # type: ignore[union-attr]
-            bias.data += added.to(bias)
+    if module.network.emotion_head is None or EMOTION_OFFSETS in checkpoint[CARD]:
+        return
+    weights = checkpoint["hyper_parameters"]["class_weights"].get("emotion") or None
+    offsets = fit_emotion_offsets(validation(), weights)
+    checkpoint[CARD][EMOTION_OFFSETS] = offsets
+    bias = checkpoint["state_dict"]["network.emotion_head.bias"]
+    bias += torch.tensor([offsets.get(name, 0.0) for name in module.emotions])
+    module.network.emotion_head.bias.data.copy_(bias)
+    write_atomically(checkpoint, path)
+
+
+def keep_decisions(
+    path: Path, predictions: pd.DataFrame, module: FaceModule, *, apart: bool, pictures: bool
+) -> dict[str, Any]:
+    """Fits temperatures and chooses thresholds on the validation rows, keeps both in the checkpoint's card, and returns the card.
+
+    Args:
+        module: whose backbone is written, too, if the checkpoint left it out.
+        apart: into a file that the jobs of the sweep share, each of them being little beside it.
+        pictures: whether reports of this model may show faces, as settled when the run ended.
+    """
     validation = predictions[predictions["split"] == "val"]
     temperature = fit_temperatures(validation)
     aus = au_columns(validation)
     thresholds = choose_thresholds(calibrated(validation, temperature), aus) if aus else {}
+    checkpoint = load_checkpoint(path)
     checkpoint[CARD] |= {"temperature": temperature, "thresholds": thresholds, "pictures": pictures}
     if apart:
         file = sweep_folder(path) / f"backbone-{checkpoint[CARD]['backbone']}.safetensors"
@@ -168,7 +171,8 @@ def keep_decisions(
     else:
         checkpoint["state_dict"] = {**module.backbone_state(), **checkpoint["state_dict"]}
     write_atomically(checkpoint, path)
-    return checkpoint[CARD], predictions
+    card: dict[str, Any] = checkpoint[CARD]
+    return card
 
 
 def judge_all(predictions: pd.DataFrame, card: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:

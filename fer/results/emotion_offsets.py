@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import log_softmax
 
 from fer.results.predictions import FloatArray, class_codes, emotion_classes, probabilities_of
 
@@ -51,18 +51,6 @@ def fit_emotion_offsets(predictions: pd.DataFrame, weights: Sequence[float] | No
     best = minimize(cost, np.zeros(1 + len(classes))).x
     offsets = best[1:] / np.exp(best[0])  # in logits as the network gives them
     return dict(zip(classes, (offsets - offsets.mean()).tolist(), strict=True))
-
-
-def with_offsets(predictions: pd.DataFrame, offsets: dict[str, float]) -> pd.DataFrame:
-    """The table as the network answers when its emotion head's bias has grown by the offsets."""
-    if not offsets:
-        return predictions
-    classes = emotion_classes(predictions)
-    found = predictions.copy()
-    shifted = softmax(_logits(predictions, classes) + [offsets[name] for name in classes], axis=1)
-    found[[f"emotion_prob_{name}" for name in classes]] = shifted.astype(np.float32)
-    found["emotion_pred"] = np.array(classes)[shifted.argmax(axis=1)]
-    return found
 
 
 def _logits(predictions: pd.DataFrame, classes: list[str]) -> FloatArray:
