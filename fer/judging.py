@@ -26,6 +26,7 @@ from fer.errors import FerError
 from fer.jobs import Kept
 from fer.model.checkpoints import CARD, load_checkpoint, write_atomically
 from fer.model.finished import BACKBONE_FILE, sweep_folder
+from fer.model.losses import emotion_weights, shift_learned
 from fer.model.module import FaceModule
 from fer.model.weights import save_backbone
 from fer.results.calibration import calibrated, fit_temperatures
@@ -113,17 +114,13 @@ def read_data(
 
 
 def undo_class_weights(path: Path) -> None:
-    """Takes what the class weights of training added to each AU's logit back out of the head's bias, once.
+    """Takes what `loss.class_weights` of training added to each AU's logit back out of the head's bias, once.
 
-    Weighing present labels `w1` and absent ones `w0` shifts the logit of a well-fitted unit by log(w1 / w0): its probabilities are then
-    those of a world in which it is as frequent as not (Elkan, "The foundations of cost-sensitive learning", IJCAI 2001). The emotion
-    head keeps its shift, as its decisions have no thresholds to make up for it: see `fer.results.emotion_offsets`.
+    The emotion head keeps its shift, as its decisions have no thresholds to make up for it: see `fer.results.emotion_offsets`.
     """
     checkpoint = load_checkpoint(path)
-    weights, card = checkpoint["hyper_parameters"]["class_weights"].get("au"), checkpoint[CARD]
-    if weights and "au_shift" not in card:
-        absent, present = torch.tensor(weights).unbind(1)
-        shift = (present / absent).log()
+    shift, card = shift_learned(checkpoint["hyper_parameters"]["class_weights"]), checkpoint[CARD]
+    if shift is not None and "au_shift" not in card:
         checkpoint["state_dict"]["network.au_head.bias"] -= shift
         card["au_shift"] = shift.tolist()
         write_atomically(checkpoint, path)
@@ -138,8 +135,7 @@ def set_emotions_upright(path: Path, module: FaceModule, validation: Callable[[]
     checkpoint = load_checkpoint(path)
     if module.network.emotion_head is None or EMOTION_OFFSETS in checkpoint[CARD]:
         return
-    weights = checkpoint["hyper_parameters"]["class_weights"].get("emotion") or None
-    offsets = fit_emotion_offsets(validation(), weights)
+    offsets = fit_emotion_offsets(validation(), emotion_weights(checkpoint["hyper_parameters"]["class_weights"]))
     checkpoint[CARD][EMOTION_OFFSETS] = offsets
     bias = checkpoint["state_dict"]["network.emotion_head.bias"]
     bias += torch.tensor([offsets.get(name, 0.0) for name in module.emotions])

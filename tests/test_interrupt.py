@@ -47,12 +47,14 @@ def wait_for(path: Path, text: str, process: subprocess.Popen[str], seconds: flo
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("number", "more"), [(signal.SIGTERM, ()), (signal.SIGINT, ("trainer.ema=0.9",)), (signal.SIGKILL, ())]
+)
 def test_killed_run_resumes_to_the_same_weights(
-    train: Train, resume: Train, tree: Path, cache: Path, tmp_path: Path, number: signal.Signals
+    train: Train, resume: Train, tree: Path, cache: Path, tmp_path: Path, number: signal.Signals, more: tuple[str, ...]
 ) -> None:
     # small batches: an epoch has ten steps, so that the signal falls into the middle of one
-    settings = ("trainer.max_epochs=4", "data.batch_size=2")
+    settings = ("trainer.max_epochs=4", "data.batch_size=2", *more)
     whole = train(*settings, run_dir=tmp_path / "whole")
     process = start(tree, cache, tmp_path / "part", *settings)
     wait_for(tmp_path / "part" / "train.log", "epoch 2 of", process)

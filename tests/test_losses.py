@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 
-from fer.model.losses import TaskBalance, au_loss, balanced_weights, emotion_loss
+from fer.config import LossConfig
+from fer.model.losses import (
+    HeadLosses,
+    TaskBalance,
+    au_loss,
+    balanced_weights,
+    class_weights,
+    emotion_loss,
+    emotion_weights,
+    shift_learned,
+)
+from fer.model.network import Logits
 
 LOGITS = torch.tensor([[0.3, -1.2], [2.0, 0.1], [-0.5, 0.7]])
 TARGET = torch.tensor([[1, 0], [-1, 1], [0, -1]])
@@ -84,3 +96,57 @@ def test_uncertainty_balance_learns_to_weigh_the_harder_task_less() -> None:
     # the minimum of exp(-s) L + s / 2 is at s = log(2 L)
     assert balance.log_variances["au"].item() == pytest.approx(math.log(8), abs=1e-2)
     assert balance.log_variances["emotion"].item() == pytest.approx(0, abs=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "present", "absent"),
+    [
+        ("focal", lambda p: -((1 - p) ** 2) * math.log(p), lambda p: -(p**2) * math.log(1 - p)),
+        (
+            "asymmetric",
+            lambda p: -math.log(p),
+            lambda p: -(max(p - 0.05, 0) ** 4) * math.log(1 - max(p - 0.05, 0)),
+        ),
+    ],
+)
+def test_losses_that_turn_to_what_is_not_yet_known(
+    kind: str, present: Callable[[float], float], absent: Callable[[float], float]
+) -> None:
+    cells = []
+    for logit, t in zip(LOGITS.flatten().tolist(), TARGET.flatten().tolist(), strict=True):
+        p = 1 / (1 + math.exp(-logit))
+        cells += [present(p) if t else absent(p)] if t >= 0 else []
+    assert float(au_loss(LOGITS, TARGET, kind=kind)) == pytest.approx(sum(cells) / len(cells), rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["balanced", "logit_adjusted"])
+def test_rare_classes_are_answered_as_if_all_were_as_frequent_and_the_shift_can_be_taken_back(kind: str) -> None:
+    # without a picture to look at, the best answer to 3 of 20 present is log(3 / 17), and log(3 / 17) - shift with the weights
+    n_au, n_emotion = torch.tensor([[17.0, 3.0]]), torch.tensor([15.0, 5.0])
+    weights = class_weights(LossConfig(class_weights=kind), n_au, n_emotion)
+    losses = HeadLosses(LossConfig(), weights)
+    au, emotion = torch.zeros(1, 1, requires_grad=True), torch.zeros(1, 2, requires_grad=True)
+    batch = {
+        "au": torch.tensor([[0]] * 17 + [[1]] * 3),
+        "emotion": torch.tensor([0] * 15 + [1] * 5),
+    }
+    optimizer = torch.optim.LBFGS([au, emotion], max_iter=100, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        found = losses(Logits(au.expand(20, -1), emotion.expand(20, -1)), batch)
+        total = found["au"] + found["emotion"]
+        total.backward()
+        return total
+
+    optimizer.step(closure)
+    assert au.item() == pytest.approx(0, abs=1e-3)
+    assert emotion.detach().softmax(1)[0].tolist() == pytest.approx([0.5, 0.5], abs=1e-3)
+    shift, meant = shift_learned(weights), emotion_weights(weights)
+    assert shift is not None and (au - shift).item() == pytest.approx(math.log(3 / 17), abs=1e-3)
+    assert meant is not None and meant[1] / meant[0] == pytest.approx(3)
+
+
+def test_without_class_weights_nothing_is_shifted() -> None:
+    weights = class_weights(LossConfig(class_weights="none"), torch.tensor([[17.0, 3.0]]), torch.tensor([15.0, 5.0]))
+    assert shift_learned(weights) is None and emotion_weights(weights) is None

@@ -146,7 +146,8 @@ def test_data_with_one_kind_of_label_trains_that_head_alone(
     [
         ("augment.mixup=0.3", "optimizer=adam"),
         ("loss.class_weights=none", "scheduler=plateau", "optimizer=sgd"),
-        ("loss.balance=uncertainty", "optimizer=rmsprop", "augment=seed"),
+        ("loss.balance=uncertainty", "optimizer=rmsprop", "augment=seed", "loss=focal"),
+        ("loss=asymmetric", "loss.class_weights=logit_adjusted"),
     ],
 )
 def test_other_choices_train_too(train: Train, settings: tuple[str, ...]) -> None:

@@ -113,9 +113,17 @@ class ModelConfig:
 
 @dataclass
 class LossConfig:
-    name: str = setting("bce", "AU loss: binary cross-entropy", choices=("bce",))
-    class_weights: str = setting("balanced", "weights per class from the training split", choices=("balanced", "none"))
-    max_weight: float = setting(10.0, "balanced: no class weighs more than this", least=1)
+    name: str = setting(
+        "bce",
+        "AU loss: binary cross-entropy, or one that turns to what is not yet known",
+        choices=("bce", "focal", "asymmetric"),
+    )
+    class_weights: str = setting(
+        "balanced",
+        "rare classes, by how frequent they are in the training split: weighed more, or with logits shifted in the loss",
+        choices=("balanced", "logit_adjusted", "none"),
+    )
+    max_weight: float = setting(10.0, "no class weighs (is taken to be) more than this times the usual", least=1)
     label_smoothing: float = setting(0.0, "emotion: share of the target spread over all classes", least=0, below=1)
     balance: str = setting("fixed", "how the two tasks are weighed", choices=("fixed", "uncertainty"))
     au_weight: float = setting(1.0, "fixed: weight of the AU loss", least=0)
@@ -153,6 +161,12 @@ class TrainerConfig:
     patience: int = setting(10, "early stopping: epochs without a better validation loss", least=1)
     monitor: str = setting(
         "val/loss", "what chooses the best checkpoint and stops early", choices=("val/loss", "val/score")
+    )
+    ema: float = setting(
+        0.0,
+        "what is judged and kept: the moving average of the weights with this decay; 0: the weights as they are; .99 to .999 usual",
+        least=0,
+        below=1,
     )
     gradient_clip: float = setting(1.0, "largest gradient norm; 0: no limit", least=0)
     precision: str = setting("auto", "auto: bf16 where this machine gains from it", choices=("auto", "32", "bf16"))

@@ -98,6 +98,8 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
     found += _bad_features(cfg)
     if cfg.trainer.compile and cfg.model.finetune == "frozen":
         found.append("trainer.compile is not for model.finetune=frozen: it would change features that are kept")
+    if cfg.trainer.ema and cfg.model.finetune == "frozen":
+        found.append("trainer.ema averages a backbone in training: it must be 0 with model.finetune=frozen")
     if cfg.loss.au_weight == 0 and cfg.loss.emotion_weight == 0:
         found.append("loss.au_weight and loss.emotion_weight are both 0: nothing would be learned")
     return found + _bad_processes(cfg)

@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from fer.config import TrainerConfig
 from fer.errors import Interrupted
 from fer.model.across import anywhere
+from fer.model.averaging import AveragedWeights
 
 log = logging.getLogger(__name__)
 
@@ -44,12 +45,19 @@ def make_callbacks(cfg: TrainerConfig, run_dir: Path, show_progress: bool) -> li
     mode = "min" if cfg.monitor == "val/loss" else "max"
     folder, stop = run_dir / "checkpoints", StopSafely(run_dir / "checkpoints" / "last.ckpt")
     callbacks: list[Callback] = [
+        # before what may save in the middle of an epoch: the average of that step belongs to it
+        *([AveragedWeights(decay=cfg.ema)] if cfg.ema else []),
         EarlyStopping(cfg.monitor, mode=mode, patience=cfg.patience, check_finite=True),
         EpochLog(run_dir / "curves.csv"),
         stop,
-        # to use, not to go on from: a third of the size without the optimizer's state
         MovableCheckpoint(
-            folder, "best", monitor=cfg.monitor, mode=mode, save_weights_only=True, enable_version_counter=False
+            folder,
+            "best",
+            monitor=cfg.monitor,
+            mode=mode,
+            save_weights_only=True,  # to use, not to go on from: a third of the size without the optimizer's state
+            save_on_train_epoch_end=False,  # after validation, while averaged weights are in place
+            enable_version_counter=False,
         ),
         LastCheckpoint(folder, stop),
     ]

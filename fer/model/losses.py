@@ -2,31 +2,60 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
+from torchvision.ops import sigmoid_focal_loss
 
 from fer.config import LossConfig
 from fer.labels import MISSING_TARGET
+from fer.model.network import Logits
+
+FOCUS = 2.0
+"""Focal loss: its authors' exponent."""
+
+ABSENT_FOCUS = 4.0
+ABSENT_MARGIN = 0.05
+"""Asymmetric loss: its authors' exponent of absent labels, and the probability below which they cost nothing."""
 
 
 def au_loss(
-    logits: Float[Tensor, "N A"], target: Int[Tensor, "N A"], class_weights: Float[Tensor, "A 2"] | None = None
+    logits: Float[Tensor, "N A"],
+    target: Int[Tensor, "N A"],
+    class_weights: Float[Tensor, "A 2"] | None = None,
+    kind: str = "bce",
 ) -> Float[Tensor, ""]:
-    """Binary cross-entropy, mean over the labelled cells; 0 with a gradient of 0 if there are none.
+    """The loss of the AU head, mean over the labelled cells; 0 with a gradient of 0 if there are none.
 
     Args:
         target: 1 present, 0 absent, `MISSING_TARGET`.
         class_weights: weight of an absent and of a present label, per unit.
+        kind: `bce`, binary cross-entropy; `focal` (Lin et al., "Focal loss for dense object detection", ICCV 2017) or `asymmetric`
+            (Ridnik et al., "Asymmetric loss for multi-label classification", ICCV 2021), which turn to what is not yet known.
     """
     known = target != MISSING_TARGET
-    cells = functional.binary_cross_entropy_with_logits(logits.float(), target.clamp(min=0).float(), reduction="none")
+    cells = _au_cells(kind, logits.float(), target.clamp(min=0).float())
     if class_weights is not None:
         cells = cells * torch.where(target == 1, class_weights[:, 1], class_weights[:, 0])
     return (cells * known).sum() / known.sum().clamp(min=1)
+
+
+def _au_cells(kind: str, logits: Float[Tensor, "N A"], target: Float[Tensor, "N A"]) -> Float[Tensor, "N A"]:
+    match kind:
+        case "focal":
+            focal: Tensor = sigmoid_focal_loss(logits, target, alpha=-1, gamma=FOCUS)
+            return focal
+        case "asymmetric":
+            # of an absent label: log(1 - (p - margin)), with nothing to pay below the margin
+            excess = (logits.sigmoid() - ABSENT_MARGIN).clamp(min=0)
+            absent = -torch.log1p(-excess) * excess**ABSENT_FOCUS
+            return torch.where(target == 1, functional.softplus(-logits), absent)
+        case _:
+            return functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
 
 def emotion_loss(
@@ -59,6 +88,40 @@ def landmark_loss(found: Float[Tensor, "N P 2"], target: Float[Tensor, "N P 2"])
     known = ~target.isnan()
     cells = functional.smooth_l1_loss(found.float(), target.nan_to_num(), beta=0.02, reduction="none")
     return (cells * known).sum() / known.sum().clamp(min=1)
+
+
+class HeadLosses(nn.Module):
+    """The loss of each head, as the settings and the labels of the training split want it.
+
+    Args:
+        class_weights: what the function of this name gives.
+    """
+
+    au: Tensor | None
+    emotion: Tensor | None
+    au_shift: Tensor | None
+    emotion_shift: Tensor | None
+
+    def __init__(self, cfg: LossConfig, class_weights: dict[str, Any]) -> None:
+        super().__init__()
+        self.kind, self.smoothing = cfg.name, cfg.label_smoothing
+        for name in ("au", "emotion", "au_shift", "emotion_shift"):
+            values = class_weights.get(name) or None
+            self.register_buffer(name, None if values is None else torch.tensor(values), persistent=False)
+
+    def forward(self, logits: Logits, batch: Mapping[str, Tensor]) -> dict[str, Float[Tensor, ""]]:
+        """The losses, keyed `au` and `emotion`, of the heads that the network has."""
+        found = {}
+        if logits.au is not None:
+            found["au"] = au_loss(_shifted(logits.au, self.au_shift), batch["au"], self.au, self.kind)
+        if logits.emotion is not None:
+            answers = _shifted(logits.emotion, self.emotion_shift)
+            found["emotion"] = emotion_loss(answers, batch["emotion"], self.emotion, self.smoothing)
+        return found
+
+
+def _shifted(logits: Tensor, shift: Tensor | None) -> Tensor:
+    return logits if shift is None else logits + shift
 
 
 class TaskBalance(nn.Module):
@@ -97,10 +160,50 @@ def balanced_weights(counts: Float[Tensor, "*classes"], most: float) -> Float[Te
 
 
 def class_weights(cfg: LossConfig, au_counts: Tensor, emotion_counts: Tensor) -> dict[str, Any]:
-    """The weights per class as plain lists, from the label counts of the training split; empty if `loss.class_weights=none`."""
+    """The weights per class as plain lists, from the label counts of the training split; empty if `loss.class_weights=none`.
+
+    With `logit_adjusted`, `au_shift` [A] and `emotion_shift` [E] in their place: see `class_shifts`.
+    """
     if cfg.class_weights == "none":
         return {}
-    return {
-        "au": balanced_weights(au_counts, cfg.max_weight).tolist(),
-        "emotion": balanced_weights(emotion_counts, cfg.max_weight).tolist(),
+    weights = {
+        "au": balanced_weights(au_counts, cfg.max_weight),
+        "emotion": balanced_weights(emotion_counts, cfg.max_weight),
     }
+    if cfg.class_weights == "logit_adjusted":
+        return {f"{head}_shift": shift.tolist() for head, shift in class_shifts(weights).items()}
+    return {head: values.tolist() for head, values in weights.items()}
+
+
+def class_shifts(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What to add to logits in the loss, so that logits without it learn the answers of a world in which all classes are as frequent.
+
+    Menon et al., "Long-tail learning via logit adjustment", ICLR 2021: the logarithm of how frequent a class is. That is, up to a
+    constant, of 1 / weight, whose cap holds here, too.
+
+    Args:
+        weights: `au` [A, 2] of absent and present, `emotion` [E].
+    """
+    absent, present = weights["au"].unbind(1)
+    return {"au": (absent / present).log(), "emotion": -weights["emotion"].log()}
+
+
+def shift_learned(class_weights: dict[str, Any]) -> Tensor | None:
+    """[A]: what is added to each AU's logit of a network that fits well, by training with these; None for nothing.
+
+    Weighing present labels `w1` and absent ones `w0` adds log(w1 / w0): probabilities are then those of a world in which a unit is as
+    frequent as not (Elkan, "The foundations of cost-sensitive learning", IJCAI 2001). Logits that the loss saw shifted lack that shift.
+    """
+    if shift := class_weights.get("au_shift"):
+        return -torch.tensor(shift)
+    if weights := class_weights.get("au"):
+        absent, present = torch.tensor(weights).unbind(1)
+        return (present / absent).log()
+    return None
+
+
+def emotion_weights(class_weights: dict[str, Any]) -> list[float] | None:
+    """[E]: the weights of the emotions to which the head answers after training with these; None for equal ones."""
+    if shift := class_weights.get("emotion_shift"):
+        return torch.tensor(shift).neg().exp().tolist()
+    return class_weights.get("emotion") or None

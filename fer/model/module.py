@@ -20,7 +20,7 @@ from fer.model.across import n_processes, summed
 from fer.model.checkpoints import CARD
 from fer.model.epoch_scores import EpochScores
 from fer.model.features import frozen_features
-from fer.model.losses import TaskBalance, au_loss, emotion_loss, landmark_loss
+from fer.model.losses import HeadLosses, TaskBalance, landmark_loss
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Backbone, Logits, TwoHeadNetwork
 from fer.model.optimizers import PARTS, make_optimizer, make_schedule, parameter_groups
 
@@ -43,15 +43,12 @@ class FaceModule(lightning.LightningModule):
         labels: `aus`, the units of the AU head, and `emotions`, the classes of the emotion head, in tensor order; either may be empty.
         preprocessing: `image_size`, `crop`, `color`, `reference`, `pixels_version`, and `mean` and `std` of the weights.
         model, loss, optimizer, scheduler: the settings of these groups (`fer.config`).
-        class_weights: `au` [A][2] for absent and present, `emotion` [E]; empty for none.
+        class_weights: `au` [A][2] for absent and present, `emotion` [E]; or `au_shift` [A], `emotion_shift` [E]; empty for none.
         max_epochs: length of the schedule.
         seed: with the step, fixes dropout and mixing.
         mixup: alpha of `_mixed`, 0 for none.
         backbone: to use instead of a new one; not kept in checkpoints, which hold its weights or name them.
     """
-
-    au_weights: Tensor | None
-    emotion_weights: Tensor | None
 
     def __init__(
         self,
@@ -89,11 +86,7 @@ class FaceModule(lightning.LightningModule):
             self.loss.balance, self.loss.au_weight, self.loss.emotion_weight, self.loss.landmark_weight
         )
         self.landmark_head = nn.Linear(self.network.n_features, 2 * N_LANDMARKS) if self.loss.landmark_weight else None
-        for head in ("au", "emotion"):
-            weights = class_weights.get(head) or None
-            self.register_buffer(
-                f"{head}_weights", None if weights is None else torch.tensor(weights), persistent=False
-            )
+        self.losses = HeadLosses(self.loss, class_weights)
         self.card: dict[str, Any] = {}
         self.scores: dict[str, Tensor] = {}
         self.frozen = False
@@ -122,17 +115,6 @@ class FaceModule(lightning.LightningModule):
         return self.network.backbone.state_dict(prefix=BACKBONE)
 
     # --- losses and curves
-
-    def losses(self, logits: Logits, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The loss of each head that the network has, keyed `au` and `emotion`."""
-        found = {}
-        if logits.au is not None:
-            found["au"] = au_loss(logits.au, batch["au"], self.au_weights)
-        if logits.emotion is not None:
-            found["emotion"] = emotion_loss(
-                logits.emotion, batch["emotion"], self.emotion_weights, self.loss.label_smoothing
-            )
-        return found
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
         logits, losses, total = self.learn_from(batch)
