@@ -5,11 +5,11 @@
 
 from typing import TYPE_CHECKING, Any
 
+from fer.version import __version__
+
 if TYPE_CHECKING:
     from fer.use.answers import Face
     from fer.use.predictor import Predictor, load
-
-__version__ = "0.1.0"
 
 __all__ = ["Face", "Predictor", "__version__", "load"]
 

@@ -27,7 +27,7 @@ PARTS = ("startup", "train", "predict", "sweep")
 
 def run(cfg: BenchmarkConfig, call: Call) -> None:
     """Measures, writes, prints."""
-    from fer.benchmarking import of_growth, of_predict, of_settings, of_startup, of_sweep, of_training
+    from fer.benchmarking import of_choices, of_growth, of_predict, of_settings, of_startup, of_sweep, of_training
     from fer.benchmarking.bench import Bench
     from fer.benchmarking.findings import Findings
     from fer.benchmarking.table import print_findings
@@ -51,6 +51,8 @@ def run(cfg: BenchmarkConfig, call: Call) -> None:
                     of_predict.measure(Bench(resolved, scratch / "predict"), cfg.budget, found)
                 case "sweep":
                     of_sweep.measure(resolved, scratch, cfg.budget, found)
+                case "choices":
+                    of_choices.measure(Bench(resolved, scratch / "choices"), cfg.budget, found)
                 case _:
                     of_growth.measure(resolved, scratch, found)
         if other:

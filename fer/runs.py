@@ -19,6 +19,7 @@ from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from fer.errors import FerError, first_line
+from fer.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -193,8 +194,6 @@ class OthersFolder(RunFolder):
 
 
 def _surroundings() -> dict[str, Any]:
-    from fer import __version__
-
     versions = {"fer": __version__, "python": platform.python_version()}
     versions |= {name: _version(name) for name in PACKAGES}
     return {

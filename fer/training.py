@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from fer import __version__, frozen, judging
+from fer import frozen, judging
 from fer.config import TrainConfig, TrainerConfig, as_dict
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
@@ -36,6 +36,7 @@ from fer.predicting import predict
 from fer.results.baselines import au_base_rates, emotion_base_rates
 from fer.results.report import shown_split
 from fer.runs import RunFolder, check_free
+from fer.version import __version__
 
 log = logging.getLogger(__name__)
 

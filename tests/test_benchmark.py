@@ -14,12 +14,13 @@ from conftest import SMALL, composed
 from rich.console import Console
 
 from fer.benchmark import run
-from fer.benchmarking import first_step, of_predict, of_startup, of_sweep
+from fer.benchmarking import first_step, of_choices, of_predict, of_startup, of_sweep
 from fer.benchmarking.clock import ROUNDS, Spent, Stage, alternate
 from fer.benchmarking.findings import Findings, Ratio
 from fer.benchmarking.table import print_findings
 from fer.cli import Call
 from fer.errors import FerError
+from fer.model.module import FaceModule
 
 Benchmark = Callable[..., dict[str, Any]]
 
@@ -64,6 +65,28 @@ def test_training_is_measured_from_the_file_to_the_step(
     said = capsys.readouterr()
     assert max(map(len, said.out.splitlines())) <= 100
     assert "epoch" not in said.err  # what is measured keeps quiet
+
+
+def test_each_choice_is_set_against_the_step_without_it(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_choices.fitting, "compile_backbone", lambda module: None)  # takes a minute
+    found = benchmark("what=choices", "trainer.precision=bf16")
+    steps = {f"step as chosen / {name}" for name in ("single precision", "channels first", "optimizer not fused")}
+    augmentation = "augmentation / augmentation, picture by picture"
+    assert {ratio["name"] for ratio in found["ratios"]} == {*steps, augmentation, "step, compiled / step as chosen"}
+    assert found["compile_first_step_s"] >= 0 and not found["left_out"]
+
+
+def test_what_can_not_be_compiled_is_left_out(benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(module: FaceModule) -> None:
+        def refuse(*_: object) -> None:
+            raise RuntimeError("no C++ compiler\nand much more")
+
+        module.network.forward = refuse  # type: ignore[assignment]
+
+    monkeypatch.setattr(of_choices.fitting, "compile_backbone", broken)
+    found = benchmark("what=choices", "trainer.precision=32")
+    assert found["left_out"] == {"torch.compile": "no C++ compiler"}
+    assert not any("compiled" in ratio["name"] or "precision" in ratio["name"] for ratio in found["ratios"])
 
 
 def test_two_settings_are_measured_in_turn(benchmark: Benchmark) -> None:

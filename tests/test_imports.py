@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "fer"
 
 FLOORS = [
-    {"fer", "fer.labels", "fer.errors"},
+    {"fer", "fer.labels", "fer.errors", "fer.version"},
     {"fer.config"},
     {"fer.cli", "fer.help", "fer.jobs", "fer.processes", "fer.refusals", "fer.runs", "fer.sweep"},
     {"fer.data"},

@@ -121,8 +121,9 @@ class BenchmarkConfig(TrainConfig):
     test: bool | None = setting(None, "of no meaning here")
     what: str = setting(
         "all",
-        "which part; growth (minutes, not in all): images/s and memory by the number of pictures",
-        choices=("all", "train", "predict", "sweep", "startup", "growth"),
+        "which part; not in all: choices, what precision, order in memory, compiling ... are worth, and growth (minutes), images/s and "
+        "memory by the number of pictures",
+        choices=("all", "train", "predict", "sweep", "startup", "choices", "growth"),
     )
     against: str | None = setting(
         None, "train and predict: settings 'key=value ...' to run in turn with those typed, block by block"

@@ -155,6 +155,8 @@ def _bad_benchmark(cfg: BenchmarkConfig) -> list[str]:
         found.append("data.reference is for training and judging: a benchmark shows each picture by itself")
     if cfg.against is not None and cfg.what not in ("train", "predict"):
         found.append(f"against compares two settings of what=train or what=predict, not of what={cfg.what}")
+    if cfg.what == "choices" and cfg.model.finetune == "frozen":
+        found.append("what=choices is about training a backbone, which model.finetune=frozen does not: type full")
     if not cfg.sizes or min(cfg.sizes) < 1:
         found.append(f"sizes must be a list of numbers of pictures such as [1000,10000]; got {cfg.sizes}")
     return found

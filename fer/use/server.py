@@ -12,7 +12,6 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Res
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from fer import __version__
 from fer.config import ServeConfig
 from fer.errors import FerError
 from fer.use.crops import read_picture
@@ -23,6 +22,7 @@ from fer.use.predictor import Predictor
 from fer.use.replies import HeatReply, ModelReply, Prediction, Problem, about_model, prediction
 from fer.use.turns import Refused, Turns
 from fer.use.uploads import BODIES, read_upload
+from fer.version import __version__
 
 PAGE = Path(__file__).parent / "page"
 FILES = {"/": "page.html", "/page.css": "page.css", "/page.js": "page.js", "/docs": "docs.html", "/docs.js": "docs.js"}
