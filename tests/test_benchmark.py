@@ -19,6 +19,7 @@ from fer.benchmarking.clock import ROUNDS, Spent, Stage, alternate
 from fer.benchmarking.findings import Findings, Ratio
 from fer.benchmarking.table import print_findings
 from fer.cli import Call
+from fer.config import TrainConfig
 from fer.errors import FerError
 from fer.model.module import FaceModule
 
@@ -115,11 +116,20 @@ def test_each_runtime_is_measured_with_boxes_and_without(benchmark: Benchmark, m
 def test_a_sweep_is_measured_by_whole_runs(
     benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    there: list[bool] = []  # whether features were kept when a run began
+    begin = of_sweep.train.begin
+
+    def watched(cfg: TrainConfig, *others: Any) -> float | None:
+        there.append(any(Path(str(cfg.cache_dir)).glob("features/*")))
+        return begin(cfg, *others)
+
     monkeypatch.setattr(of_sweep, "N_MORE", 1)
+    monkeypatch.setattr(of_sweep.train, "begin", watched)
     found = benchmark("what=sweep", "data.views=1", "trainer.max_epochs=2")
     assert found["sweep"]["epochs"] == 2 and found["sweep"]["uncached_epochs_measured"] == 1  # the rest is reckoned
     assert [ratio["goal"] for ratio in found["ratios"]] == ["<= 0.03", "<= 2"]
     assert "features from the cache" in found["stages"]
+    assert there[:3] == [False, False, True]  # to warm up, the first, one more
     assert "AUs (" not in capsys.readouterr().out
 
 
@@ -186,7 +196,7 @@ def test_a_ratio_without_a_goal_is_neither_met_nor_missed() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("what=tain",), "what must be one of all, train, predict, sweep, startup, growth; got tain"),
+        (("what=tain",), "what must be one of all, train, predict, sweep, startup, choices, growth; got tain"),
         (("budget=0",), "budget must be above 0"),
         (
             ("against='trainer.precision=32'",),
