@@ -28,7 +28,9 @@ from fer.model.checkpoints import CARD, load_checkpoint, write_atomically
 from fer.model.finished import BACKBONE_FILE, sweep_folder
 from fer.model.losses import emotion_weights, shift_learned
 from fer.model.module import FaceModule
+from fer.model.network import TwoHeadNetwork
 from fer.model.weights import save_backbone
+from fer.results.au_offsets import fit_au_offsets
 from fer.results.calibration import calibrated, fit_temperatures
 from fer.results.card import write_model_card
 from fer.results.emotion_offsets import fit_emotion_offsets
@@ -44,8 +46,8 @@ from fer.runs import RunFolder, write_text
 
 log = logging.getLogger(__name__)
 
-EMOTION_OFFSETS = "emotion_offsets"
-"""The card's key for what `set_emotions_upright` added to the bias of the emotion head."""
+EMOTION_OFFSETS, AU_OFFSETS = "emotion_offsets", "au_offsets"
+"""The card's keys for what `set_upright` added to the heads' biases."""
 
 
 def set_up(data: FaceData, show: bool) -> FaceData:
@@ -116,31 +118,52 @@ def read_data(
 def undo_class_weights(path: Path) -> None:
     """Takes what `loss.class_weights` of training added to each AU's logit back out of the head's bias, once.
 
-    The emotion head keeps its shift, as its decisions have no thresholds to make up for it: see `fer.results.emotion_offsets`.
+    The emotion head keeps its shift, as its decisions have no thresholds to make up for it: see `fer.results.emotion_offsets`. After a
+    loss other than cross-entropy the shift is not known: see `set_upright`.
     """
     checkpoint = load_checkpoint(path)
-    shift, card = shift_learned(checkpoint["hyper_parameters"]["class_weights"]), checkpoint[CARD]
-    if shift is not None and "au_shift" not in card:
+    settings, card = checkpoint["hyper_parameters"], checkpoint[CARD]
+    shift = shift_learned(settings["class_weights"])
+    if shift is not None and settings["loss"]["name"] == "bce" and "au_shift" not in card:
         checkpoint["state_dict"]["network.au_head.bias"] -= shift
         card["au_shift"] = shift.tolist()
         write_atomically(checkpoint, path)
 
 
-def set_emotions_upright(path: Path, module: FaceModule, validation: Callable[[], pd.DataFrame]) -> None:
-    """Adds to the bias of the emotion head what makes it favour no class, once: in the checkpoint and in the module made of it.
+def set_upright(path: Path, module: FaceModule, validation: Callable[[], pd.DataFrame]) -> None:
+    """Adds to the heads' biases what validation shows to be missing, once: in the checkpoint and in the module made of it.
+
+    To the emotion head what makes it favour no class; to the AU head, after a loss other than cross-entropy, what makes its
+    probabilities true.
 
     Args:
         validation: makes the predictions of `module` for the validation rows.
     """
     checkpoint = load_checkpoint(path)
-    if module.network.emotion_head is None or EMOTION_OFFSETS in checkpoint[CARD]:
+    settings, card, network = checkpoint["hyper_parameters"], checkpoint[CARD], module.network
+    missing = []
+    if network.emotion_head is not None and EMOTION_OFFSETS not in card:
+        missing.append(EMOTION_OFFSETS)
+    if network.au_head is not None and settings["loss"]["name"] != "bce" and AU_OFFSETS not in card:
+        missing.append(AU_OFFSETS)
+    if not missing:
         return
-    offsets = fit_emotion_offsets(validation(), emotion_weights(checkpoint["hyper_parameters"]["class_weights"]))
-    checkpoint[CARD][EMOTION_OFFSETS] = offsets
-    bias = checkpoint["state_dict"]["network.emotion_head.bias"]
-    bias += torch.tensor([offsets.get(name, 0.0) for name in module.emotions])
-    module.network.emotion_head.bias.data.copy_(bias)
+    predictions = validation()
+    if EMOTION_OFFSETS in missing:
+        offsets = fit_emotion_offsets(predictions, emotion_weights(settings["class_weights"]))
+        _add_to_bias(checkpoint, network, "emotion_head", [offsets.get(name, 0.0) for name in module.emotions])
+        card[EMOTION_OFFSETS] = offsets
+    if AU_OFFSETS in missing:
+        offsets = fit_au_offsets(predictions)
+        _add_to_bias(checkpoint, network, "au_head", [offsets[f"AU{au}"] for au in module.aus])
+        card[AU_OFFSETS] = offsets
     write_atomically(checkpoint, path)
+
+
+def _add_to_bias(checkpoint: dict[str, Any], network: TwoHeadNetwork, head: str, offsets: list[float]) -> None:
+    bias = checkpoint["state_dict"][f"network.{head}.bias"]
+    bias += torch.tensor(offsets)
+    network.get_parameter(f"{head}.bias").data.copy_(bias)
 
 
 def keep_decisions(

@@ -274,7 +274,7 @@ def judge_best(
     folder.note(best_epoch=int(load_checkpoint(path)["epoch"]))
     judging.undo_class_weights(path)
     module, _ = load_module(path, frozen.backbone_of(trained))
-    judging.set_emotions_upright(path, module, lambda: predict(module, data, ["val"], cfg.trainer.accelerator)[0])
+    judging.set_upright(path, module, lambda: predict(module, data, ["val"], cfg.trainer.accelerator)[0])
     parts = ["val", "test"] if cfg.test and len(data.prepared.part("test")) else ["val"]
     predictions, features = predict(module, data, parts, cfg.trainer.accelerator)
     brief = brief and data.features is not None

@@ -18,7 +18,10 @@ from torchmetrics.functional.classification import binary_calibration_error, mul
 
 from fer.cli import Call
 from fer.evaluate import run
-from fer.judging import undo_class_weights
+from fer.judging import set_upright, undo_class_weights
+from fer.model.finished import load_module
+from fer.model.losses import au_loss
+from fer.results.au_offsets import fit_au_offsets
 from fer.results.calibration import calibrated, fit_temperatures
 from fer.results.predictions import read_predictions
 from fer.results.reliability import expected_calibration_error, reliability, reliability_bins
@@ -192,5 +195,42 @@ def test_what_class_weights_added_to_the_logits_is_taken_out_again_and_only_once
     rates = [checkpoint["fer"]["au_rates"][name] for name in named]
     assert np.abs(answers[[f"{name}_prob" for name in named]].mean() - rates).mean() < 0.2
     undo_class_weights(path)
+    again = torch.load(path, weights_only=True)
+    assert torch.equal(again["state_dict"]["network.au_head.bias"], checkpoint["state_dict"]["network.au_head.bias"])
+
+
+@pytest.mark.parametrize("kind", ["focal", "asymmetric"])
+def test_offsets_make_probabilities_true_after_losses_that_move_them(kind: str) -> None:
+    # the best answer to each true probability under the loss, found by brute force, for a rare unit and a common one
+    rng = np.random.default_rng(0)
+    grid = torch.linspace(-9, 9, 3601)
+    present, absent = (au_loss_cells(kind, grid, label) for label in (1, 0))
+    columns: dict[str, Any] = {}
+    for name, centre in (("AU1", -2.5), ("AU2", 0.0)):
+        true = 1 / (1 + np.exp(-rng.normal(centre, 1.5, 2000)))
+        best = [(p * present + (1 - p) * absent).argmin() for p in true]
+        columns[f"{name}_prob"] = grid[best].sigmoid().numpy()
+        columns[name] = (rng.random(2000) < true).astype("int8")
+        columns[f"true {name}"] = true
+    table = pd.DataFrame(columns)
+    answers = table[["AU1_prob", "AU2_prob", "AU1", "AU2"]]
+    offsets = fit_au_offsets(answers)
+    moved = answers.assign(**{f"{au}_prob": expit(logit(answers[f"{au}_prob"]) + offsets[au]) for au in ("AU1", "AU2")})
+    mended = calibrated(moved, fit_temperatures(moved))
+    for au in ("AU1", "AU2"):
+        error = (mended[f"{au}_prob"] - table[f"true {au}"]).abs().mean()
+        assert error < 0.05 and error < (answers[f"{au}_prob"] - table[f"true {au}"]).abs().mean() / 2
+
+
+def au_loss_cells(kind: str, logits: torch.Tensor, label: int) -> torch.Tensor:
+    return torch.stack([au_loss(x.view(1, 1), torch.tensor([[label]]), kind=kind) for x in logits])
+
+
+def test_offsets_are_added_once_and_only_where_the_loss_asks_for_them(train: Callable[..., Path]) -> None:
+    path = train("loss=focal") / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(path, weights_only=True)
+    assert "au_shift" not in checkpoint["fer"] and any(checkpoint["fer"]["au_offsets"].values())
+    module, _ = load_module(path)
+    set_upright(path, module, lambda: pd.DataFrame())
     again = torch.load(path, weights_only=True)
     assert torch.equal(again["state_dict"]["network.au_head.bias"], checkpoint["state_dict"]["network.au_head.bias"])

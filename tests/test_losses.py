@@ -112,11 +112,14 @@ def test_uncertainty_balance_learns_to_weigh_the_harder_task_less() -> None:
 def test_losses_that_turn_to_what_is_not_yet_known(
     kind: str, present: Callable[[float], float], absent: Callable[[float], float]
 ) -> None:
-    cells = []
-    for logit, t in zip(LOGITS.flatten().tolist(), TARGET.flatten().tolist(), strict=True):
+    logits = torch.cat(
+        (LOGITS, torch.tensor([[-4.0, 3.0]]))
+    )  # an absent unit below the margin, a present one that is known
+    target, cells = torch.cat((TARGET, torch.tensor([[0, 1]]))), []
+    for logit, t in zip(logits.flatten().tolist(), target.flatten().tolist(), strict=True):
         p = 1 / (1 + math.exp(-logit))
         cells += [present(p) if t else absent(p)] if t >= 0 else []
-    assert float(au_loss(LOGITS, TARGET, kind=kind)) == pytest.approx(sum(cells) / len(cells), rel=1e-5)
+    assert float(au_loss(logits, target, kind=kind)) == pytest.approx(sum(cells) / len(cells), rel=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["balanced", "logit_adjusted"])

@@ -27,10 +27,11 @@ class Chosen:
     compiled: bool = False
 
 
+SINGLE_PRECISION, NOT_FUSED = "single precision", "optimizer not fused"
 OTHERS = {
-    "single precision": Chosen(bf16=False),
+    SINGLE_PRECISION: Chosen(bf16=False),
     "channels first": Chosen(channels_last=False),
-    "optimizer not fused": Chosen(fused=False),
+    NOT_FUSED: Chosen(fused=False),
 }
 """Steps that a step as training does it is set against."""
 
@@ -41,20 +42,22 @@ BATCHED, SINGLE = "augmentation", "augmentation, picture by picture"
 def measure(bench: Bench, budget: float, found: Findings) -> None:
     """Adds the choices to `found`: those that pay have a ratio above 1."""
     usual = Chosen(bf16=bench.precision == "bf16-mixed")
+    others = dict(OTHERS)
+    if not usual.bf16:
+        others.pop(SINGLE_PRECISION)
+        found.left_out[SINGLE_PRECISION] = "it is what trainer.precision chooses here"
+    if bench.cfg.optimizer.name == "rmsprop":
+        others.pop(NOT_FUSED)
+        found.left_out[NOT_FUSED] = "torch has no fused RMSprop"
     stages = [_step(bench, AS_CHOSEN, usual)]
-    stages += [
-        _step(bench, name, replace(other, bf16=other.bf16 and usual.bf16))
-        for name, other in OTHERS.items()
-        if usual.bf16 or other.bf16
-    ]
+    stages += [_step(bench, name, replace(other, bf16=other.bf16 and usual.bf16)) for name, other in others.items()]
     stages += [augmenting(bench), _by_picture(bench)]
     if compiled := _compiled(bench, replace(usual, compiled=True), found):
         stages.append(compiled)
     rates = alternate(stages, budget)
     found.stages |= rates.as_json()
-    for name in OTHERS:
-        if name in rates.blocks:
-            _add(rates, AS_CHOSEN, name, found)
+    for name in others:
+        _add(rates, AS_CHOSEN, name, found)
     _add(rates, BATCHED, SINGLE, found)
     if compiled:
         _add(rates, COMPILED, AS_CHOSEN, found)
@@ -102,7 +105,7 @@ def _compiled(bench: Bench, chosen: Chosen, found: Findings) -> Stage | None:
 
 
 def _by_picture(bench: Bench) -> Stage:
-    """What the augmentation does, by torchvision's v2 transforms, each picture with draws of its own."""
+    """What the augmentation does, by torchvision's v2 transforms on the processor, each picture with draws of its own."""
     batch: dict[str, Any] = next(iter(bench.data.loader("train", shuffled=True)))
     change = _transforms(bench.cfg.augment, bench.cfg.data.image_size)
 

@@ -38,7 +38,9 @@ def measure(cfg: TrainConfig, scratch: Path, budget: float, found: Findings) -> 
         model=dataclasses.replace(cfg.model, finetune="frozen"),
         data=dataclasses.replace(cfg.data, cache_features=True, fresh_pictures=0, views=cfg.data.views or 8),
         augment=dataclasses.replace(cfg.augment, mixup=0.0),
-        trainer=dataclasses.replace(cfg.trainer, progress=False, patience=cfg.trainer.max_epochs, compile=False),
+        trainer=dataclasses.replace(
+            cfg.trainer, progress=False, patience=cfg.trainer.max_epochs, compile=False, ema=0.0
+        ),
         cache_dir=str(_without_features(cache_folder(cfg.cache_dir), scratch / "cache")),
         test=False,
     )

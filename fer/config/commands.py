@@ -121,8 +121,8 @@ class BenchmarkConfig(TrainConfig):
     test: bool | None = setting(None, "of no meaning here")
     what: str = setting(
         "all",
-        "which part; not in all: choices, what precision, order in memory, compiling ... are worth, and growth (minutes), images/s and "
-        "memory by the number of pictures",
+        "which part; not in all: choices (what precision, order in memory, compiling and so on are worth) and growth (images/s and "
+        "memory by the number of pictures; minutes)",
         choices=("all", "train", "predict", "sweep", "startup", "choices", "growth"),
     )
     against: str | None = setting(

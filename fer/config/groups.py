@@ -123,7 +123,9 @@ class LossConfig:
         "rare classes, by how frequent they are in the training split: weighed more, or with logits shifted in the loss",
         choices=("balanced", "logit_adjusted", "none"),
     )
-    max_weight: float = setting(10.0, "no class weighs (is taken to be) more than this times the usual", least=1)
+    max_weight: float = setting(
+        10.0, "largest weight of a class; logit_adjusted: no class counts as rarer than that weight would mean", least=1
+    )
     label_smoothing: float = setting(0.0, "emotion: share of the target spread over all classes", least=0, below=1)
     balance: str = setting("fixed", "how the two tasks are weighed", choices=("fixed", "uncertainty"))
     au_weight: float = setting(1.0, "fixed: weight of the AU loss", least=0)
@@ -164,7 +166,7 @@ class TrainerConfig:
     )
     ema: float = setting(
         0.0,
-        "what is judged and kept: the moving average of the weights with this decay; 0: the weights as they are; .99 to .999 usual",
+        "decay of the moving average of the weights that is judged and kept, over about 1 / (1 - ema) steps; 0: the weights as they are",
         least=0,
         below=1,
     )

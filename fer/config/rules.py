@@ -99,7 +99,7 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
     if cfg.trainer.compile and cfg.model.finetune == "frozen":
         found.append("trainer.compile is not for model.finetune=frozen: it would change features that are kept")
     if cfg.trainer.ema and cfg.model.finetune == "frozen":
-        found.append("trainer.ema averages a backbone in training: it must be 0 with model.finetune=frozen")
+        found.append("trainer.ema must be 0 with model.finetune=frozen: averaging would cost more than the heads do")
     if cfg.loss.au_weight == 0 and cfg.loss.emotion_weight == 0:
         found.append("loss.au_weight and loss.emotion_weight are both 0: nothing would be learned")
     return found + _bad_processes(cfg)
@@ -155,8 +155,12 @@ def _bad_benchmark(cfg: BenchmarkConfig) -> list[str]:
         found.append("data.reference is for training and judging: a benchmark shows each picture by itself")
     if cfg.against is not None and cfg.what not in ("train", "predict"):
         found.append(f"against compares two settings of what=train or what=predict, not of what={cfg.what}")
-    if cfg.what == "choices" and cfg.model.finetune == "frozen":
-        found.append("what=choices is about training a backbone, which model.finetune=frozen does not: type full")
+    if cfg.what == "choices" and cfg.model.finetune != "full":
+        found.append(
+            f"what=choices is about training a backbone, which model.finetune={cfg.model.finetune} begins without: type full"
+        )
+    if cfg.what == "choices" and cfg.trainer.compile:
+        found.append("what=choices compiles by itself, to compare: trainer.compile must be false")
     if not cfg.sizes or min(cfg.sizes) < 1:
         found.append(f"sizes must be a list of numbers of pictures such as [1000,10000]; got {cfg.sizes}")
     return found

@@ -189,7 +189,7 @@ def class_shifts(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def shift_learned(class_weights: dict[str, Any]) -> Tensor | None:
-    """[A]: what is added to each AU's logit of a network that fits well, by training with these; None for nothing.
+    """[A]: what is added to each AU's logit of a network that fits well, by training on cross-entropy with these; None for nothing.
 
     Weighing present labels `w1` and absent ones `w0` adds log(w1 / w0): probabilities are then those of a world in which a unit is as
     frequent as not (Elkan, "The foundations of cost-sensitive learning", IJCAI 2001). Logits that the loss saw shifted lack that shift.

@@ -1,0 +1,48 @@
+"""Offsets of the AU head: in, validation rows; out, what to add to each unit's logit so that probabilities are what they say.
+
+Binary cross-entropy needs none: what class weights do to it is known (`fer.model.losses.shift_learned`). Focal and asymmetric loss move
+probabilities in ways of their own; a scale and an offset per unit mend most of it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize
+from scipy.special import logit
+
+from fer.results.predictions import FloatArray, au_columns
+
+_USUAL_SHIFT = 5.0
+"""Standard deviation of offsets, in calibrated logits, that is expected before any picture is seen; it pulls them towards 0."""
+_USUAL_SPREAD = 0.5
+"""Likewise of the logarithm of the temperature, towards 1 (see `fer.results.calibration`)."""
+_LEAST = 1e-6
+
+
+def fit_au_offsets(predictions: pd.DataFrame) -> dict[str, float]:
+    """The offset of each unit with the best likelihood of the labels, with one temperature for all.
+
+    Args:
+        predictions: validation rows as the network answers, before calibration.
+
+    Returns:
+        Unit (`AU12`) -> what to add to its logit; empty without an AU head.
+    """
+    aus = au_columns(predictions)
+    if not aus:
+        return {}
+    probabilities = predictions[[f"{au}_prob" for au in aus]].to_numpy(np.float64)
+    logits = logit(probabilities.clip(_LEAST, 1 - _LEAST))
+    truth = predictions[aus].to_numpy(np.float64, na_value=np.nan)
+    known = ~np.isnan(truth)
+    signs = np.where(truth == 1, -1.0, 1.0)  # log(1 + exp(sign x logit)) is the loss of a cell
+
+    def cost(point: FloatArray) -> float:
+        scale, offsets = point[0], point[1:]
+        cells = np.logaddexp(0, signs * (logits * np.exp(scale) + offsets))
+        pull = (scale / _USUAL_SPREAD) ** 2 + (offsets / _USUAL_SHIFT) @ (offsets / _USUAL_SHIFT)
+        return float(pull / 2 + cells[known].sum())
+
+    best = minimize(cost, np.zeros(1 + len(aus))).x
+    return dict(zip(aus, (best[1:] / np.exp(best[0])).tolist(), strict=True))
