@@ -86,7 +86,8 @@ def test_what_can_not_be_compiled_is_left_out(benchmark: Benchmark, monkeypatch:
 
     monkeypatch.setattr(of_choices.fitting, "compile_backbone", broken)
     found = benchmark("what=choices", "trainer.precision=32")
-    assert found["left_out"] == {"torch.compile": "no C++ compiler"}
+    assert found["left_out"]["torch.compile"] == "no C++ compiler"
+    assert "single precision" in found["left_out"]  # it is what is chosen here
     assert not any("compiled" in ratio["name"] or "precision" in ratio["name"] for ratio in found["ratios"])
 
 
