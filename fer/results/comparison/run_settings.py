@@ -74,8 +74,7 @@ def short_keys(keys: Sequence[str]) -> dict[str, str]:
 def labels_of(runs: Sequence[JudgedRun], settings: pd.DataFrame) -> list[str]:
     """A name for each run: its differing settings, or its own name, with as much of its folder as keeps names apart."""
     short = short_keys(list(settings.columns))
-    rows: list[dict[str, str]] = settings.to_dict("records")  # type: ignore[assignment]
-    named = [" ".join(f"{short[key]}={value}" for key, value in row.items()) for row in rows]
+    named = [" ".join(f"{short[key]}={settings[key].iloc[k]}" for key in settings.columns) for k in range(len(runs))]
     labels = [text or str(run.about.get("name") or run.path.name) for text, run in zip(named, runs, strict=True)]
     counts = Counter(labels)
     labels = [
