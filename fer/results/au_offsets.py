@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import logit
 
-from fer.results.predictions import FloatArray, au_columns
+from fer.results.predictions import FloatArray, au_columns, targets_of
 
 _USUAL_SHIFT = 5.0
 """Standard deviation of offsets, in calibrated logits, that is expected before any picture is seen; it pulls them towards 0."""
@@ -34,7 +34,7 @@ def fit_au_offsets(predictions: pd.DataFrame) -> dict[str, float]:
         return {}
     probabilities = predictions[[f"{au}_prob" for au in aus]].to_numpy(np.float64)
     logits = logit(probabilities.clip(_LEAST, 1 - _LEAST))
-    truth = predictions[aus].to_numpy(np.float64, na_value=np.nan)
+    truth = targets_of(predictions, aus)
     known = ~np.isnan(truth)
     signs = np.where(truth == 1, -1.0, 1.0)  # log(1 + exp(sign x logit)) is the loss of a cell
 
