@@ -60,7 +60,7 @@ UP, DOWN, OUT, IN = (1, 1.0), (1, -1.0), (0, 1.0), (0, -1.0)
         ({12: 1}, CORNERS, UP),
         ({12: 1}, CORNERS, OUT),
         ({13: 1}, CORNERS, UP),
-        ({14: 1}, CORNERS, OUT),
+        ({14: 1}, CORNERS, UP),
         ({15: 1}, CORNERS, DOWN),
         ({16: 1, 25: 0.2}, [56, 57, 58], DOWN),
         ({17: 1}, [56, 57, 58], UP),

@@ -58,7 +58,7 @@ def fresh_face(seed: int, epoch: int, number: int, stored: int) -> FreshFace:
     side = round(stored * _MARGIN)
     view = sample_view(rng, (side, side), fill=0.77, spread=float(rng.uniform(0.5, 3)))
     view = replace(
-        view, noise=float(rng.uniform(0.5, 8)), key=float(rng.uniform(0.4, 1.2)), ambient=float(rng.uniform(0.1, 0.6))
+        view, noise=float(rng.uniform(0.5, 6)), key=float(rng.uniform(0.5, 1.2)), ambient=float(rng.uniform(0.2, 0.6))
     )
     drawing = draw_face(rng, aus, person, view, imbalance=_imbalance(aus, rng))
     return FreshFace(_developed(drawing.image, rng), drawing.landmarks, aus, emotion)
@@ -91,11 +91,11 @@ def _imbalance(aus: Mapping[int, float], rng: np.random.Generator) -> dict[int, 
 
 def _developed(image: Pixels8, rng: np.random.Generator) -> Pixels8:
     """What else cameras and files do: gamma, few pixels, JPEG."""
-    gamma = float(np.exp(rng.normal(0, 0.3)))
+    gamma = float(np.exp(rng.normal(0, 0.25)))
     lit: np.ndarray = np.rint(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)[image]
     height, width = image.shape[:2]
     if rng.random() < 0.3:
-        fewer = float(rng.uniform(0.4, 0.9))
+        fewer = float(rng.uniform(0.5, 0.95))
         small = cv2.resize(lit, None, fx=fewer, fy=fewer, interpolation=cv2.INTER_AREA)
         lit = np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
     if rng.random() < 0.4:

@@ -68,6 +68,8 @@ class Identity:
     """Strength of the shine of the skin."""
     shirt: tuple[float, float, float]
     texture_seed: int
+    folds: float
+    """How deep the skin folds in expressions, as a factor: firm, full faces show hardly any."""
 
 
 def sample_identity(rng: np.random.Generator) -> Identity:
@@ -111,6 +113,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         oil=float(rng.uniform(0.2, 1.0)),
         shirt=_rgb(rng.uniform(0.02, 0.7) * rng.uniform(0.6, 1.0, 3)),
         texture_seed=int(rng.integers(2**31)),
+        folds=float(rng.uniform(0.3, 1.2)),
     )
 
 

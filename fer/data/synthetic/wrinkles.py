@@ -75,7 +75,7 @@ def relief(identity: Identity, detail: str, moves: Drivers) -> Array:
     both["1"] = both["1"] - 0.7 * both["brow_raise"]
     both["2"] = both["2"] - 0.7 * both["brow_raise"]
     both["age"] = np.full(2, identity.age, dtype=np.float32)
-    depth = 0.45 + 0.65 * identity.age
+    depth = (0.45 + 0.65 * identity.age) * identity.folds
     weights = np.stack([both[name] * (1.0 if name == "age" else depth) for name in names]).astype(np.float32)
     used = np.flatnonzero(weights.max(1) > 1e-3)
     flat = maps[used].reshape(len(used), maps[0].size)  # nothing is used on a young face at rest
