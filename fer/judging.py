@@ -97,7 +97,8 @@ def read_data(
     own = prepared.fingerprint == card["data_fingerprint"]
     part = part or ("test" if own else "all")
     if part == "all":
-        known = of_known_people(prepared, card["seen"].numpy(), card["seen_names"].numpy())
+        files = card["seen_files"].numpy() if "seen_files" in card else []  # an older version knew names instead
+        known = of_known_people(prepared, card["seen"].numpy(), np.asarray(files))
         if own:
             known |= prepared.table["subject"].astype(str).map(card["split"]).isin(("train", "val"))
         if known.any():

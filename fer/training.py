@@ -18,7 +18,7 @@ from fer.config import TrainConfig, TrainerConfig, as_dict
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.data.faces import PIXELS_VERSION
-from fer.data.seen import name_hashes, picture_hashes
+from fer.data.seen import file_hashes, picture_hashes
 from fer.data.splits import split_hash
 from fer.errors import FerError
 from fer.jobs import Kept
@@ -204,7 +204,7 @@ def _seen(data: FaceData, kept: Kept) -> dict[str, torch.Tensor]:
     def make() -> dict[str, torch.Tensor]:
         prepared = data.prepared
         rows = prepared.table[prepared.table["split"] != "test"]
-        hashes = {"seen": picture_hashes(prepared, rows), "seen_names": name_hashes(rows)}
+        hashes = {"seen": picture_hashes(prepared, rows), "seen_files": file_hashes(prepared, rows)}
         return {name: torch.from_numpy(values.copy()) for name, values in hashes.items()}
 
     return kept.get("seen", data.prepared, make)

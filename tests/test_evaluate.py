@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import composed
+from PIL import Image
 
 from fer.cli import Call
 from fer.errors import FerError
@@ -75,6 +76,20 @@ def test_other_frames_of_known_people_are_not_new(
     (tmp_path / "table.csv").write_text("\n".join(["path,subject,AU4", *rows]))
     judged = evaluate(run_dir, "data=csv", f"data.table={tmp_path / 'table.csv'}", name="table")
     assert set(pd.read_csv(judged / "predictions.csv", dtype=str)["subject"]) == strangers
+
+
+def test_people_who_only_share_their_names_with_known_ones_are_new(
+    train: Callable[..., Path], evaluate: Evaluate, tree: Path, tmp_path: Path
+) -> None:
+    run_dir = train()
+    others = tmp_path / "others"  # laid out and named alike, as all data sets in the layout of CK+ are
+    shutil.copytree(tree, others)
+    for picture in (others / "cohn-kanade-images").glob("*/*/*.png"):
+        Image.open(picture).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(picture)
+    shutil.rmtree(others / "Emotion")
+    judged = evaluate(run_dir, f"data.root={others}")
+    people = set(pd.read_csv(run_dir / "split.csv", dtype=str)["subject"])
+    assert set(pd.read_csv(judged / "predictions.csv", dtype=str)["subject"]) == people
 
 
 def test_data_without_the_labels_of_the_model_or_without_anybody_new_is_refused(

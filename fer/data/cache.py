@@ -28,7 +28,13 @@ CHUNK = 32
 """Pictures in flight per thread: enough to keep all busy, few enough that memory stays flat."""
 
 Progress = Callable[[int, int], None]
-_Made = tuple[Pixels8, Box, How] | BadImage
+
+
+class _Made(NamedTuple):
+    pixels: Pixels8
+    box: Box
+    how: How
+    digest: int
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,7 @@ class Pixels:
             neutral picture that it is compared with, if there is one, come after its own.
         how: [n] text: where each face box came from (`fer.data.faces.How`), or `broken`.
         boxes: [n, 4] x, y, w, h in pixels of the upright picture; NaN where it is broken.
+        digests: [n] int64: a hash of each file's content, whatever it is called and however its face is cropped; 0 where it is broken.
         problems: Row number -> why its picture could not be read.
     """
 
@@ -50,6 +57,7 @@ class Pixels:
     array: Pixels8 = field(repr=False)
     how: npt.NDArray[np.str_] = field(repr=False)
     boxes: npt.NDArray[np.float64] = field(repr=False)
+    digests: npt.NDArray[np.int64] = field(repr=False)
     problems: dict[int, str] = field(repr=False)
 
     def __reduce__(self) -> tuple[Callable[[Path], Pixels], tuple[Path]]:
@@ -152,32 +160,45 @@ def _stamp(file: str | None) -> tuple[int, int] | None:
     return status and (status.st_size, status.st_mtime_ns)
 
 
-def _pixels_of(row: _Row, *, image_size: int, crop: Crop, color: bool) -> _Made:
+def _pixels_of(row: _Row, *, image_size: int, crop: Crop, color: bool) -> _Made | BadImage:
     try:
-        image = decode(Path(row.path))
+        image, digest = decode(Path(row.path)), _digest(row.path)
     except BadImage as error:
         return error
+    except OSError as error:  # gone since it was decoded
+        return BadImage(f"{row.path}: {error.strerror}")
     landmarks = read_landmarks(Path(row.landmarks)) if row.landmarks else None
     pixels, box, how = face_pixels(image, image_size, crop, color, landmarks, row.box)
     if row.reference is None:
-        return pixels, box, how
+        return _Made(pixels, box, how, digest)
     neutral = _pixels_of(
         _Row(row.reference, row.reference_landmarks, None), image_size=image_size, crop=crop, color=color
     )
-    return neutral if isinstance(neutral, BadImage) else (np.concatenate((pixels, neutral[0]), axis=2), box, how)
+    if isinstance(neutral, BadImage):
+        return neutral
+    return _Made(np.concatenate((pixels, neutral.pixels), axis=2), box, how, digest)
 
 
-def _made(rows: list[_Row], image_size: int, crop: Crop, color: bool, jobs: int | None) -> Iterator[_Made]:
+def _digest(path: str) -> int:
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, partial(hashlib.blake2b, digest_size=8)).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+def _made(rows: list[_Row], image_size: int, crop: Crop, color: bool, jobs: int | None) -> Iterator[_Made | BadImage]:
     make, jobs = partial(_pixels_of, image_size=image_size, crop=crop, color=color), jobs or usable_cores()
     with ThreadPoolExecutor(jobs) as pool:
         for start in range(0, len(rows), CHUNK * jobs):
             yield from pool.map(make, rows[start : start + CHUNK * jobs])
 
 
-def _write(folder: Path, shape: tuple[int, ...], pictures: Iterator[_Made], progress: Progress | None) -> None:
+def _write(
+    folder: Path, shape: tuple[int, ...], pictures: Iterator[_Made | BadImage], progress: Progress | None
+) -> None:
     n = shape[0]
     how = np.full(n, HOW.index("broken"), np.uint8)
     boxes = np.full((n, 4), np.nan)
+    digests = np.zeros(n, np.int64)
     problems: dict[int, str] = {}
     # Appended, not assigned through a writable map: on a full disk that is an error, not a killed process.
     with open(folder / "pixels.npy", "wb") as file:
@@ -187,13 +208,14 @@ def _write(folder: Path, shape: tuple[int, ...], pictures: Iterator[_Made], prog
                 problems[row] = str(made)
                 file.write(bytes(math.prod(shape[1:])))
             else:
-                pixels, boxes[row], source = made
-                how[row] = HOW.index(source)
-                file.write(pixels.tobytes())
+                boxes[row], digests[row] = made.box, made.digest
+                how[row] = HOW.index(made.how)
+                file.write(made.pixels.tobytes())
             if progress:
                 progress(row + 1, n)
     np.save(folder / "how.npy", how, allow_pickle=False)
     np.save(folder / "boxes.npy", boxes, allow_pickle=False)
+    np.save(folder / "digests.npy", digests, allow_pickle=False)
     (folder / "problems.json").write_text(json.dumps(problems), encoding="utf-8")
 
 
@@ -202,4 +224,6 @@ def _load(folder: Path) -> Pixels:
     array = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
     how = np.load(folder / "how.npy", allow_pickle=False)
     boxes = np.load(folder / "boxes.npy", allow_pickle=False)
-    return Pixels(folder, array, np.array(HOW)[how], boxes, {int(row): reason for row, reason in problems.items()})
+    digests = np.load(folder / "digests.npy", allow_pickle=False)
+    reasons = {int(row): reason for row, reason in problems.items()}
+    return Pixels(folder, array, np.array(HOW)[how], boxes, digests, reasons)
