@@ -5,6 +5,7 @@ A command module says `main = command("train", run)`; `run` gets the checked set
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import difflib
 import logging
@@ -35,6 +36,12 @@ from fer.refusals import REFUSALS, one_line
 from fer.sweep import SomeJobsFailed, Sweep, is_sweep
 
 log = logging.getLogger(__name__)
+
+NAMES_OF_GROUPS = ("data.name", "loss.name", "optimizer.name", "scheduler.name")
+"""Keys that files of `conf/` set together with others: alone they would make a recipe that no file has."""
+
+NEVER_SWEPT = ("benchmark", "compare", "crossval", "synthesize", "tune")
+"""Commands that are many runs, or about many, in one: Hydra's jobs of them would share one folder."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,9 @@ def command(
         if {"-h", "--help"} & set(sys.argv[1:]):
             from fer.help import print_help
 
-            print_help(name)
+            with contextlib.suppress(BrokenPipeError):  # piped into something that has read enough
+                print_help(name)
+                sys.stdout.flush()
             return
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own hints
         # torch's threads sleep while they wait: on a busy machine, spinning ones made a small step ten times slower
@@ -98,6 +107,8 @@ def _run(
     """Composes and runs; returns the line of a refused single run (Hydra would print a second one if it saw the error)."""
     typed = refuse_bad_overrides(sys.argv[1:], SCHEMAS[name])
     _refuse_slurm_elsewhere(typed)
+    if is_sweep(typed) and name in NEVER_SWEPT:
+        raise FerError(f"-m is not for fer.{name}: type one line for each")
     if is_sweep(typed) or name != "train":
         check_alone("a sweep" if is_sweep(typed) else f"fer.{name}")
     ConfigStore.instance().store(f"{name}_schema", node=SCHEMAS[name])
@@ -204,9 +215,13 @@ def refuse_bad_overrides(argv: list[str], schema: type) -> list[Override]:
         known = dict(settings_of(schema))
         if key not in known:
             raise FerError(_unknown(key, list(known)))
+        if key in NAMES_OF_GROUPS:
+            group, typed_value = key.split(".")[0], str(override.input_line).split("=", 1)[-1]
+            raise FerError(f"{key}: type {group}={typed_value}, which brings the settings that go with it")
         if not override.is_delete():
+            raw = None if override.is_sweep_override() else str(override.input_line).split("=", 1)[-1]
             for value in _values(override):
-                _check_value(schema, key, value, known[key])
+                _check_value(schema, key, value, known[key], raw)
     return typed
 
 
@@ -224,7 +239,7 @@ def _values(override: Override) -> Iterator[Any]:
         yield override.value()
 
 
-def _check_value(schema: type, key: str, value: Any, limits: Any) -> None:
+def _check_value(schema: type, key: str, value: Any, limits: Any, raw: str | None) -> None:
     if isinstance(value, str) and "${" in value:
         return  # only composition can tell what it stands for
     try:
@@ -232,6 +247,8 @@ def _check_value(schema: type, key: str, value: Any, limits: Any) -> None:
         OmegaConf.update(cfg, key, value)
         found = OmegaConf.select(cfg, key)
         problems = list(bad_value(OmegaConf.to_object(found) if OmegaConf.is_config(found) else found, key, limits))
+        if isinstance(found, str) and found != raw and not isinstance(value, str) and raw is not None:
+            problems.append(f"{key}={raw} reads as {found}: quote it twice, \"{key}='{raw}'\"")
     except OmegaConfBaseException as error:
         raise FerError(f"{key}: {str(error).splitlines()[0]}") from error
     if problems:

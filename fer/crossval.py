@@ -37,20 +37,31 @@ def run(cfg: CrossvalConfig, call: Call) -> float | None:
     for repeat in range(cfg.repeats):
         for fold in range(cfg.data.folds):
             train_fold(cfg, folder, repeat, fold, call.kept)
-    return judged(folder, [fold_dir(folder, r, k) for r in range(cfg.repeats) for k in range(cfg.data.folds)])
+    folds = [fold_dir(folder, r, k) for r in range(cfg.repeats) for k in range(cfg.data.folds)]
+    return judged(folder, folds, soup=cfg.soup)
 
 
 def started(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig]:
     """A new run folder, with the number of folds and the units of the AU head settled for all folds alike."""
-    if call.sweep_dir is not None:
-        raise FerError("fer.crossval is one run of many folds: type it once per setting, without -m")
     where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("crossval", cfg.name)
     check_free(where)
     resolved = dataclasses.replace(
         cfg, **{f.name: getattr(resolve(cfg), f.name) for f in dataclasses.fields(TrainConfig)}
     )
+    if cfg.soup:
+        _check_soup(resolved)
     settled = settle(resolved)
     return RunFolder.create(where, {**as_dict(settled), "run_dir": str(where)}, call.line), settled
+
+
+def _check_soup(cfg: CrossvalConfig) -> None:
+    from fer.training import read_weights
+
+    if not read_weights(cfg).pretrained:
+        raise FerError(
+            "soup=true takes the mean of the folds' weights, and that of networks which start from random ones answers nothing: "
+            "say model.weights=FILE"
+        )
 
 
 def settle(cfg: CrossvalConfig) -> CrossvalConfig:
@@ -60,11 +71,11 @@ def settle(cfg: CrossvalConfig) -> CrossvalConfig:
         FerError: the data can't be read, or has fewer people than folds.
     """
     from fer.data.cache import cache_folder
-    from fer.data.prepare import with_reference
+    from fer.data.prepare import to_split
     from fer.data.readers import read_samples
 
     samples = read_samples(cfg.data, cache_folder(cfg.cache_dir), None)
-    table = with_reference(samples.table, cfg.data, samples.skipped)
+    table = to_split(samples.table, cfg.data, samples.skipped)
     n_people = table["subject"].nunique()
     folds = n_people if cfg.leave_one_out else cfg.data.folds
     if folds > n_people:
@@ -72,6 +83,7 @@ def settle(cfg: CrossvalConfig) -> CrossvalConfig:
             f"data.folds={folds}: the data has only {n_people} people; leave_one_out=true takes one fold each"
         )
     settled = dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, folds=folds))
+    # without a unit that is frequent enough in all of the data there is none in any fold
     return dataclasses.replace(settled, data=dataclasses.replace(settled.data, aus=units(settled, table) or "auto"))
 
 
@@ -79,6 +91,9 @@ def units(cfg: CrossvalConfig, table: pd.DataFrame) -> list[int]:
     """The units of the AU head: frequent enough in the whole data, and in the training people of every fold at least once.
 
     Only labels are counted, and which units are asked for hangs on no answer of a network.
+
+    Raises:
+        FerError: there are some, but none of them is in every fold.
     """
     from fer.data.prepare import chosen_aus
     from fer.data.splits import split_folds
@@ -90,6 +105,11 @@ def units(cfg: CrossvalConfig, table: pd.DataFrame) -> list[int]:
             train = table[table["subject"].isin(split.loc[split["split"] == "train", "subject"])]
             found &= set(chosen_aus(train, "auto", 1))
     left_out = sorted(set(chosen_aus(table, cfg.data.aus, cfg.data.min_au_count)) - found)
+    if left_out and not found:
+        raise FerError(
+            f"{', '.join(f'AU{au}' for au in left_out)}: each lacks training people in some fold, and the AU head needs the same units in "
+            "all: take more folds, or a larger data.min_au_count to do without it"
+        )
     if left_out:
         log.warning("left out, as some fold has nobody to learn them from: %s", ", ".join(f"AU{au}" for au in left_out))
     return sorted(found)
@@ -111,7 +131,13 @@ def reopened(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig
     old: CrossvalConfig = from_dict(CrossvalConfig, folder.config(), str(folder.path / "config.yaml"))
     if folder.about["finished"]:
         raise FerError(f"resume={cfg.resume}: that cross-validation is finished")
-    return folder, dataclasses.replace(old, cache_dir=cfg.cache_dir if "cache_dir" in call.keys else old.cache_dir)
+    if "cache_dir" in call.keys:
+        old = dataclasses.replace(old, cache_dir=cfg.cache_dir)
+    if "data.workers" in call.keys:
+        old = dataclasses.replace(old, data=dataclasses.replace(old.data, workers=cfg.data.workers))
+    if "trainer.progress" in call.keys:
+        old = dataclasses.replace(old, trainer=dataclasses.replace(old.trainer, progress=cfg.trainer.progress))
+    return folder, old
 
 
 def fold_dir(folder: RunFolder, repeat: int, fold: int) -> Path:
@@ -137,7 +163,13 @@ def train_fold(cfg: CrossvalConfig, folder: RunFolder, repeat: int, fold: int, k
     typed = TrainConfig(
         **{**values, "data": data, "test": True, "run_dir": str(where), "resume": resume and str(resume)}
     )
-    words = (f"resume={resume}",) if resume else ()
+    # what the whole is resumed with holds for a fold that was stopped, too
+    changed = (
+        f"data.workers={cfg.data.workers}",
+        f"trainer.progress={cfg.trainer.progress}",
+        f"cache_dir={cfg.cache_dir}",
+    )
+    words = (f"resume={resume}", *changed) if resume else ()
     try:
         train.run(typed, Call(f"a fold of fer.crossval: {folder.path}", words, None, kept))
     except SystemExit:  # stopped; the fold is saved
@@ -145,8 +177,8 @@ def train_fold(cfg: CrossvalConfig, folder: RunFolder, repeat: int, fold: int, k
         sys.exit(130)
 
 
-def judged(folder: RunFolder, folds: list[Path]) -> float | None:
-    """Pools the folds, writes and prints what they say."""
+def judged(folder: RunFolder, folds: list[Path], *, soup: bool) -> float | None:
+    """Pools the folds, writes and prints what they say, and leaves their soup if it is wanted."""
     from rich.console import Console
 
     from fer import judging
@@ -160,10 +192,25 @@ def judged(folder: RunFolder, folds: list[Path]) -> float | None:
     data = {key: value for key, value in first["data"].items() if key != "split_hash"}
     folder.note(data=data, **{key: first.get(key) for key in ("weights", "device", "precision")})
     judging.write_scores(folder, table, metrics)
+    if soup:  # before the run counts as finished
+        leave_soup(folder, folds)
     judging.write_results(folder, metrics, gallery=gallery_of_folds(folds, table))
     print_folds(metrics["all"]["folds"], Console())
     score: float | None = metrics["all"]["score"]
     return score
+
+
+def leave_soup(folder: RunFolder, folds: list[Path]) -> None:
+    """Writes `soup.ckpt`, with thresholds chosen on what each fold said of the people that it never saw."""
+    from fer.model.checkpoints import find_checkpoint, write_atomically
+    from fer.model.soup import make_soup
+    from fer.results.predictions import au_columns, read_predictions
+    from fer.results.thresholds import choose_thresholds
+
+    pooled = read_predictions(folder.path / "predictions.csv")
+    soup = make_soup([find_checkpoint(str(fold)) for fold in folds], choose_thresholds(pooled, au_columns(pooled)))
+    write_atomically(soup, folder.path / "soup.ckpt")
+    log.info("one network of all folds, for new people: %s", folder.path / "soup.ckpt")
 
 
 main = command("crossval", run)

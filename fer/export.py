@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from fer.cli import Call, command
-from fer.config import ExportConfig, export_format
+from fer.config import ExportConfig, export_format, export_output
 from fer.errors import FerError
 
 log = logging.getLogger("fer.export")  # not __name__: run with -m it is __main__
@@ -19,8 +19,9 @@ log = logging.getLogger("fer.export")  # not __name__: run with -m it is __main_
 
 def run(cfg: ExportConfig, call: Call) -> None:
     """Writes, compares, keeps."""
-    assert cfg.checkpoint is not None and cfg.output is not None  # config.check
-    target = Path(cfg.output).expanduser().absolute()
+    assert cfg.checkpoint is not None  # config.check
+    output = export_output(cfg)
+    target = output.absolute()
     refuse_taken(target, cfg.overwrite)
     from fer.use import exporting  # torch and all: only now that the settings are known to be good
 
@@ -37,7 +38,7 @@ def run(cfg: ExportConfig, call: Call) -> None:
         exporting.refuse_beyond(agreement, cfg.precision)
         exporting.move_files(path, target)
     log.info("exported: %s, %.1f MB; use it with: python -m fer.predict checkpoint=%s input=...",
-             target, exporting.megabytes(target), cfg.output)  # fmt: skip
+             target, exporting.megabytes(target), output)  # fmt: skip
 
 
 def refuse_taken(target: Path, overwrite: bool) -> None:

@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from fer.cli import NEVER_SWEPT
 from fer.config import SCHEMAS, TrainConfig, conf_dir, settings_of
 
 
@@ -17,9 +18,8 @@ def print_help(name: str) -> None:
     ConfigStore.instance().store(f"{name}_schema", node=SCHEMAS[name])
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         values = compose(name)
-    print(
-        f"{_purpose(name)}\n\nusage: python -m fer.{name} [key=value ...]      several values, a run each: -m key=a,b\n"
-    )
+    several = "" if name in NEVER_SWEPT else "      several values, a run each: -m key=a,b"
+    print(f"{_purpose(name)}\n\nusage: python -m fer.{name} [key=value ...]{several}\n")
     for folder in sorted(p for p in conf_dir().iterdir() if p.is_dir()):
         trains = folder.name == "experiment" and issubclass(SCHEMAS[name], TrainConfig)
         if folder.name in values or trains or (folder.name == "sweep" and name == "train"):

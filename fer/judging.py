@@ -24,7 +24,7 @@ from fer.data.prepare import Prepared
 from fer.data.seen import of_known_people
 from fer.errors import FerError
 from fer.jobs import Kept
-from fer.model.checkpoints import CARD, load_checkpoint, write_atomically
+from fer.model.checkpoints import CARD, all_seen, load_checkpoint, write_atomically
 from fer.model.finished import BACKBONE_FILE, sweep_folder
 from fer.model.losses import emotion_weights, shift_learned
 from fer.model.module import FaceModule
@@ -97,8 +97,7 @@ def read_data(
     own = prepared.fingerprint == card["data_fingerprint"]
     part = part or ("test" if own else "all")
     if part == "all":
-        files = card["seen_files"].numpy() if "seen_files" in card else []  # an older version knew names instead
-        known = of_known_people(prepared, card["seen"].numpy(), np.asarray(files))
+        known = of_known_people(prepared, **all_seen(card))
         if own:
             known |= prepared.table["subject"].astype(str).map(card["split"]).isin(("train", "val"))
         if known.any():

@@ -25,10 +25,16 @@ def one_line(error: Exception) -> str:
     head = [
         line for line in lines if not line.startswith(("Config search path", "full_key", "object_type", "provider="))
     ]
+    if any(line.startswith("Ambiguous value for argument") for line in head):
+        argument = head[0].removeprefix("Ambiguous value for argument ").strip("'")
+        return f"{argument}: several values; a run for each of them: -m, as in python -m fer.train -m {argument}"
     if any("hydra.cc" in line for line in head):
-        said = " ".join(line for line in head if not line.startswith(("See ", "^")))
+        said = " ".join(line for line in head if not line.startswith(("See ", "^"))).split("Exception: ", 1)[-1]
         return f"{said}; quote a value with other than plain characters twice: \"data.root='my, folder'\""
+    if "No match in the defaults list" in str(error):
+        return f"{head[0].split('. No match')[0]}: this command has no such group of settings"
     if "Available options" in str(error):
         at = next(i for i, line in enumerate(head) if line.startswith("Available options"))
-        return f"{' '.join(head[:at])} {head[at]} {', '.join(head[at + 1 :])}"
+        other = "; or model.backbone=NAME, any classifier of torchvision" if "'model/" in str(error) else ""
+        return f"{' '.join(head[:at])} {head[at]} {', '.join(head[at + 1 :])}{other}"
     return " ".join(head[:3])

@@ -18,14 +18,14 @@ from fer.config import TrainConfig, TrainerConfig, as_dict
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.data.faces import PIXELS_VERSION
-from fer.data.seen import file_hashes, picture_hashes
+from fer.data.seen import file_hashes, of_known_people, picture_hashes
 from fer.data.splits import split_hash
 from fer.errors import FerError
 from fer.jobs import Kept
 from fer.model.best_curves import log_best
 from fer.model.callbacks import best_precision
 from fer.model.carried import heads_of
-from fer.model.checkpoints import load_checkpoint
+from fer.model.checkpoints import all_seen, load_checkpoint
 from fer.model.finished import load_module
 from fer.model.losses import class_weights
 from fer.model.module import FaceModule
@@ -221,6 +221,7 @@ def _card(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept) -> dic
         "name": cfg.name,
         "pictures": bool(cfg.report.pictures),
         **_seen(data, kept),
+        "seen_in_weights": weights.seen or {},
         "temperature": {"au": 1.0, "emotion": 1.0},
         "thresholds": {f"AU{au}": 0.5 for au in data.aus},
         "au_rates": au_base_rates(train, [f"AU{au}" for au in data.aus]),
@@ -242,10 +243,24 @@ def describe(folder: RunFolder, cfg: TrainConfig, data: FaceData, weights: Weigh
         prepared.shared.to_csv(folder.path / "near_duplicates.csv", index=False)
     folder.note(
         data={**judging.about_data(cfg.data, prepared), "split_hash": split_hash(_split(data))},
-        weights={"source": weights.source, "sha256": weights.sha256, "warning": weights.warning},
+        weights={"source": weights.source, "sha256": weights.sha256, "warning": _warning(data, weights)},
         precision=_precision(cfg),
         threads=torch.get_num_threads(),
     )
+
+
+def _warning(data: FaceData, weights: Weights) -> str | None:
+    """What must be said of the first weights wherever scores are shown."""
+    if weights.seen is None:
+        return weights.warning
+    table = data.prepared.table
+    judged = table["split"].isin(("val", "test")) & of_known_people(data.prepared, **weights.seen)
+    if not judged.any():
+        return weights.warning
+    n = table.loc[judged, "subject"].nunique()
+    warning = f"model.weights={weights.source} has learned from {n} of the people whom this run is judged on: its scores are too good"
+    log.warning(warning)
+    return warning
 
 
 def _precision(cfg: TrainConfig) -> str:
@@ -281,7 +296,7 @@ def judge_best(
     card = judging.keep_decisions(path, predictions, module, apart=brief, pictures=bool(cfg.report.pictures))
     if cfg.trainer.save_backbone:
         heads = heads_of(module.network, module.aus, module.emotions)
-        save_backbone(module.network, folder.path / "backbone.safetensors", heads)
+        save_backbone(module.network, folder.path / "backbone.safetensors", heads, all_seen(card))
     decided, metrics = judging.judge_all(predictions, card)
     judging.add_probes(metrics, decided, features, data.prepared, kept or Kept())
     score: float | None = metrics["val"]["score"]

@@ -11,6 +11,7 @@ import importlib.util
 import logging
 import shlex
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,11 +93,12 @@ def search(worker: Worker, cfg: TuneConfig, call: Call, folder: Path) -> None:
 
     failures = 0
     while (trial := worker.take()) is not None:
-        twin = worker.twin(trial)
-        if twin:
-            worker.repeat(trial, twin)
-        else:
-            evaluate(trial, worker, cfg, call, folder)
+        with worker.alive(trial):
+            twin = worker.twin(trial)
+            if twin:
+                worker.repeat(trial, twin)
+            else:
+                evaluate(trial, worker, cfg, call, folder)
         trials = worker.study.trials
         ended = trials[trial.number]
         log.info(trial_line(ended, worker.space, n_finished(trials), cfg.n_trials, best_trial(trials)))
@@ -108,6 +110,7 @@ def search(worker: Worker, cfg: TuneConfig, call: Call, folder: Path) -> None:
 def evaluate(trial: optuna.Trial, worker: Worker, cfg: TuneConfig, call: Call, folder: Path) -> None:
     """Runs a trial as `fer.train` would, without the test people, and tells the study what came of it."""
     import optuna
+    from optuna.exceptions import UpdateFinishedTrialError
 
     from fer.tuning import messages
     from fer.tuning.folders import keep_checkpoints, note_pruned, trial_folder
@@ -120,7 +123,7 @@ def evaluate(trial: optuna.Trial, worker: Worker, cfg: TuneConfig, call: Call, f
         typed = typed_for(call, trial.params, worker.space)
         run_cfg = dataclasses.replace(composed(typed), name=f"{cfg.name}-{trial.number}", run_dir=str(where))
         line = Call(shlex.join(["python", "-m", "fer.train", *typed]), tuple(typed), None, call.kept, one_of_many=True)
-        with worker.alive(trial), messages.of_a_trial():
+        with messages.of_a_trial():
             score = train.begin(run_cfg, line, [Prune(trial)])
         if score is None:
             raise FerError("there is no validation score: no label could be judged")
@@ -128,8 +131,11 @@ def evaluate(trial: optuna.Trial, worker: Worker, cfg: TuneConfig, call: Call, f
     except optuna.TrialPruned:
         note_pruned(where)
         worker.study.tell(trial, state=pruned, skip_if_finished=True)
+    except UpdateFinishedTrialError:  # after a long sleep of this machine
+        log.warning("trial %d: another worker took this one for dead, and tries its point again", trial.number)
     except (KeyboardInterrupt, Interrupted, OSError):  # not the setting's fault: it is tried again at the next start
-        trial.set_user_attr("interrupted", True)
+        with suppress(UpdateFinishedTrialError):
+            trial.set_user_attr("interrupted", True)
         worker.study.tell(trial, state=lost, skip_if_finished=True)
         raise
     except Exception as error:  # a setting that can't be trained (nan, out of memory) must not lose the rest
@@ -179,16 +185,7 @@ def _line() -> str:
     return shlex.join(["python", "-m", "fer.tune", *sys.argv[1:]])
 
 
-_search = command("tune", run)
-
-
-def main() -> None:
-    """`python -m fer.tune`."""
-    if {"-m", "--multirun"} & set(sys.argv[1:]):  # before Hydra makes folders for it
-        print("fer tune: -m is for fer.train: a search makes its own trials; one line for each search", file=sys.stderr)
-        sys.exit(2)
-    _search()
-
+main = command("tune", run)
 
 if __name__ == "__main__":
     main()

@@ -90,6 +90,25 @@ def test_a_difference_that_all_people_share_is_found_and_an_interval_holds_it() 
     assert against_worst.standings[0].verdict == "better" and against_worst.n_tests == 1
 
 
+def test_few_people_can_not_show_much_even_if_all_of_them_agree() -> None:
+    emotions = ["negative", "positive"]
+
+    def table(n_people: int, *, right: bool) -> pd.DataFrame:
+        rows = [(f"p{k}", f"{k}{e}", e) for k in range(n_people) for e in emotions]
+        made = pd.DataFrame(rows, columns=["subject", "path", "emotion"]).assign(split="val")
+        answer = made["emotion"] if right else made["emotion"].map(dict(zip(emotions, emotions[::-1], strict=True)))
+        made["emotion_pred"] = answer
+        return made.assign(**{f"emotion_prob_{e}": (answer == e) * 0.8 + 0.1 for e in emotions})
+
+    for n_people, p in ((3, 0.25), (10, 2**-9)):
+        pair = [table(n_people, right=right) for right in (True, False)]
+        assert compare(pair, n_draws=200, seed=0).standings[1].p == pytest.approx(p)
+        # people without a label count for nothing
+        silent = [one.assign(subject="q", path=one["path"] + "q", emotion=pd.NA) for one in pair]
+        longer = [pd.concat(both, ignore_index=True) for both in zip(pair, silent, strict=True)]
+        assert compare(longer, n_draws=200, seed=0).n_subjects == n_people
+
+
 @pytest.mark.parametrize(
     ("scores", "seconds", "dead", "expected"),
     [
@@ -209,9 +228,10 @@ def test_the_test_people_are_looked_at_only_when_asked_for(tmp_path: Path) -> No
 def test_cross_validations_are_read_with_their_folds(tmp_path: Path) -> None:
     runs = [made_run(tmp_path / str(k), TYPED, 1.0, seed=k, splits=("all",)) for k in range(2)]
     for run in runs:
-        (run / "split.csv").unlink()
         table = pd.read_csv(run / "predictions.csv")
-        pd.concat([table.assign(fold=0), table.assign(fold=1)]).to_csv(run / "predictions.csv", index=False)  # repeated
+        repeated = pd.concat([table.assign(fold=0), table.assign(fold=1)])
+        repeated.to_csv(run / "predictions.csv", index=False)
+        repeated[["subject", "fold"]].drop_duplicates().to_csv(run / "split.csv", index=False)
         (run / "folds" / "0").mkdir(parents=True)
         (run / "folds" / "0" / "run.json").write_text('{"finished": true}')
     both = found(tmp_path)

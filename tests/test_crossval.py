@@ -9,14 +9,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from sklearn.metrics import f1_score
 
+from fer import evaluate, load
 from fer.cli import Call
 from fer.config import TrainConfig, from_dict
 from fer.crossval import run, settle
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.errors import FerError
+from fer.model.checkpoints import load_checkpoint
+from fer.model.finished import load_module
+from fer.model.weights import save_backbone
 from fer.picturing import gallery_of_folds
 from fer.results.gallery import choose
 from fer.results.pooling import pool
@@ -148,6 +153,9 @@ def test_repeats_cut_the_people_anew(crossval: Start) -> None:
     assert (pooled.groupby("path").size() == 2).all()
     metrics = json.loads((where / "metrics.json").read_text())["all"]
     assert metrics["n_images"] == pooled["path"].nunique() and metrics["folds"]["n"] == 4
+    once = pooled.drop_duplicates("path")
+    smile = metrics["au"]["per_au"]["AU12"]
+    assert (smile["n"], smile["n_positive"]) == (once["AU12"].notna().sum(), (once["AU12"] == 1).sum())
 
 
 def test_leave_one_subject_out(crossval: Start) -> None:
@@ -170,6 +178,30 @@ def test_people_without_a_neutral_picture_are_in_no_fold(tree: Path, cache: Path
     typed = ("data=csv", f"data.table={table}", "leave_one_out=true", "data.reference=neutral", "data.aus=[4]")
     settled = settle(composed("crossval", *SMALL, *typed, f"cache_dir={cache}"))
     assert settled.data.folds == 3
+
+
+def test_people_without_a_label_that_counts_are_in_no_fold(tree: Path, cache: Path, tmp_path: Path) -> None:
+    rows, table = ["path,subject,emotion"], tmp_path / "table.csv"
+    for k, picture in enumerate(sorted((tree / "cohn-kanade-images").glob("*/*/*.png"))[:6]):
+        rows.append(f"{picture},p{k},{'happy' if k else 'neutral'}")  # neutral is no class of high_level
+    table.write_text("\n".join(rows))
+    typed = ("data=csv", f"data.table={table}", "leave_one_out=true")
+    settled = settle(composed("crossval", *SMALL, *typed, f"cache_dir={cache}"))
+    assert settled.data.folds == 5
+    data = FaceData(settled.data, settled.augment, 0, cache_folder(settled.cache_dir))
+    data.setup()
+    assert set(data.prepared.table["subject"]) == {f"p{k}" for k in range(1, 6)}
+    assert data.prepared.split is not None and "p0" not in set(data.prepared.split["subject"])
+
+
+def test_units_that_no_two_folds_share_are_refused(tree: Path, cache: Path, tmp_path: Path) -> None:
+    pictures = sorted((tree / "cohn-kanade-images").glob("*/*/*.png"))[:6]
+    table = tmp_path / "table.csv"
+    rows = [f"{picture},p{k},{int(k == 0)}" for k, picture in enumerate(pictures)]  # one person alone shows it
+    table.write_text("\n".join(["path,subject,AU4", *rows]))
+    typed = ("data=csv", f"data.table={table}", "data.folds=3", "data.min_au_count=1")
+    with pytest.raises(FerError, match="AU4: each lacks training people in some fold"):
+        settle(composed("crossval", *SMALL, *typed, f"cache_dir={cache}"))
 
 
 def test_a_folder_without_test_predictions_is_refused(tmp_path: Path) -> None:
@@ -207,3 +239,32 @@ def test_intervals_cover_the_truth() -> None:
         low, high = judge(table, {}, n_boot=400)["emotion"]["accuracy_ci"]
         covered += low <= truth <= high
     assert 0.92 <= covered / n_sets <= 0.97
+
+
+def test_a_soup_is_the_mean_of_the_folds_and_answers_for_new_people(
+    crossval: Start, trained: Path, tree: Path, cache: Path, tmp_path: Path
+) -> None:
+    weights = tmp_path / "backbone.safetensors"
+    module, _ = load_module(trained / "checkpoints" / "best.ckpt")
+    save_backbone(module.network, weights)
+    done = crossval("data.folds=3", f"model.weights={weights}", "soup=true")
+    soup = load_checkpoint(done / "soup.ckpt")
+    folds = [load_checkpoint(done / "folds" / str(k) / "checkpoints" / "best.ckpt") for k in range(3)]
+    for name, weight in soup["state_dict"].items():
+        if weight.is_floating_point():
+            assert torch.allclose(weight, sum(fold["state_dict"][name] for fold in folds) / 3, atol=1e-6)
+    for head in ("au", "emotion"):
+        product = np.prod([fold["fer"]["temperature"][head] for fold in folds])
+        assert soup["fer"]["temperature"][head] == pytest.approx(product ** (1 / 3))
+    # everybody was a training person of some fold, so nobody here is new
+    evaluation = ("checkpoint=" + str(done / "soup.ckpt"), f"cache_dir={cache}", "split=all")
+    with pytest.raises(FerError, match="no picture"):
+        evaluate.run(composed("evaluate", *evaluation), Call("python -m fer.evaluate ...", evaluation, None))
+    picture = next((tree / "cohn-kanade-images").glob("*/*/*.png"))
+    face = load(done / "soup.ckpt").predict(picture)[0]
+    assert set(face.au_prob) == set(soup["fer"]["thresholds"]) and face.emotion in face.emotion_prob
+
+
+def test_a_soup_of_folds_that_start_apart_is_refused(crossval: Start) -> None:
+    with pytest.raises(FerError, match=r"soup=true .* say model\.weights=FILE"):
+        crossval("data.folds=3", "soup=true")

@@ -175,6 +175,19 @@ def test_an_empty_subject_or_path_is_refused_with_its_line(tmp_path: Path) -> No
     assert "line 2" in refusal(table_of(tmp_path, "path,subject,emotion\n,1,happy\nb.png,2,happy\n"))
 
 
+@pytest.mark.parametrize("word", ["NaN", "None", "null", "<NA>"])
+def test_a_missing_subject_in_words_is_no_person(tmp_path: Path, word: str) -> None:
+    assert "line 3: column subject" in refusal(table_of(tmp_path, PLAIN.replace("011", word)))
+
+
+def test_half_a_box_and_frames_without_a_number_are_refused(tmp_path: Path) -> None:
+    boxed = "path,subject,emotion,x,y,w\na.png,1,happy,1,2,3\n"
+    assert "there is no h" in refusal(table_of(tmp_path, boxed))
+    for frame in ("inf", "1e30", "1.5"):
+        framed = f"path,subject,emotion,frame\na.png,1,happy,{frame}\n"
+        assert "a whole number" in refusal(table_of(tmp_path, framed))
+
+
 def test_a_subject_may_be_called_na(tmp_path: Path) -> None:
     assert csv.read(table_of(tmp_path, PLAIN.replace("010", "NA")), None, "subject").table["subject"][0] == "NA"
 

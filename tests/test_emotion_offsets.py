@@ -46,9 +46,18 @@ def test_weights_of_training_keep_the_head_balanced() -> None:
 
 
 def test_few_pictures_are_no_reason_to_move_far() -> None:
-    one = pd.DataFrame([[0.6, 0.3, 0.1]], columns=COLUMNS).assign(emotion="surprise")
-    few, many = fit_emotion_offsets(one), fit_emotion_offsets(pd.concat([one] * 200, ignore_index=True))
+    pair = pd.DataFrame([[0.3, 0.6, 0.1]] * 2, columns=COLUMNS).assign(emotion=["positive", "surprise"])
+    few, many = fit_emotion_offsets(pair), fit_emotion_offsets(pd.concat([pair] * 200, ignore_index=True))
     assert 0 < few["surprise"] < many["surprise"]
+
+
+def test_a_class_that_no_picture_shows_is_not_silenced() -> None:
+    table = made(300, LEANING)
+    table = table[table["emotion"] != "surprise"]
+    offsets = fit_emotion_offsets(table)
+    assert offsets["surprise"] == 0
+    alone = fit_emotion_offsets(table.drop(columns="emotion_prob_surprise"))
+    assert [offsets[name] for name in CLASSES[:2]] == pytest.approx(list(alone.values()))
 
 
 def test_without_labels_nothing_moves() -> None:

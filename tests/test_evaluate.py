@@ -26,7 +26,13 @@ def evaluate(cache: Path, tmp_path: Path) -> Evaluate:
     """`evaluate(checkpoint, *overrides)` is `fer.evaluate`; returns its run folder."""
 
     def start(checkpoint: Path, *overrides: str, name: str = "judged") -> Path:
-        typed = (f"checkpoint={checkpoint}", f"cache_dir={cache}", f"run_dir={tmp_path / name}", *overrides)
+        typed = (
+            f"checkpoint={checkpoint}",
+            f"cache_dir={cache}",
+            f"run_dir={tmp_path / name}",
+            "report.pictures=false",
+            *overrides,
+        )
         run(composed("evaluate", *typed), Call("python -m fer.evaluate ...", typed, None))
         return tmp_path / name
 
@@ -37,58 +43,52 @@ def metrics(run_dir: Path) -> dict[str, Any]:
     return json.loads((run_dir / "metrics.json").read_text())
 
 
-def test_the_checkpoint_alone_repeats_the_numbers_of_its_run(
-    train: Callable[..., Path], evaluate: Evaluate, tmp_path: Path
-) -> None:
-    run_dir = train()
-    alone = shutil.copy(run_dir / "checkpoints" / "best.ckpt", tmp_path / "alone.ckpt")
-    assert metrics(evaluate(alone, name="test"))["test"] == metrics(run_dir)["test"]
-    assert metrics(evaluate(run_dir, "split=val", name="val"))["val"] == metrics(run_dir)["val"]
-    everything = metrics(evaluate(run_dir, "split=all", name="all"))["all"]
-    assert everything == metrics(run_dir)["test"]  # of its own data the model has not seen the test people only
+def test_the_checkpoint_alone_repeats_the_numbers_of_its_run(trained: Path, evaluate: Evaluate, tmp_path: Path) -> None:
+    alone = shutil.copy(trained / "checkpoints" / "best.ckpt", tmp_path / "alone.ckpt")
+    assert metrics(evaluate(alone, name="test"))["test"] == metrics(trained)["test"]
+    assert metrics(evaluate(trained, "split=val", name="val"))["val"] == metrics(trained)["val"]
+    everything = metrics(evaluate(trained, "split=all", name="all"))["all"]
+    assert everything == metrics(trained)["test"]  # of its own data the model has not seen the test people only
 
 
 def test_other_data_is_judged_whole_without_what_the_model_has_seen(
-    train: Callable[..., Path], evaluate: Evaluate, tree: Path, tmp_path: Path
+    trained: Path, evaluate: Evaluate, tree: Path, tmp_path: Path
 ) -> None:
-    run_dir = train()
-    split = pd.read_csv(run_dir / "split.csv", dtype=str).set_index("subject")["split"]
+    split = pd.read_csv(trained / "split.csv", dtype=str).set_index("subject")["split"]
     copy = tmp_path / "renamed"  # the same pictures under other names, and fewer labels: other data by its fingerprint
     shutil.copytree(tree, copy)
     shutil.rmtree(copy / "Emotion")
-    judged = evaluate(run_dir, f"data.root={copy}")
+    judged = evaluate(trained, f"data.root={copy}")
     people = set(pd.read_csv(judged / "predictions.csv", dtype=str)["subject"])
     assert people == set(split[split == "test"].index)
     assert set(metrics(judged)) == {"all"} and "emotion" not in metrics(judged)["all"]
 
 
 def test_other_frames_of_known_people_are_not_new(
-    train: Callable[..., Path], evaluate: Evaluate, tree: Path, tmp_path: Path
+    trained: Path, evaluate: Evaluate, tree: Path, tmp_path: Path
 ) -> None:
-    run_dir = train()
-    split = pd.read_csv(run_dir / "split.csv", dtype=str).set_index("subject")["split"]
+    split = pd.read_csv(trained / "split.csv", dtype=str).set_index("subject")["split"]
     strangers = set(split[split == "test"].index)
-    judged = evaluate(run_dir, "data.frames=neutral+peak3")
+    judged = evaluate(trained, "data.frames=neutral+peak3")
     assert set(pd.read_csv(judged / "predictions.csv", dtype=str)["subject"]) == strangers
     # and as a table without landmarks, so that every face is cropped in another way
     pictures = sorted((tree / "cohn-kanade-images").glob("*/*/*.png"))
     rows = [f"{path},{path.parent.parent.name},1" for path in pictures]
     (tmp_path / "table.csv").write_text("\n".join(["path,subject,AU4", *rows]))
-    judged = evaluate(run_dir, "data=csv", f"data.table={tmp_path / 'table.csv'}", name="table")
+    judged = evaluate(trained, "data=csv", f"data.table={tmp_path / 'table.csv'}", name="table")
     assert set(pd.read_csv(judged / "predictions.csv", dtype=str)["subject"]) == strangers
 
 
 def test_people_who_only_share_their_names_with_known_ones_are_new(
-    train: Callable[..., Path], evaluate: Evaluate, tree: Path, tmp_path: Path
+    trained: Path, evaluate: Evaluate, tree: Path, tmp_path: Path
 ) -> None:
-    run_dir = train()
     others = tmp_path / "others"  # laid out and named alike, as all data sets in the layout of CK+ are
     shutil.copytree(tree, others)
     for picture in (others / "cohn-kanade-images").glob("*/*/*.png"):
         Image.open(picture).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(picture)
     shutil.rmtree(others / "Emotion")
-    judged = evaluate(run_dir, f"data.root={others}")
-    people = set(pd.read_csv(run_dir / "split.csv", dtype=str)["subject"])
+    judged = evaluate(trained, f"data.root={others}")
+    people = set(pd.read_csv(trained / "split.csv", dtype=str)["subject"])
     assert set(pd.read_csv(judged / "predictions.csv", dtype=str)["subject"]) == people
 
 
@@ -106,16 +106,36 @@ def test_data_without_the_labels_of_the_model_or_without_anybody_new_is_refused(
     assert not (tmp_path / "judged").exists()
 
 
-def test_settings_of_the_model_cannot_be_changed(train: Callable[..., Path], evaluate: Evaluate) -> None:
-    run_dir = train()
-    with pytest.raises(FerError, match=r"data\.crop is stored in the checkpoint \(face\)"):
-        evaluate(run_dir, "data.crop=full")
-
-
-def test_a_checkpoint_of_another_version_says_so(
-    train: Callable[..., Path], evaluate: Evaluate, tmp_path: Path
+def test_people_of_the_pretrained_weights_are_not_new(
+    train: Callable[..., Path], evaluate: Evaluate, tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    checkpoint = torch.load(train() / "checkpoints" / "best.ckpt", weights_only=True)
+    first = train("trainer.save_backbone=true", "trainer.max_epochs=1", run_dir=tmp_path / "first")
+    learned = pd.read_csv(first / "split.csv", dtype=str)
+    new = set(learned.loc[learned["split"] == "test", "subject"])
+    # trained on a person of the first run's test, mirrored, and judged on everybody
+    rows = ["path,subject,AU12"]
+    for k, picture in enumerate(sorted((tree / "cohn-kanade-images").glob(f"{min(new)}/*/*.png"))):
+        Image.open(picture).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / f"{k}.png")
+        rows += [f"{tmp_path / f'{k}.png'},x{k},{k % 2}"]
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    weights = f"model.weights={first / 'backbone.safetensors'}"
+    own = ("data.name=csv", f"data.table={tmp_path / 'table.csv'}", "data.aus=[12]", "trainer.max_epochs=1")
+    second = train(weights, *own, run_dir=tmp_path / "second")
+    judged = evaluate(second, "data=ckplus", f"data.root={tree}")
+    assert set(pd.read_csv(judged / "predictions.csv", dtype=str)["subject"]) == new
+    # and a run that is judged on them says so
+    other = train(weights, "seed=5", "trainer.max_epochs=1", run_dir=tmp_path / "other")
+    about = json.loads((other / "run.json").read_text())
+    assert "has learned from" in about["weights"]["warning"] and "its scores are too good" in caplog.text
+
+
+def test_settings_of_the_model_cannot_be_changed(trained: Path, evaluate: Evaluate) -> None:
+    with pytest.raises(FerError, match=r"data\.crop is stored in the checkpoint \(face\)"):
+        evaluate(trained, "data.crop=full")
+
+
+def test_a_checkpoint_of_another_version_says_so(trained: Path, evaluate: Evaluate, tmp_path: Path) -> None:
+    checkpoint = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
     checkpoint["fer"]["fer_version"] = "9.9"
     checkpoint["hyper_parameters"]["strange"] = 1
     torch.save(checkpoint, tmp_path / "other.ckpt")

@@ -106,6 +106,12 @@ def test_safetensors_are_read_back(export: Export, lively: Path, other: Path, pi
             np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
+def test_without_a_name_the_file_is_called_model(lively: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(composed("export", f"checkpoint={lively}", "format=safetensors"), Call("", (), None))
+    assert [file.name for file in tmp_path.iterdir()] == ["model.safetensors"]
+
+
 IN_ANOTHER_PROCESS = """
 import json, sys
 from conftest import composed

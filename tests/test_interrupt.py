@@ -26,6 +26,7 @@ from fer import fitting
 from fer.errors import FerError
 from fer.model import callbacks, checkpoints
 from fer.model.callbacks import StopSafely
+from fer.model.finished import load_module
 from fer.model.network import TwoHeadNetwork
 from fer.model.weights import save_backbone
 
@@ -237,6 +238,12 @@ class Trap:
 
     def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
         return __import__("os").mkdir, (str(self.trace),)
+
+
+def test_checkpoint_without_weights_is_one_line(tmp_path: Path) -> None:
+    torch.save({"fer": {}, "hyper_parameters": {}}, tmp_path / "x.ckpt")
+    with pytest.raises(FerError, match="not a checkpoint of fer"):
+        load_module(tmp_path / "x.ckpt")
 
 
 def test_checkpoint_never_runs_code(tmp_path: Path) -> None:

@@ -140,6 +140,18 @@ def test_nothing_is_written_over(predict: Predict, folder: Path, tmp_path: Path)
     assert predict(folder, "overwrite=true").read_text().startswith("path,")
 
 
+def test_what_is_looked_at_is_never_written_over(predict: Predict, folder: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    for looked_at in (folder, next(folder.glob("*.png")), folder / "*.png"):
+        with pytest.raises(FerError, match="where the pictures are"):
+            predict(looked_at, f"annotate={folder}", "overwrite=true", output="other.csv")
+    table = folder / "table.csv"
+    table.write_text(f"path\n{next(folder.glob('*.png'))}\n")
+    with pytest.raises(FerError, match="is the input"):
+        predict(table, "overwrite=true", output=str(table))
+    assert {path: path.read_bytes() for path in before} == before
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [

@@ -60,6 +60,15 @@ def test_the_rule_folds_into_the_classes_there_are_and_a_still_face_is_neutral()
     assert emotions_by_rule(partly, BASIC_CLASSES).tolist() == [BASIC_CLASSES.index("happy"), -1]
 
 
+def test_a_face_that_shows_another_unit_is_not_neutral() -> None:
+    decided = answers(["happy", "happy"], ["happy", "happy"], AU12_pred=[0, 0], AU43_pred=[1, 0])
+    decided["emotion_prob_neutral"] = 0.0
+    decided["emotion"] = pd.array(["neutral", "neutral"], dtype="string")
+    samples = decided[["path", "subject"]].assign(AU12=[0, 0], AU43=[1, 0])
+    found = rule_probe(decided, samples, n_boot=10)
+    assert [found[which]["n_answered"] for which in ("true_aus", "predicted_aus")] == [1, 1]
+
+
 def answers(emotion: list[str | None], predicted: list[str], **columns: list[Any]) -> pd.DataFrame:
     n = len(emotion)
     table = pd.DataFrame({"path": [f"{i}.png" for i in range(n)], "subject": [f"p{i // 2}" for i in range(n)]})

@@ -128,6 +128,25 @@ def test_uploads_are_bounded_while_they_arrive(ask: Client) -> None:
     assert sent < 60  # what is over the limit is not read to its end
 
 
+def test_an_upload_that_breaks_off_is_no_bug(model: Predictor) -> None:
+    import asyncio
+
+    messages = [{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"127.0.0.1:8000"), (b"content-type", b"image/png")]
+    scope = {"type": "http", "method": "POST", "path": "/predict", "raw_path": b"/predict", "query_string": b""}
+    scope |= {"headers": headers, "scheme": "http", "server": ("127.0.0.1", 8000), "http_version": "1.1"}
+    asyncio.run(Client(model).app(scope, receive, send))
+    assert sent[0]["status"] == 400
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [

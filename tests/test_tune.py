@@ -20,6 +20,7 @@ from conftest import SMALL
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from fer import train, tune
@@ -238,6 +239,22 @@ def test_lost_trial_is_tried_again_but_not_forever(tmp_path: Path, scored: Score
     assert worker.take() is None and n_finished(study.trials) == 1
 
 
+def test_a_trial_taken_for_dead_does_not_end_its_worker(
+    tmp_path: Path, scored: Scored, caplog: pytest.LogCaptureFixture
+) -> None:
+    def told_by_another(cfg: TrainConfig) -> float:
+        if len(runs) == 1:
+            study = stored(tmp_path / "s")
+            study.tell(study.trials[-1].number, state=TrialState.FAIL)
+            raise UpdateFinishedTrialError("Trial#0 has already finished")  # as the next report of a score says
+        return 0.5
+
+    runs = scored(told_by_another)
+    search(tmp_path / "s", "n_trials=2", space=TWO)
+    assert len(runs) == 3 and n_finished(stored(tmp_path / "s").trials) == 2
+    assert runs[1].optimizer.lr == runs[0].optimizer.lr and "took this one for dead" in caplog.text
+
+
 def test_ctrl_c_is_no_result(tmp_path: Path, scored: Scored, caplog: pytest.LogCaptureFixture) -> None:
     def stop(cfg: TrainConfig) -> float:
         if len(runs) == 3:
@@ -430,7 +447,7 @@ def test_sigint_in_a_real_search(tree: Path, cache: Path, tmp_path: Path) -> Non
         (("test=true",), "test must be false"),
         (("resume=x",), "resume is for a single run"),
         (("n_trials=0",), "n_trials must be at least 1, got 0"),
-        (("-m", "seed=1,2"), "-m is for fer.train"),
+        (("-m", "seed=1,2"), "-m is not for fer.tune"),
         (("data=ckplus", "data.root=nowhere"), "nowhere does not exist"),
         (("model.dens=3",), "model.dens: no such key; did you mean model.dense?"),
     ],

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import operator
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fer.benchmarking.clock import Rates
 
 HOLDS = {">=": operator.ge, "<=": operator.le}
 
@@ -57,6 +60,11 @@ class Findings:
     def add(self, name: str, value: float, measured: str, goal: str | None = None, cores: float | None = None) -> None:
         """One more ratio."""
         self.ratios.append(Ratio(name, round(value, 4), goal, measured, cores and round(cores, 4)))
+
+    def compare(self, rates: Rates, name: str, over: str, goal: str | None = None) -> None:
+        """One more ratio: that of two stages that were measured in turn."""
+        measured = of(rates.images_per_s(name), rates.images_per_s(over))
+        self.add(f"{name} / {over}", rates.ratio(name, over), measured, goal, rates.core_ratio(name, over))
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""

@@ -11,8 +11,8 @@ from torchvision.transforms import v2
 
 from fer import fitting
 from fer.benchmarking.bench import Bench
-from fer.benchmarking.clock import Rates, Stage, alternate, finish_device, timed
-from fer.benchmarking.findings import Findings, of
+from fer.benchmarking.clock import Stage, alternate, finish_device, timed
+from fer.benchmarking.findings import Findings
 from fer.benchmarking.loading import augmenting
 from fer.config import AugmentConfig
 
@@ -57,15 +57,10 @@ def measure(bench: Bench, budget: float, found: Findings) -> None:
     rates = alternate(stages, budget)
     found.stages |= rates.as_json()
     for name in others:
-        _add(rates, AS_CHOSEN, name, found)
-    _add(rates, BATCHED, SINGLE, found)
+        found.compare(rates, AS_CHOSEN, name)
+    found.compare(rates, BATCHED, SINGLE)
     if compiled:
-        _add(rates, COMPILED, AS_CHOSEN, found)
-
-
-def _add(rates: Rates, name: str, over: str, found: Findings) -> None:
-    measured = of(rates.images_per_s(name), rates.images_per_s(over))
-    found.add(f"{name} / {over}", rates.ratio(name, over), measured, cores=rates.core_ratio(name, over))
+        found.compare(rates, COMPILED, AS_CHOSEN)
 
 
 def _step(bench: Bench, name: str, chosen: Chosen) -> Stage:

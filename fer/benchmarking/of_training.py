@@ -8,7 +8,7 @@ from statistics import median
 
 from fer.benchmarking.bench import Bench
 from fer.benchmarking.clock import Rates, Stage, alternate, timed
-from fer.benchmarking.findings import Findings, of
+from fer.benchmarking.findings import Findings
 from fer.benchmarking.fitting import RealTraining
 from fer.benchmarking.loading import augmenting, decoding, loading
 from fer.benchmarking.memory import Peak
@@ -27,7 +27,7 @@ def measure(bench: Bench, budget: float, found: Findings) -> None:
     found.memory["train"] = peak.as_json()
     _steps(rates, found)
     if "evaluation" in rates.blocks:
-        _compare(rates, "evaluation", "bare forward, f32", None, found)
+        found.compare(rates, "evaluation", "bare forward, f32")
     if real.between_epochs:
         _between_epochs(bench, real, rates, found)
 
@@ -56,9 +56,9 @@ def evaluating(bench: Bench) -> Stage:
 
 
 def _steps(rates: Rates, found: Findings) -> None:
-    _compare(rates, "real training", "bare step", REAL_OVER_BARE, found)
+    found.compare(rates, "real training", "bare step", REAL_OVER_BARE)
     if "default step" in rates.blocks:
-        _compare(rates, "bare step", "default step", BARE_OVER_DEFAULT, found)
+        found.compare(rates, "bare step", "default step", BARE_OVER_DEFAULT)
     lost = 1 - rates.ratio("real training", "bare step")
     cores = 1 - rates.core_ratio("real training", "bare step")
     shares = {"to anything but the network": lost, "likewise, by core seconds": cores}
@@ -68,11 +68,6 @@ def _steps(rates: Rates, found: Findings) -> None:
             parts = zip(rates.seconds_per_image(name), own, strict=True)
             shares[f"to {name}"] = median(part / whole for part, whole in parts)
     found.more["share_of_training_lost"] = {name: round(share, 4) for name, share in shares.items()}
-
-
-def _compare(rates: Rates, name: str, over: str, goal: str | None, found: Findings) -> None:
-    measured = of(rates.images_per_s(name), rates.images_per_s(over))
-    found.add(f"{name} / {over}", rates.ratio(name, over), measured, goal, rates.core_ratio(name, over))
 
 
 def _between_epochs(bench: Bench, real: RealTraining, rates: Rates, found: Findings) -> None:

@@ -33,6 +33,7 @@ from fer.config.rules import (
     check,
     conf_dir,
     export_format,
+    export_output,
     is_file_name,
     resolve,
 )
@@ -77,6 +78,7 @@ __all__ = [
     "check",
     "conf_dir",
     "export_format",
+    "export_output",
     "flat",
     "from_dict",
     "group_of",

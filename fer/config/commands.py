@@ -57,6 +57,10 @@ class EvaluateConfig:
 class CrossvalConfig(TrainConfig):
     repeats: int = setting(1, "times that the people are cut into folds anew", least=1, most=100)
     leave_one_out: bool = setting(False, "a fold for each person, instead of data.folds")
+    soup: bool = setting(
+        False,
+        "leave soup.ckpt, too: one network for new people, its weights the mean of the folds'; for folds tuned from one pretrained file",
+    )
 
 
 @dataclass
@@ -206,7 +210,10 @@ class ExplainConfig:
 @dataclass
 class ExportConfig:
     checkpoint: str | None = setting(None, "run folder or checkpoint file (required)")
-    output: str | None = setting(None, "FILE.onnx, FILE.xml (OpenVINO, with FILE.bin) or FILE.safetensors (required)")
+    output: str | None = setting(
+        None,
+        "FILE.onnx, FILE.xml (OpenVINO, with FILE.bin) or FILE.safetensors; null: model with the ending of format, in this folder",
+    )
     format: str | None = setting(
         None, "kind of file; null: by the ending of output", choices=("onnx", "openvino", "safetensors")
     )

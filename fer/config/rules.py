@@ -49,6 +49,8 @@ def check(cfg: Any) -> None:
         problems += _bad_combinations(cfg)
     if isinstance(cfg, CrossvalConfig) and not cfg.resume and cfg.data.folds < 2 and not cfg.leave_one_out:
         problems.append("data.folds must be at least 2, or leave_one_out=true")
+    if isinstance(cfg, CrossvalConfig) and cfg.data.fold:
+        problems.append("data.fold is for fer.train: a cross-validation takes all of them")
     if isinstance(cfg, TuneConfig):
         problems += _bad_search(cfg)
     if isinstance(cfg, BenchmarkConfig):
@@ -127,6 +129,8 @@ def _bad_split(data: DataConfig) -> list[str]:
     found = []
     if data.folds == 1:
         found.append("data.folds must be 0 (no folds) or at least 2, got 1")
+    if data.fold and not data.folds:
+        found.append(f"data.fold={data.fold} needs data.folds=N")
     if data.folds > 1 and data.fold >= data.folds:
         found.append(f"data.fold must be below data.folds={data.folds}, got {data.fold}")
     if not data.folds and data.val_fraction + data.test_fraction >= 1:
@@ -201,15 +205,22 @@ def export_format(cfg: ExportConfig) -> str:
     return cfg.format or next((form for form, end in EXPORT_ENDINGS.items() if end == ending), "")
 
 
+def export_output(cfg: ExportConfig) -> Path:
+    """`output`, or a file called `model` in this folder."""
+    return Path(cfg.output).expanduser() if cfg.output else Path(f"model{EXPORT_ENDINGS[export_format(cfg)]}")
+
+
 def _bad_export(cfg: ExportConfig) -> list[str]:
     found = []
     if cfg.checkpoint is None:
         found.append("checkpoint is missing: checkpoint=RUN_FOLDER or checkpoint=FILE")
-    if cfg.output is None:
-        found.append("output is missing: output=FILE.onnx, FILE.xml or FILE.safetensors")
+    if cfg.output is None and cfg.format is None:
+        found.append(
+            "output is missing: output=FILE.onnx, FILE.xml or FILE.safetensors; or format=, for a file called model here"
+        )
         return found
     form = export_format(cfg)
-    if not form or EXPORT_ENDINGS[form] != Path(cfg.output).suffix:
+    if not form or EXPORT_ENDINGS[form] != export_output(cfg).suffix:
         wanted = EXPORT_ENDINGS[form] if form else ", ".join(EXPORT_ENDINGS.values())
         found.append(f"output must end in {wanted}{f' for format={form}' if form else ''}, got {cfg.output}")
     elif (form, cfg.precision) in (("onnx", "bf16"), ("safetensors", "int8")):

@@ -23,7 +23,7 @@ from pathlib import Path
 import pandas as pd
 
 from fer.data.samples import BOX_COLUMNS, NOT_FOUND, OUTSIDE_ROOT, Samples, Skipped, checked
-from fer.data.table_file import TableFile
+from fer.data.table_file import MISSING_WORDS, TableFile
 from fer.errors import FerError
 from fer.labels import BASIC, HIGH_LEVEL, NEUTRAL, au_number, canonical_emotion
 
@@ -94,10 +94,7 @@ def _places(file: TableFile) -> pd.Series[str]:
 
 def _subjects(file: TableFile, name: str, places: pd.Series[str]) -> pd.Series[str]:
     if name == "path":
-        log.warning(
-            "data.subject=path: every image of %s counts as a person of its own; if one is on two, splits leak",
-            file.path,
-        )
+        _warn_own_person(file)
         return places
     known = [c for c in map(file.find, SUBJECT_COLUMNS) if c]
     column = file.find(name)
@@ -109,7 +106,17 @@ def _subjects(file: TableFile, name: str, places: pd.Series[str]) -> pd.Series[s
             f"test; set data.subject=COLUMN (there are {', '.join(file.cells.columns[:30])}), "
             "or data.subject=path if nobody is on two images"
         )
-    return file.filled(column)
+    nobody = set(MISSING_WORDS) - {"na"}  # which may be initials
+    file.refuse(column, file.cells[column].str.lower().isin(nobody), "a name for the person on the image")
+    if column == file.find(*PATH_COLUMNS):
+        _warn_own_person(file)
+    return file.cells[column]
+
+
+def _warn_own_person(file: TableFile) -> None:
+    log.warning(
+        "data.subject=path: every image of %s counts as a person of its own; if one is on two, splits leak", file.path
+    )
 
 
 def _labels(file: TableFile, skipped: Skipped) -> pd.DataFrame:
@@ -166,8 +173,12 @@ def _optional(file: TableFile) -> pd.DataFrame:
         found["sequence"] = file.text(sequence)
     if frame := file.find(*FRAME_COLUMNS):
         found["frame"] = file.numbers(frame, "a whole number or empty")
-        file.refuse(frame, found["frame"] % 1 > 0, "a whole number or empty")
+        whole = (found["frame"] % 1 == 0) & (found["frame"].abs() < 2**31)
+        file.refuse(frame, found["frame"].notna() & ~whole, "a whole number or empty")
     box = {name: column for name in BOX_COLUMNS if (column := file.find(name))}
+    if {"w", "h"} & set(box) and len(box) < len(BOX_COLUMNS):
+        lacking = ", ".join(name for name in BOX_COLUMNS if name not in box)
+        raise FerError(f"{file.path}: a face box needs all of the columns x, y, w, h; there is no {lacking}")
     if len(box) == len(BOX_COLUMNS):
         sides = pd.DataFrame(
             {name: file.numbers(column, "a number of pixels or empty") for name, column in box.items()}

@@ -73,11 +73,12 @@ def prepare(cfg: DataConfig, cache_dir: Path, *, split: bool = True, progress: P
     n_read = len(table) + skipped.n_images
     table = with_reference(table, cfg, skipped)
     chosen = _with_classes(table, cfg.emotions, skipped)
-    if not _labelled(chosen).any():
+    labelled = _labelled(chosen)
+    if not labelled.any():
         raise FerError(
             f"no picture has an AU label or an emotion of data.emotions={cfg.emotions}: there is nothing to learn or to judge"
         )
-    people = _split(table, cfg) if split else None
+    people = _split(table[labelled], cfg) if split else None
     pixels = build_pixels(
         table, image_size=cfg.image_size, crop=crop_of(cfg), color=cfg.color, cache_dir=cache_dir, progress=progress
     )
@@ -112,6 +113,16 @@ def _with_classes(table: pd.DataFrame, emotions: str, skipped: Skipped) -> pd.Da
     ):
         skipped.add(OTHER_CLASS, f"{emotion}: {path}")
     return table.assign(emotion=classes)
+
+
+def to_split(table: pd.DataFrame, cfg: DataConfig, skipped: Skipped) -> pd.DataFrame:
+    """The rows by which people are split: those with a label that a head has an answer for, and with a reference if there must be one.
+
+    Raises:
+        FerError: see `with_reference`.
+    """
+    rows = with_reference(table, cfg, skipped)
+    return rows[_labelled(_with_classes(rows, cfg.emotions, skipped))]
 
 
 def with_reference(table: pd.DataFrame, cfg: DataConfig, skipped: Skipped) -> pd.DataFrame:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
 from fer.config import DataConfig
 from fer.data import ckplus, csv, synthetic
 from fer.data.samples import Samples
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
@@ -33,7 +36,13 @@ def read_samples(cfg: DataConfig, cache_dir: Path, progress: Progress | None = N
     if cfg.name == "ckplus":
         assert root is not None  # config.check
         return ckplus.read(root, cfg.frames, reference)
-    return ckplus.read(_drawn(cfg, root, cache_dir, progress), cfg.frames, reference)
+    samples = ckplus.read(_drawn(cfg, root, cache_dir, progress), cfg.frames, reference)
+    n_people = samples.table["subject"].nunique()
+    if root is not None and n_people != cfg.subjects:
+        log.warning(
+            "data.subjects=%d, but %s holds %d people already: it is taken as it is", cfg.subjects, root, n_people
+        )
+    return samples
 
 
 def _drawn(cfg: DataConfig, root: Path | None, cache_dir: Path, progress: Progress | None) -> Path:
@@ -41,6 +50,6 @@ def _drawn(cfg: DataConfig, root: Path | None, cache_dir: Path, progress: Progre
     frames = 2 if cfg.frames == "peak" else 4
     if root is None:
         return synthetic.cached_tree(cache_dir, cfg.subjects, SYNTHETIC_SEED, frames, progress=progress)
-    if not root.exists():
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         synthetic.write_tree(root, cfg.subjects, SYNTHETIC_SEED, progress=progress)
     return root

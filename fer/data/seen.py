@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from fer.data.prepare import Prepared
@@ -28,12 +29,12 @@ def file_hashes(prepared: Prepared, table: pd.DataFrame) -> np.ndarray:
     return np.asarray(prepared.pixels.digests[table["pixel"].to_numpy()])
 
 
-def of_known_people(prepared: Prepared, pictures: np.ndarray, files: np.ndarray) -> pd.Series:
+def of_known_people(prepared: Prepared, seen: npt.ArrayLike, seen_files: npt.ArrayLike) -> pd.Series:
     """Which rows of `prepared.table` are of a person of whom one picture was seen, by its hash of either kind."""
     people = prepared.table["subject"]
-    seen = np.isin(picture_hashes(prepared, prepared.table), pictures)
-    seen |= np.isin(file_hashes(prepared, prepared.table), files)
-    return people.isin(people[seen])
+    known = np.isin(picture_hashes(prepared, prepared.table), np.asarray(seen))
+    known |= np.isin(file_hashes(prepared, prepared.table), np.asarray(seen_files))
+    return people.isin(people[known])
 
 
 def _hashes(contents: Iterable[bytes]) -> np.ndarray:

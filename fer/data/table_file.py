@@ -28,7 +28,7 @@ class TableFile:
             key: the setting that named the file, for messages.
 
         Raises:
-            FerError: no such file, not text, lines of unequal length, a column name twice, no rows.
+            FerError: no such file, not text, a line longer than those before, a column name twice, no rows.
         """
         try:
             with path.open(encoding="utf-8-sig") as file:

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch import Tensor
 
 from fer.errors import FerError, first_line
 
@@ -79,6 +80,14 @@ def find_checkpoint(where: str, which: str = "best") -> Path:
     return path
 
 
+def all_seen(card: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Hashes (`fer.data.seen`) of the pictures that a model, or the weights that it started from, learned from: `seen`, `seen_files`."""
+    none = torch.empty(0, dtype=torch.int64)
+    before = card.get("seen_in_weights", {})
+    # a checkpoint of an older version has no hashes of files
+    return {name: torch.cat((card.get(name, none), before.get(name, none))) for name in ("seen", "seen_files")}
+
+
 def load_checkpoint(path: Path) -> dict[str, Any]:
     """A checkpoint of this program, opened without running any code from it.
 
@@ -91,6 +100,6 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise FerError(
             f"{path} can't be loaded as a checkpoint ({type(error).__name__}: {first_line(error)[:120]})"
         ) from error
-    if not isinstance(checkpoint, dict) or CARD not in checkpoint or "hyper_parameters" not in checkpoint:
+    if not isinstance(checkpoint, dict) or not {CARD, "hyper_parameters", "state_dict"} <= set(checkpoint):
         raise FerError(f"{path} is not a checkpoint of fer: it lacks the model's names and preprocessing")
     return checkpoint

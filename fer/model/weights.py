@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPException
@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 
 DOWNLOAD_TIMEOUT_S = 10.0
 
+SEEN = ("seen", "seen_files")
+"""Tensors [n] int64 in a file of `save_backbone`: hashes of pixels and of files (`fer.data.seen`), also those of the weights before."""
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -42,6 +45,7 @@ class Weights:
         mean, std: per channel, of pictures in [0, 1], as the weights were trained with.
         warning: what the log, the report and `run.json` must say of them.
         heads: the dense layer and heads that they were trained with, if the file holds them.
+        seen: hashes of the pictures that they were trained and tuned on, if the file holds them; see `SEEN`.
     """
 
     source: str
@@ -51,6 +55,7 @@ class Weights:
     std: tuple[float, ...] = IMAGENET_STD
     warning: str | None = None
     heads: CarriedHeads | None = None
+    seen: dict[str, Tensor] | None = None
 
     @property
     def pretrained(self) -> bool:
@@ -164,10 +169,11 @@ def _from_file(path: Path, backbone: str) -> Weights:
         raise FerError(f"model.weights={path} can't be read as weights: {first_line(error)}") from error
     for prefix in ("module.", "network.", "backbone."):  # of DataParallel, of our own checkpoints and backbones
         state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    seen = {name: state.pop(name) for name in SEEN} if set(SEEN) <= set(state) else None
     mean, std = _statistics(backbone, IMAGENET_MEAN, IMAGENET_STD)
     if "mean" in meta and "std" in meta:
         mean, std = _three_numbers(path, meta["mean"]), _three_numbers(path, meta["std"])
-    return Weights(str(path), state, _sha256(state), mean, std, heads=_heads(path, state, meta))
+    return Weights(str(path), state, _sha256(state), mean, std, heads=_heads(path, state, meta), seen=seen)
 
 
 def _heads(path: Path, state: dict[str, Tensor], meta: dict[str, str]) -> CarriedHeads | None:
@@ -190,11 +196,14 @@ def _heads(path: Path, state: dict[str, Tensor], meta: dict[str, str]) -> Carrie
     return found
 
 
-def save_backbone(network: TwoHeadNetwork, path: Path, heads: CarriedHeads | None = None) -> None:
+def save_backbone(
+    network: TwoHeadNetwork, path: Path, heads: CarriedHeads | None = None, seen: Mapping[str, Tensor] | None = None
+) -> None:
     """Writes a trained backbone as a file that `model.weights` takes, with the statistics that its pictures were normalised by.
 
     Args:
         heads: to travel with it, for `model.carry_heads`.
+        seen: likewise, so that nobody whom it learned from counts as new later on; keyed as `SEEN`.
 
     Raises:
         FerError: the disk is full or the folder can't be written.
@@ -204,7 +213,7 @@ def save_backbone(network: TwoHeadNetwork, path: Path, heads: CarriedHeads | Non
     meta = {name: ",".join(map(repr, numbers)) for name, numbers in statistics.items()}
     if heads:
         state, meta = state | heads.state, meta | heads.names()
-    content = save(state, meta)
+    content = save({**state, **(seen or {})}, meta)
     write_whole(path, lambda file: file.write(content), "the backbone")
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.optimize import minimize
 from scipy.special import logit
 
-from fer.results.predictions import FloatArray, au_columns, targets_of
+from fer.results.predictions import FloatArray, au_columns, probabilities_of, targets_of
 
 _USUAL_SHIFT = 5.0
 """Standard deviation of offsets, in calibrated logits, that is expected before any picture is seen; it pulls them towards 0."""
@@ -32,7 +32,7 @@ def fit_au_offsets(predictions: pd.DataFrame) -> dict[str, float]:
     aus = au_columns(predictions)
     if not aus:
         return {}
-    probabilities = predictions[[f"{au}_prob" for au in aus]].to_numpy(np.float64)
+    probabilities = probabilities_of(predictions, [f"{au}_prob" for au in aus])
     logits = logit(probabilities.clip(_LEAST, 1 - _LEAST))
     truth = targets_of(predictions, aus)
     known = ~np.isnan(truth)

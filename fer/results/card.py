@@ -71,7 +71,7 @@ def card_context(run_dir: Path) -> dict[str, Any]:
             for key, head in (("au", "Action units"), ("emotion", "Emotion"))
             if "calibration" in scores.get(key, {})
         ],
-        "limits": list(_limits(config["data"], run["data"], scores)),
+        "limits": list(_limits(config["data"], run, scores)),
         "misuse": MISUSE,
     }
 
@@ -127,18 +127,22 @@ def _parts(path: Path, metrics: Mapping[str, Any], n_images: int) -> list[dict[s
     ]
 
 
-def _limits(data: Mapping[str, Any], about: Mapping[str, Any], scores: Mapping[str, Any]) -> Iterator[str]:
+def _limits(data: Mapping[str, Any], run: Mapping[str, Any], scores: Mapping[str, Any]) -> Iterator[str]:
     """What follows from this run, then what holds for every model of this kind."""
+    crops = run["data"]["crops"]
     if scores["n_subjects"] < FEW_PEOPLE:
         yield f"Judged on {scores['n_subjects']} people: the intervals are wide and say little about people unlike them."
     rare = [unit for unit, s in scores.get("au", {}).get("per_au", {}).items() if s["n_positive"] < FEW_POSITIVES]
     if rare:
         yield f"Shown in fewer than {FEW_POSITIVES} of the judged pictures, so hardly judged at all: {', '.join(rare)}."
     if data["name"] == "synthetic":
-        yield "It has seen drawn faces only. What it says about photographs was not measured here."
+        seen = (
+            "has seen drawn faces only" if run["weights"]["source"] == "random" else "was trained here on drawn faces"
+        )
+        yield f"It {seen}. What it says about photographs was not measured here."
     if data["name"] == "ckplus":
         yield "Its people acted on demand. Spontaneous expressions are weaker and mixed, and were not measured here."
-    if "landmarks" in about["crops"] or "box" in about["crops"]:
+    if "landmarks" in crops or "box" in crops:
         yield "Its pictures were cropped by landmarks or boxes that came with the data; in use a face detector takes their place."
     yield from (FACES, FAIRNESS, FEELINGS)
 

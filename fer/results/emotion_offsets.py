@@ -31,15 +31,17 @@ def fit_emotion_offsets(predictions: pd.DataFrame, weights: Sequence[float] | No
         weights: of the classes in the training loss, so that the head stays as balanced as it was trained to be; None for equal ones.
 
     Returns:
-        Class -> what to add to its logit; the mean is 0. Empty without an emotion head, or without a labelled picture.
+        Class -> what to add to its logit; the mean is 0. Empty without an emotion head, or without a labelled picture. A class that no
+        labelled picture shows keeps its logit: nothing is known of it, and likelihood alone would silence it.
     """
     classes = emotion_classes(predictions)
     truth = class_codes(predictions["emotion"], classes) if classes else np.array([])
     known = truth >= 0
     if not known.any():
         return {}
-    logits, truth = _logits(predictions, classes)[known], truth[known]
     weight = np.ones(len(classes)) if weights is None else np.asarray(weights, dtype=np.float64)
+    shown, truth = np.unique(truth[known], return_inverse=True)
+    logits, weight = _logits(predictions, classes)[known][:, shown], weight[shown]
     counts = weight[truth] / weight[truth].mean()
 
     def cost(point: FloatArray) -> float:
@@ -48,9 +50,11 @@ def fit_emotion_offsets(predictions: pd.DataFrame, weights: Sequence[float] | No
         pull = (scale / _USUAL_SPREAD) ** 2 + (offsets / _USUAL_SHIFT) @ (offsets / _USUAL_SHIFT)
         return float(pull / 2 - counts @ fit)
 
-    best = minimize(cost, np.zeros(1 + len(classes))).x
-    offsets = best[1:] / np.exp(best[0])  # in logits as the network gives them
-    return dict(zip(classes, (offsets - offsets.mean()).tolist(), strict=True))
+    best = minimize(cost, np.zeros(1 + len(shown))).x
+    found = best[1:] / np.exp(best[0])  # in logits as the network gives them
+    offsets = np.zeros(len(classes))
+    offsets[shown] = found - found.mean()
+    return dict(zip(classes, offsets.tolist(), strict=True))
 
 
 def _logits(predictions: pd.DataFrame, classes: list[str]) -> FloatArray:

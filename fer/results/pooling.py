@@ -51,9 +51,19 @@ def pool(folds: Sequence[Path], n_boot: int = 1000) -> tuple[pd.DataFrame, dict[
     thresholds: Thresholds = {name: _per_row(name, tables, scores) for name in au_columns(table)}
     pooled = judge(table, thresholds, n_boot=n_boot)
     n_repeats = int(table.groupby("path").size().max())
-    pooled["n_images"] = len(table) // n_repeats
+    _count_pictures_once(pooled, n_repeats)
     pooled["folds"] = {"n": len(folds), **over_folds(scores)}
     return table, {"all": pooled}
+
+
+def _count_pictures_once(scores: dict[str, Any], n_repeats: int) -> None:
+    """Numbers of pictures as they are, in place; the confusion matrix stays one of answers, of which there is one per repeat."""
+    sections = [scores[head] for head in ("au", "emotion") if head in scores]
+    labels = [
+        label for section in sections for key in ("per_au", "per_class") for label in section.get(key, {}).values()
+    ]
+    for counts in (scores, *sections, *labels):
+        counts |= {name: counts[name] // n_repeats for name in ("n_images", "n", "n_positive") if name in counts}
 
 
 def over_folds(scores: Iterable[dict[str, Any]]) -> dict[str, Any]:

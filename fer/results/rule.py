@@ -35,8 +35,9 @@ def rule_probe(decided: pd.DataFrame, samples: pd.DataFrame, n_boot: int = 1000)
     """
     if not emotion_classes(decided):
         return {"reason": "the model has no emotion head"}
-    coded = [f"AU{unit}" for unit in _UNITS if f"AU{unit}" in samples and samples[f"AU{unit}"].notna().any()]
-    answered = [f"AU{unit}" for unit in _UNITS if f"AU{unit}_pred" in decided]
+    # units beyond those of the criteria, too: a face that shows one of them is not neutral
+    coded = [name for name in samples.filter(regex=r"^AU\d+$") if samples[name].notna().any()]
+    answered = [str(name).removesuffix("_pred") for name in decided.filter(regex=r"^AU\d+_pred$")]
     true = samples[coded].reset_index(drop=True)
     predicted = decided[[f"{name}_pred" for name in answered]].set_axis(answered, axis="columns").reset_index(drop=True)
     labelled = decided["emotion"].notna().to_numpy()
@@ -75,7 +76,7 @@ def _place(emotion: str, classes: list[str]) -> int:
 
 
 def _scored(rows: pd.DataFrame, present: pd.DataFrame, chosen: npt.NDArray[np.bool_], n_boot: int) -> dict[str, Any]:
-    if not chosen.any() or present.empty:
+    if not chosen.any() or present.empty or not any(f"AU{unit}" in present for unit in _UNITS):
         return {"reason": "no picture has both an emotion label and AUs"}
     classes, rows = emotion_classes(rows), rows[chosen]
     truth, answer = class_codes(rows["emotion"], classes), emotions_by_rule(present[chosen], classes)

@@ -28,8 +28,9 @@ def keep_checkpoints(folder: Path, study: optuna.Study, which: str) -> None:
     Args:
         which: `all` keeps every trial's best checkpoint, `best` that of the study's best trial alone.
     """
-    best = best_trial(study.trials)
-    for trial in study.get_trials(deepcopy=False):
+    trials = study.get_trials(deepcopy=False)  # one look: a best that another worker tells between two would be deleted
+    best = best_trial(trials)
+    for trial in trials:
         checkpoints = trial_folder(folder, trial.number) / "checkpoints"
         if not trial.state.is_finished():
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def write_best(folder: Path, cfg: TrainConfig, name: str, about: str) -> str:
 
 def _quoted(folder: Path) -> str:
     near = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    return f'"{near}"' if " " in str(near) else str(near)
+    return shlex.quote(str(near))
 
 
 def _flat(cfg: TrainConfig) -> dict[str, Any]:

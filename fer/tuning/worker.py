@@ -106,9 +106,10 @@ class Worker:
 
     def repeat(self, trial: optuna.Trial, twin: FrozenTrial) -> None:
         """Gives a trial the result of its twin instead of running it again."""
-        trial.set_user_attr("same_as", twin.user_attrs.get("same_as", twin.number))
-        for step, score in twin.intermediate_values.items():
-            trial.report(score, step)
+        with suppress(UpdateFinishedTrialError):  # taken for dead by another worker
+            trial.set_user_attr("same_as", twin.user_attrs.get("same_as", twin.number))
+            for step, score in twin.intermediate_values.items():
+                trial.report(score, step)
         if twin.state == TrialState.COMPLETE:
             self.study.tell(trial, twin.value, skip_if_finished=True)
         else:

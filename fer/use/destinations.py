@@ -44,6 +44,21 @@ def refuse_taken(output: str | None, annotate: str | None, overwrite: bool) -> N
             raise FerError(f"annotate={annotate} is not empty: choose another folder, or overwrite=true")
 
 
+def _refuse_own_source(cfg: PredictConfig, source: Source) -> None:
+    """`overwrite=true` is for answers, never for what they are about."""
+    if cfg.output is not None and cfg.input is not None and _same(cfg.output, cfg.input):
+        raise FerError(f"output={cfg.output} is the input: choose another file")
+    pictures = Path(cfg.input or "").parent if source.single else source.root
+    if cfg.annotate is not None and pictures is not None and _same(cfg.annotate, pictures):
+        raise FerError(
+            f"annotate={cfg.annotate} is where the pictures are, and they would be written over: choose another folder"
+        )
+
+
+def _same(one: str | Path, other: str | Path) -> bool:
+    return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+
+
 class Destinations:
     """Takes what was seen, picture by picture; a context that ends the files and the progress bar.
 
@@ -51,9 +66,13 @@ class Destinations:
         cfg: where to.
         facts: of the model.
         source: what is looked at.
+
+    Raises:
+        FerError: what is looked at would be written over.
     """
 
     def __init__(self, cfg: PredictConfig, facts: Facts, source: Source) -> None:
+        _refuse_own_source(cfg, source)
         self._facts, self._source = facts, source
         self._file = RowFile(Path(cfg.output).expanduser(), columns(facts, source.video)) if cfg.output else None
         self._pictures = PictureFolder(Path(cfg.annotate).expanduser(), source.root) if cfg.annotate else None

@@ -8,7 +8,7 @@ from typing import Any
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from fer.use.turns import Refused
 
@@ -52,12 +52,15 @@ async def read_upload(request: Request, limit: int) -> bytes:
 
 async def _body(request: Request, limit: int) -> bytes:
     kept, size = bytearray(), 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size <= limit:
-            kept += chunk
-        elif size > READ_OVER_LIMIT * limit:
-            break
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size <= limit:
+                kept += chunk
+            elif size > READ_OVER_LIMIT * limit:
+                break
+    except ClientDisconnect as gone:  # nobody hears it, and it is no bug of the server
+        raise Refused(400, "the upload broke off") from gone
     if size > limit:
         raise Refused(413, f"more than the limit of {limit / 1_000_000:g} MB")
     return bytes(kept)

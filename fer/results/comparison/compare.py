@@ -88,6 +88,11 @@ def compare(tables: Sequence[pd.DataFrame], *, n_draws: int, seed: int, referenc
     Raises:
         FerError: there are fewer than two people, or a run has no score.
     """
+    answered = [*au_columns(tables[0]), *(["emotion"] if emotion_classes(tables[0]) else [])]
+    labelled = tables[0][answered].notna().any(axis="columns").to_numpy()
+    if not labelled.any():
+        raise FerError("no label that the models answer is shown on these pictures: there is no score to compare")
+    tables = [table[labelled] for table in tables]
     weights = resample_subjects(tables[0]["subject"], n_draws, seed)
     n_people = len(weights.counts)
     if n_people < 2:
@@ -145,11 +150,15 @@ def pair_errors(draws: FloatArray, n_people: int) -> FloatArray:
 
 
 def p_values(points: FloatArray, errors: FloatArray, n_people: int) -> FloatArray:
-    """(runs, runs): two-sided p value of no difference; 1 for runs that answer alike."""
+    """(runs, runs): two-sided p value of no difference; 1 for runs that answer alike, and where there is no standard error.
+
+    None is below that of a sign-flip test in which all people agree: few people can't show more, though draws of them never differ.
+    """
     apart = np.abs(points[:, None] - points[None, :])
-    same = apart < 1e-9
+    unknown = (apart < 1e-9) | np.isnan(errors)
     ratios = np.divide(apart, errors, out=np.full_like(apart, np.inf), where=errors > 0)
-    return np.where(same, 1.0, 2 * stats.t.sf(ratios, n_people - 1))
+    least = 2.0 ** (1 - n_people)
+    return np.where(unknown, 1.0, np.maximum(2 * stats.t.sf(ratios, n_people - 1), least))
 
 
 def holm(p: FloatArray) -> FloatArray:
