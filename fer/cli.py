@@ -28,7 +28,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fer.config import SCHEMAS, bad_value, check, conf_dir, settings_of
+from fer.config import NEVER_SWEPT, SCHEMAS, bad_value, check, conf_dir, settings_of
 from fer.errors import FerError
 from fer.jobs import Kept
 from fer.processes import check_alone, say_once, started, this_line
@@ -39,9 +39,6 @@ log = logging.getLogger(__name__)
 
 NAMES_OF_GROUPS = ("data.name", "loss.name", "optimizer.name", "scheduler.name")
 """Keys that files of `conf/` set together with others: alone they would make a recipe that no file has."""
-
-NEVER_SWEPT = ("benchmark", "compare", "crossval", "synthesize", "tune")
-"""Commands that are many runs, or about many, in one: Hydra's jobs of them would share one folder."""
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from fer.cli import NEVER_SWEPT
-from fer.config import SCHEMAS, TrainConfig, conf_dir, settings_of
+from fer.config import NEVER_SWEPT, SCHEMAS, TrainConfig, conf_dir, settings_of
 
 
 def print_help(name: str) -> None:

@@ -1,6 +1,7 @@
 """The schema of every command: dataclasses whose fields know their meaning and limits, and the rules between them. Never imports torch."""
 
 from fer.config.commands import (
+    NEVER_SWEPT,
     SCHEMAS,
     BenchmarkConfig,
     CompareConfig,
@@ -48,6 +49,7 @@ from fer.config.setting import (
 )
 
 __all__ = [
+    "NEVER_SWEPT",
     "SCHEMAS",
     "AugmentConfig",
     "BenchmarkConfig",

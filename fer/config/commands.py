@@ -244,3 +244,6 @@ SCHEMAS: dict[str, type] = {
     "benchmark": BenchmarkConfig,
 }
 """Command name -> the schema of its `conf/<command>.yaml`."""
+
+NEVER_SWEPT = ("benchmark", "compare", "crossval", "synthesize", "tune")
+"""Commands that are many runs, or about many, in one: Hydra's jobs of them would share one folder."""
