@@ -55,7 +55,7 @@ def begin(cfg: TrainConfig, call: Call, callbacks: Sequence[Callback] = ()) -> f
     """
     cfg = settled(cfg, call)
     check_started("train", call.overrides, cfg.trainer.devices, cfg.trainer.num_nodes)
-    from fer import team, training  # torch and all: only now that the settings are known to be good
+    from fer import describing, team, training  # torch and all: only now that the settings are known to be good
 
     together = team.assemble(cfg.trainer.accelerator)
     where = Path(together.alone(lambda: str(chosen_dir(cfg, call))))
@@ -64,7 +64,7 @@ def begin(cfg: TrainConfig, call: Call, callbacks: Sequence[Callback] = ()) -> f
 
     def described() -> RunFolder:
         folder = RunFolder.create(where, as_dict(cfg), call.line)
-        training.describe(folder, cfg, data, weights)
+        describing.describe(folder, cfg, data, weights)
         return folder
 
     folder = together.folder(described)

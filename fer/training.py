@@ -18,12 +18,11 @@ from fer.config import TrainConfig, TrainerConfig, as_dict
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.data.faces import PIXELS_VERSION
-from fer.data.seen import file_hashes, of_known_people, picture_hashes
 from fer.data.splits import split_hash
+from fer.describing import make_card, seen_of, split_of
 from fer.errors import FerError
 from fer.jobs import Kept
 from fer.model.best_curves import log_best
-from fer.model.callbacks import best_precision
 from fer.model.carried import heads_of
 from fer.model.checkpoints import all_seen, load_checkpoint
 from fer.model.finished import load_module
@@ -33,10 +32,8 @@ from fer.model.network import check_backbone
 from fer.model.weights import Weights, check_weights_file, find_weights, save_backbone
 from fer.picturing import gallery, views
 from fer.predicting import predict
-from fer.results.baselines import au_base_rates, emotion_base_rates
 from fer.results.report import shown_split
 from fer.runs import RunFolder, check_free
-from fer.version import __version__
 
 log = logging.getLogger(__name__)
 
@@ -159,7 +156,7 @@ def build_module(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept 
     )
     if cfg.model.carry_heads:
         _carry_heads(module, weights)
-    module.card = _card(cfg, data, weights, kept)
+    module.card = make_card(cfg, data, weights, kept)
     if frozen.is_frozen(cfg):
         module.card["backbone"] = frozen.backbone_digest(cfg, weights, module, kept)
     return module
@@ -190,82 +187,14 @@ def rebuild_module(cfg: TrainConfig, folder: RunFolder, data: FaceData, kept: Ke
     module, card = load_module(checkpoints / "last.ckpt", backbone)
     frozen.check_same(module, card)
     split = pd.read_csv(folder.path / "split.csv", dtype=str, keep_default_na=False)  # a person may be called NA
-    same = card["data_fingerprint"] == data.prepared.fingerprint and split_hash(split) == split_hash(_split(data))
-    if not same or not torch.equal(card["seen"], _seen(data, kept or Kept())["seen"]):
+    same = card["data_fingerprint"] == data.prepared.fingerprint and split_hash(split) == split_hash(split_of(data))
+    if not same or not torch.equal(card["seen"], seen_of(data, kept or Kept())["seen"]):
         raise FerError(
             f"{folder.path}: the data or its split is not what this run was started with; resume needs the same"
         )
     module.card = card
     module.train()
     return module
-
-
-def _seen(data: FaceData, kept: Kept) -> dict[str, torch.Tensor]:
-    def make() -> dict[str, torch.Tensor]:
-        prepared = data.prepared
-        rows = prepared.table[prepared.table["split"] != "test"]
-        hashes = {"seen": picture_hashes(prepared, rows), "seen_files": file_hashes(prepared, rows)}
-        return {name: torch.from_numpy(values.copy()) for name, values in hashes.items()}
-
-    return kept.get("seen", data.prepared, make)
-
-
-def _card(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept) -> dict[str, Any]:
-    train = data.prepared.part("train")
-    return {
-        "fer_version": __version__,
-        "data": as_dict(cfg.data),
-        "data_fingerprint": data.prepared.fingerprint,
-        "split": dict(_split(data).itertuples(index=False)),
-        "weights": weights.source,
-        "name": cfg.name,
-        "pictures": bool(cfg.report.pictures),
-        **_seen(data, kept),
-        "seen_in_weights": weights.seen or {},
-        "temperature": {"au": 1.0, "emotion": 1.0},
-        "thresholds": {f"AU{au}": 0.5 for au in data.aus},
-        "au_rates": au_base_rates(train, [f"AU{au}" for au in data.aus]),
-        "emotion_rates": emotion_base_rates(train, list(data.emotions)) if data.emotions else {},
-    }
-
-
-def _split(data: FaceData) -> pd.DataFrame:
-    assert data.prepared.split is not None
-    return data.prepared.split.astype(str)
-
-
-def describe(folder: RunFolder, cfg: TrainConfig, data: FaceData, weights: Weights) -> None:
-    """Writes `split.csv` and what `run.json` says of data, weights and machine."""
-    prepared = data.prepared
-    _split(data).to_csv(folder.path / "split.csv", index=False)
-    prepared.skipped.table().to_csv(folder.path / "skipped.csv", index=False)
-    if len(prepared.shared):
-        prepared.shared.to_csv(folder.path / "near_duplicates.csv", index=False)
-    folder.note(
-        data={**judging.about_data(cfg.data, prepared), "split_hash": split_hash(_split(data))},
-        weights={"source": weights.source, "sha256": weights.sha256, "warning": _warning(data, weights)},
-        precision=_precision(cfg),
-        threads=torch.get_num_threads(),
-    )
-
-
-def _warning(data: FaceData, weights: Weights) -> str | None:
-    """What must be said of the first weights wherever scores are shown."""
-    if weights.seen is None:
-        return weights.warning
-    table = data.prepared.table
-    judged = table["split"].isin(("val", "test")) & of_known_people(data.prepared, **weights.seen)
-    if not judged.any():
-        return weights.warning
-    n = table.loc[judged, "subject"].nunique()
-    warning = f"model.weights={weights.source} has learned from {n} of the people whom this run is judged on: its scores are too good"
-    log.warning(warning)
-    return warning
-
-
-def _precision(cfg: TrainConfig) -> str:
-    chosen = {"32": "32-true", "bf16": "bf16-mixed"}
-    return chosen.get(cfg.trainer.precision) or best_precision(cfg.trainer.accelerator)
 
 
 def judge_best(

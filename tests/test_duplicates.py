@@ -144,7 +144,7 @@ def test_rows_choose_the_pictures(noise: Pixels8) -> None:
 
 
 def test_a_run_says_so(peaks: pd.DataFrame, cache: Path, tmp_path: Path) -> None:
-    from fer import judging, training
+    from fer import describing, judging, training
     from fer.model.weights import Weights
     from fer.runs import RunFolder
 
@@ -152,7 +152,7 @@ def test_a_run_says_so(peaks: pd.DataFrame, cache: Path, tmp_path: Path) -> None
     cfg = composed("train", "data=csv", f"data.table={table}", "data.image_size=64", f"cache_dir={cache}")
     data = training.read_data(cfg)
     folder = RunFolder.create(tmp_path / "run", {"name": "x"}, "python -m fer.train")
-    training.describe(folder, cfg, data, Weights("random"))
+    describing.describe(folder, cfg, data, Weights("random"))
     about = json.loads((folder.path / "run.json").read_text())["data"]["near_identical"]
     listed = pd.read_csv(folder.path / "near_duplicates.csv")
     assert about == {"pairs": 4, "across_splits": int((listed["split"] != listed["other_split"]).sum())}

@@ -18,7 +18,7 @@ FLOORS = [
     {"fer.data"},
     {"fer.model", "fer.results"},
     {"fer.predicting", "fer.judging", "fer.picturing", "fer.team"},
-    {"fer.frozen"},
+    {"fer.frozen", "fer.describing"},
     {"fer.fitting"},
     {"fer.training", "fer.tuning"},
     {"fer.use"},

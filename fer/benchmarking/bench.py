@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer import fitting, frozen, training
+from fer import describing, fitting, frozen, training
 from fer.config import TrainConfig, as_dict
 from fer.data.datamodule import FaceData
 from fer.jobs import Kept
@@ -47,7 +47,7 @@ class Bench:
     def new_folder(self, name: str) -> RunFolder:
         """A run folder such as `fer.train` makes."""
         folder = RunFolder.create(self.scratch / f"{self.label}{name}", as_dict(self.cfg), "")
-        training.describe(folder, self.cfg, self.data, self.weights)
+        describing.describe(folder, self.cfg, self.data, self.weights)
         return folder
 
     def module(self) -> FaceModule:

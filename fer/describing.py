@@ -1,0 +1,95 @@
+"""What a run folder and its checkpoints say of the run: data, split, what was seen, first weights, machine."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pandas as pd
+import torch
+
+from fer import judging
+from fer.config import TrainConfig, as_dict
+from fer.data.datamodule import FaceData
+from fer.data.seen import file_hashes, of_known_people, picture_hashes
+from fer.data.splits import split_hash
+from fer.jobs import Kept
+from fer.model.callbacks import best_precision
+from fer.model.weights import Weights
+from fer.results.baselines import au_base_rates, emotion_base_rates
+from fer.runs import RunFolder
+from fer.version import __version__
+
+log = logging.getLogger(__name__)
+
+
+def seen_of(data: FaceData, kept: Kept) -> dict[str, torch.Tensor]:
+    """Hashes of the training and validation pictures (`fer.data.seen`): `seen`, `seen_files`."""
+
+    def make() -> dict[str, torch.Tensor]:
+        prepared = data.prepared
+        rows = prepared.table[prepared.table["split"] != "test"]
+        hashes = {"seen": picture_hashes(prepared, rows), "seen_files": file_hashes(prepared, rows)}
+        return {name: torch.from_numpy(values.copy()) for name, values in hashes.items()}
+
+    return kept.get("seen", data.prepared, make)
+
+
+def make_card(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept) -> dict[str, Any]:
+    """What a checkpoint says of itself (`checkpoints.CARD`), before anything is judged."""
+    train = data.prepared.part("train")
+    return {
+        "fer_version": __version__,
+        "data": as_dict(cfg.data),
+        "data_fingerprint": data.prepared.fingerprint,
+        "split": dict(split_of(data).itertuples(index=False)),
+        "weights": weights.source,
+        "name": cfg.name,
+        "pictures": bool(cfg.report.pictures),
+        **seen_of(data, kept),
+        "seen_in_weights": weights.seen or {},
+        "temperature": {"au": 1.0, "emotion": 1.0},
+        "thresholds": {f"AU{au}": 0.5 for au in data.aus},
+        "au_rates": au_base_rates(train, [f"AU{au}" for au in data.aus]),
+        "emotion_rates": emotion_base_rates(train, list(data.emotions)) if data.emotions else {},
+    }
+
+
+def split_of(data: FaceData) -> pd.DataFrame:
+    """`subject` and `split` as text."""
+    assert data.prepared.split is not None
+    return data.prepared.split.astype(str)
+
+
+def describe(folder: RunFolder, cfg: TrainConfig, data: FaceData, weights: Weights) -> None:
+    """Writes `split.csv` and what `run.json` says of data, weights and machine."""
+    prepared = data.prepared
+    split_of(data).to_csv(folder.path / "split.csv", index=False)
+    prepared.skipped.table().to_csv(folder.path / "skipped.csv", index=False)
+    if len(prepared.shared):
+        prepared.shared.to_csv(folder.path / "near_duplicates.csv", index=False)
+    folder.note(
+        data={**judging.about_data(cfg.data, prepared), "split_hash": split_hash(split_of(data))},
+        weights={"source": weights.source, "sha256": weights.sha256, "warning": _warning(data, weights)},
+        precision=_precision(cfg),
+        threads=torch.get_num_threads(),
+    )
+
+
+def _warning(data: FaceData, weights: Weights) -> str | None:
+    """What must be said of the first weights wherever scores are shown."""
+    if weights.seen is None:
+        return weights.warning
+    table = data.prepared.table
+    judged = table["split"].isin(("val", "test")) & of_known_people(data.prepared, **weights.seen)
+    if not judged.any():
+        return weights.warning
+    n = table.loc[judged, "subject"].nunique()
+    warning = f"model.weights={weights.source} has learned from {n} of the people whom this run is judged on: its scores are too good"
+    log.warning(warning)
+    return warning
+
+
+def _precision(cfg: TrainConfig) -> str:
+    chosen = {"32": "32-true", "bf16": "bf16-mixed"}
+    return chosen.get(cfg.trainer.precision) or best_precision(cfg.trainer.accelerator)
