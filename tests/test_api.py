@@ -179,8 +179,8 @@ def test_the_example_of_the_readme_runs(
     ]
     if not blocks:
         pytest.skip("README has no example of the Python interface")
-    (tmp_path / "outputs/train/run/checkpoints").mkdir(parents=True)
-    shutil.copy(lively, tmp_path / "outputs/train/run/checkpoints/best.ckpt")
+    (tmp_path / "outputs/train/NAME/DATE_TIME/checkpoints").mkdir(parents=True)
+    shutil.copy(lively, tmp_path / "outputs/train/NAME/DATE_TIME/checkpoints/best.ckpt")
     for name in ("photo.jpg", "a.jpg", "b.jpg"):
         shutil.copy(pictures[0], tmp_path / name)
     monkeypatch.chdir(tmp_path)

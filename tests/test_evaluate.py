@@ -119,7 +119,7 @@ def test_people_of_the_pretrained_weights_are_not_new(
         rows += [f"{tmp_path / f'{k}.png'},x{k},{k % 2}"]
     (tmp_path / "table.csv").write_text("\n".join(rows))
     weights = f"model.weights={first / 'backbone.safetensors'}"
-    own = ("data.name=csv", f"data.table={tmp_path / 'table.csv'}", "data.aus=[12]", "trainer.max_epochs=1")
+    own = ("data.name=csv", f"data.table={tmp_path / 'table.csv'}", f"data.root={tmp_path}", "data.aus=[12]")
     second = train(weights, *own, run_dir=tmp_path / "second")
     judged = evaluate(second, "data=ckplus", f"data.root={tree}")
     assert set(pd.read_csv(judged / "predictions.csv", dtype=str)["subject"]) == new

@@ -66,7 +66,7 @@ def video(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for k in range(20):
         frame = np.full((490, 800, 3), 128, np.uint8)
         if k < 14:
-            frame[:, 10 * k : 10 * k + 640] = face
+            frame[: len(face), 10 * k : 10 * k + 640] = face  # 490 or 480 rows, as in CK+
         writer.write(frame)
     writer.release()
     return path

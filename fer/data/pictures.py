@@ -83,5 +83,6 @@ def au_targets(table: pd.DataFrame, aus: list[int]) -> Tensor:
 
 
 def emotion_targets(table: pd.DataFrame, emotions: tuple[str, ...]) -> Tensor:
-    """[N] int64: the place of the emotion in `emotions`, -1 missing."""
-    return torch.from_numpy(pd.Categorical(table["emotion"], categories=list(emotions)).codes.astype(np.int64))
+    """[N] int64: the place of the emotion in `emotions`, -1 missing or of another set (a model may have no emotion head)."""
+    places = pd.Index(list(emotions), dtype="str").get_indexer(pd.Index(table["emotion"].astype("str")))
+    return torch.from_numpy(places.astype(np.int64))
