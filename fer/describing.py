@@ -28,7 +28,9 @@ def seen_of(data: FaceData, kept: Kept) -> dict[str, torch.Tensor]:
 
     def make() -> dict[str, torch.Tensor]:
         prepared = data.prepared
-        rows = prepared.table[prepared.table["split"] != "test"]
+        split = prepared.table["split"]
+        # pictures that are drawn anew take the place of the training split's own
+        rows = prepared.table[split == "val" if data.cfg.fresh_pictures else split != "test"]
         hashes = {"seen": picture_hashes(prepared, rows), "seen_files": file_hashes(prepared, rows)}
         return {name: torch.from_numpy(values.copy()) for name, values in hashes.items()}
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors import safe_open
@@ -91,6 +92,9 @@ def test_what_is_learned_from_them_starts_another_run(
     file = where / "backbone.safetensors"
     with safe_open(file, framework="pt") as stored:
         first_layer = stored.get_tensor("conv1.weight")
+        seen = stored.get_tensor("seen_files")
+    answers = pd.read_csv(where / "predictions.csv")
+    assert len(seen) == (answers["split"] == "val").sum()  # what it was trained on lies in no file
     again = train(f"model.weights={file}", "trainer.max_epochs=1", "optimizer.backbone_lr=1e-9")
     checkpoint = torch.load(again / "checkpoints" / "best.ckpt", weights_only=True)
     assert torch.allclose(checkpoint["state_dict"]["network.backbone.conv1.weight"], first_layer, atol=1e-5)
