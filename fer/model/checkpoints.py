@@ -16,6 +16,9 @@ from fer.errors import FerError, first_line
 CARD = "fer"
 """The checkpoint's key for what a user of the model needs: names, preprocessing, thresholds, the split it was trained on."""
 
+SEEN = ("seen", "seen_files")
+"""Tensors [n] int64 in a card and in a file of weights: hashes of pixels and of files (`fer.data.seen`)."""
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target, syncs, then renames: the file of the old checkpoint is whole until the new one is.
@@ -85,7 +88,7 @@ def all_seen(card: Mapping[str, Any]) -> dict[str, Tensor]:
     none = torch.empty(0, dtype=torch.int64)
     before = card.get("seen_in_weights", {})
     # a checkpoint of an older version has no hashes of files
-    return {name: torch.cat((card.get(name, none), before.get(name, none))) for name in ("seen", "seen_files")}
+    return {name: torch.cat((card.get(name, none), before.get(name, none))) for name in SEEN}
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

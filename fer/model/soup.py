@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer.model.checkpoints import CARD, load_checkpoint
+from fer.model.checkpoints import CARD, SEEN, load_checkpoint
 
 
 def make_soup(paths: Sequence[Path], thresholds: dict[str, float]) -> dict[str, Any]:
@@ -35,10 +35,7 @@ def make_soup(paths: Sequence[Path], thresholds: dict[str, float]) -> dict[str, 
     card = {
         **cards[0],
         "split": dict.fromkeys(sorted({person for one in cards for person in one["split"]}), "train"),
-        **{
-            name: torch.from_numpy(np.unique(torch.cat([one[name] for one in cards])))
-            for name in ("seen", "seen_files")
-        },
+        **{name: torch.from_numpy(np.unique(torch.cat([one[name] for one in cards]))) for name in SEEN},
         "temperature": _geometric_means([one["temperature"] for one in cards]),
         "thresholds": thresholds,
         **{name: _means([one[name] for one in cards]) for name in ("au_rates", "emotion_rates")},

@@ -23,15 +23,12 @@ from torchvision.models import WeightsEnum, get_model_weights
 from fer.config import is_file_name
 from fer.errors import FerError, first_line
 from fer.model.carried import PARTS, CarriedHeads
-from fer.model.checkpoints import write_whole
+from fer.model.checkpoints import SEEN, write_whole
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, TwoHeadNetwork, check_backbone
 
 log = logging.getLogger(__name__)
 
 DOWNLOAD_TIMEOUT_S = 10.0
-
-SEEN = ("seen", "seen_files")
-"""Tensors [n] int64 in a file of `save_backbone`: hashes of pixels and of files (`fer.data.seen`), also those of the weights before."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +42,7 @@ class Weights:
         mean, std: per channel, of pictures in [0, 1], as the weights were trained with.
         warning: what the log, the report and `run.json` must say of them.
         heads: the dense layer and heads that they were trained with, if the file holds them.
-        seen: hashes of the pictures that they were trained and tuned on, if the file holds them; see `SEEN`.
+        seen: hashes of the pictures that they were trained and tuned on, if the file holds them; keyed as `checkpoints.SEEN`.
     """
 
     source: str
@@ -203,7 +200,7 @@ def save_backbone(
 
     Args:
         heads: to travel with it, for `model.carry_heads`.
-        seen: likewise, so that nobody whom it learned from counts as new later on; keyed as `SEEN`.
+        seen: likewise, so that nobody whom it learned from counts as new later on; keyed as `checkpoints.SEEN`.
 
     Raises:
         FerError: the disk is full or the folder can't be written.
