@@ -18,6 +18,7 @@ from fer.config import TrainConfig, TrainerConfig, as_dict
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.data.faces import PIXELS_VERSION
+from fer.data.landmarks import NEEDED
 from fer.data.splits import split_hash
 from fer.describing import make_card, seen_of, split_of
 from fer.errors import FerError
@@ -71,7 +72,8 @@ def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
         FerError: see `fer.data.prepare.prepare`; or no label is left for either head.
     """
     data = FaceData(cfg.data, cfg.augment, cfg.seed, cache_folder(cfg.cache_dir))
-    data.landmarks = cfg.loss.landmark_weight > 0
+    weights = {"landmarks": cfg.loss.landmark_weight, "movement": cfg.loss.movement_weight}
+    data.points = tuple(kind for kind, weight in weights.items() if weight)
     settings = as_dict(dataclasses.replace(cfg.data, **OF_BATCHES)), cfg.cache_dir
     made = (kept or Kept()).get("data", settings, lambda: judging.set_up(data, cfg.trainer.progress).prepared)
     data.prepared = prepared = made
@@ -82,9 +84,7 @@ def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
             "nothing can be learned"
         )
     _refuse_empty(data)
-    train = prepared.part("train")
-    if data.landmarks and not cfg.data.fresh_pictures and ("landmarks" not in train or train["landmarks"].isna().all()):
-        raise FerError("loss.landmark_weight: no picture of the training split has landmarks to learn; set it to 0")
+    _refuse_no_points(cfg, data)
     if not data.aus:
         log.info("no AU labels to learn from: the emotion head is trained alone")
     if not data.emotions:
@@ -101,6 +101,16 @@ def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
     log.info("faces found by: %s", ", ".join(f"{how} {n}" for how, n in prepared.crops().items()))
     log.info("AUs: %s; emotions: %s", ", ".join(map(str, data.aus)) or "none", ", ".join(data.emotions) or "none")
     return data
+
+
+def _refuse_no_points(cfg: TrainConfig, data: FaceData) -> None:
+    train = data.prepared.part("train")
+    for kind in data.points:
+        if not cfg.data.fresh_pictures and (NEEDED[kind] not in train or train[NEEDED[kind]].isna().all()):
+            neutral = " of their own and of a neutral frame" if kind == "movement" else ""
+            raise FerError(
+                f"loss.{kind.removesuffix('s')}_weight: no picture of the training split has landmarks{neutral} to learn from; set it to 0"
+            )
 
 
 def _refuse_empty(data: FaceData) -> None:

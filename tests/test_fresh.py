@@ -16,6 +16,7 @@ from fer.data.datamodule import FaceData
 from fer.data.fresh import FreshFaces
 from fer.data.synthetic import SUPPORTED_AUS, fits, fresh_face
 from fer.errors import FerError
+from fer.fitting import room_for
 from fer.labels import BASIC
 from tests.conftest import SMALL, composed
 
@@ -56,6 +57,38 @@ def test_a_batch_holds_the_labels_of_its_pictures() -> None:
         assert batch["au"][row].tolist() == [int(au in face.aus) for au in AUS]
         expected = -1 if face.emotion is None else (*BASIC, "neutral").index(face.emotion)
         assert int(batch["emotion"][row]) == expected
+
+
+def test_a_face_at_rest_has_not_moved_and_a_brow_that_is_raised_has() -> None:
+    drawn = [fresh_face(0, 0, number, 48) for number in range(120)]
+    for face in drawn:
+        if not face.aus:
+            np.testing.assert_array_equal(face.landmarks, face.resting)
+    raised = [face for face in drawn if {1, 2} <= set(face.aus) and not {4, 9} & set(face.aus)]
+    assert raised and all((face.landmarks - face.resting)[17:27, 1].mean() < 0 for face in raised)
+
+
+def test_a_batch_holds_the_points_that_are_asked_for() -> None:
+    cfg = DataConfig(image_size=32, emotions="basic+neutral")
+    places = [(0, number) for number in range(24)]
+    batch = FreshFaces(64, cfg, AUS, (*BASIC, "neutral"), 0, False, ("landmarks", "movement")).__getitems__(places)
+    assert batch["landmarks"].shape == batch["movement"].shape == (24, 68, 2)
+    at_rest = batch["emotion"] == 7
+    assert (
+        at_rest.any() and batch["movement"][at_rest].abs().max() == 0 and batch["movement"][~at_rest].abs().max() > 0.05
+    )
+
+
+def test_processes_that_draw_get_a_core_of_the_network() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        for drawing, left in ((0, 4), (1, 3), (9, 1)):
+            with room_for(drawing):
+                assert torch.get_num_threads() == left
+            assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_loader_processes_draw_the_same_pictures(tree: Path, cache: Path) -> None:

@@ -1,8 +1,9 @@
-"""Landmarks to learn: points of a picture must lie where augmentation and cropping put the pixels that they mark."""
+"""Landmarks and their movement to learn: points must lie where augmentation and cropping put the pixels that they mark."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import pytest
 import torch
 from conftest import composed
 
-from fer.config import AugmentConfig
+from fer.config import AugmentConfig, DataConfig
 from fer.data import landmarks
-from fer.data.augment import DRAWS, augmented_view, moved_landmarks
+from fer.data.augment import DRAWS, augmented_view, moved_landmarks, turned_movement
+from fer.data.datamodule import FaceData
 from fer.data.faces import Box, face_pixels, stored_size
 from fer.errors import FerError
-from fer.model.losses import landmark_loss
+from fer.model.losses import landmark_loss, movement_loss
 
 SIZE = 64
 
@@ -71,6 +73,54 @@ def test_a_mirrored_left_eye_is_a_right_eye() -> None:
     assert [landmarks.MIRRORED[k] for k in landmarks.MIRRORED] == list(range(68))
 
 
+def test_movement_is_what_the_view_does_to_a_difference_of_places() -> None:
+    cfg = AugmentConfig(shift=0.1, rotate=20.0, zoom=0.2, stretch=0.1, flip=0.5)
+    rng = np.random.default_rng(0)
+    draws = torch.from_numpy(rng.random((24, len(DRAWS)), dtype=np.float32))
+    here, rest = (torch.from_numpy(rng.uniform(-0.5, 0.5, (24, 68, 2)).astype(np.float32)) for _ in range(2))
+    there, then = (moved_landmarks(points, draws, cfg, SIZE, 73, landmarks.MIRRORED) for points in (here, rest))
+    torch.testing.assert_close(turned_movement(here - rest, draws, cfg, SIZE, 73, landmarks.MIRRORED), there - then)
+    plain = turned_movement(here - rest, None, cfg, SIZE, 73, landmarks.MIRRORED)
+    torch.testing.assert_close(plain, (here - rest) * 73 / SIZE)
+
+
+def test_a_head_that_turns_and_comes_nearer_has_not_moved_its_face() -> None:
+    neutral = np.random.default_rng(0).uniform(0, 300, (68, 2))
+    angle, scale = 0.2, 1.3
+    turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    seen = neutral @ turn.T + [40.0, -7.0]
+    seen[48] += [3.0, 5.0]  # the corner of a mouth
+    expected = np.zeros((68, 2))
+    expected[48] = [3.0, 5.0]
+    np.testing.assert_allclose(seen - landmarks.laid_over(neutral, seen), expected, atol=1e-9)
+
+
+def test_movement_is_from_the_first_frame_of_the_sequence(tree: Path, cache: Path) -> None:
+    cfg = DataConfig(name="ckplus", root=str(tree), image_size=SIZE, frames="neutral+peak3", emotions="basic+neutral")
+    data = FaceData(cfg, AugmentConfig(), 0, cache)
+    data.setup()
+    table, pixels = data.prepared.table, data.prepared.pixels
+    movement = landmarks.stored_movement(table, pixels, SIZE)
+    neutral = (table["emotion"] == "neutral").fillna(False).to_numpy(dtype=bool)
+    peak = (table["frame"] == table.groupby(["subject", "sequence"])["frame"].transform("max")).to_numpy()
+    assert neutral.any() and np.abs(movement[neutral]).max() < 1e-6
+    sizes = np.linalg.norm(movement, axis=2).max(1)
+    assert sizes[peak].min() > 0.01  # about a pixel
+    opened = (table["AU27"] == 1).fillna(False).to_numpy(dtype=bool) & peak
+    assert opened.any() and (movement[opened, 57, 1] > 2 / SIZE).all()  # jaws drop: the lower lip, by over a pixel
+    one = table.assign(reference_landmarks=table["reference_landmarks"].where(neutral))
+    assert np.isnan(landmarks.stored_movement(one, pixels, SIZE)[~neutral]).all()
+    none = table.drop(columns="reference_landmarks")
+    assert np.isnan(landmarks.stored_movement(none, pixels, SIZE)).all()
+
+
+def test_movement_is_told_in_hundredths_where_it_is_known() -> None:
+    target = torch.full((2, 68, 2), 0.03)
+    target[1] = float("nan")
+    assert movement_loss(torch.full((2, 68, 2), 5.0), target).item() == pytest.approx(2)
+    assert movement_loss(torch.full((2, 68, 2), 5.0), torch.full((2, 68, 2), float("nan"))).item() == 0
+
+
 def test_pictures_without_landmarks_teach_nothing() -> None:
     target = torch.zeros(2, 68, 2)
     target[1] = float("nan")
@@ -83,12 +133,25 @@ def test_pictures_without_landmarks_teach_nothing() -> None:
 
 
 def test_a_run_learns_landmarks_and_says_the_same_of_its_heads(train: Callable[..., Path]) -> None:
-    run_dir = train("loss.landmark_weight=1")
+    run_dir = train("loss.landmark_weight=1", "loss.movement_weight=0.5")
     state = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
-    assert state["landmark_head.weight"].shape == (136, 512)
+    assert state["landmark_head.weight"].shape == state["movement_head.weight"].shape == (136, 512)
     assert json.loads((run_dir / "metrics.json").read_text())["test"]["au"]["macro"]["auc"] is not None
 
 
-def test_a_frozen_backbone_cannot_learn_landmarks() -> None:
-    with pytest.raises(FerError, match=r"loss\.landmark_weight"):
-        composed("train", "loss.landmark_weight=1", "model.finetune=frozen")
+@pytest.mark.parametrize("key", ["loss.landmark_weight", "loss.movement_weight"])
+@pytest.mark.parametrize("other", ["model.finetune=frozen", "augment.mixup=0.2"])
+def test_what_cannot_be_learned_of_landmarks_is_refused(key: str, other: str) -> None:
+    with pytest.raises(FerError, match=key):
+        composed("train", f"{key}=1", other)
+
+
+def test_data_without_neutral_frames_cannot_teach_movement(
+    train: Callable[..., Path], tree: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tree, tmp_path / "peaks")
+    for folder in (tmp_path / "peaks" / "cohn-kanade-images").glob("*/*"):
+        for frame in sorted(folder.glob("*.png"))[:-1]:
+            frame.unlink()
+    with pytest.raises(FerError, match=r"loss\.movement_weight: .* neutral frame"):
+        train(f"data.root={tmp_path / 'peaks'}", "loss.movement_weight=1")

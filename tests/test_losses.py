@@ -80,13 +80,13 @@ def test_balanced_weights_give_every_class_the_same_sum() -> None:
 
 
 def test_fixed_balance_is_the_weighted_sum_and_a_missing_task_is_left_out() -> None:
-    balance = TaskBalance("fixed", 2.0, 0.5)
+    balance = TaskBalance(LossConfig(balance="fixed", au_weight=2.0, emotion_weight=0.5))
     assert float(balance({"au": torch.tensor(3.0), "emotion": torch.tensor(4.0)})) == 8.0
     assert float(balance({"emotion": torch.tensor(4.0)})) == 2.0
 
 
 def test_uncertainty_balance_learns_to_weigh_the_harder_task_less() -> None:
-    balance = TaskBalance("uncertainty", 1.0, 1.0)
+    balance = TaskBalance(LossConfig(balance="uncertainty"))
     optimizer = torch.optim.SGD(balance.parameters(), lr=0.1)
     for _ in range(500):
         optimizer.zero_grad()

@@ -132,7 +132,12 @@ class LossConfig:
     emotion_weight: float = setting(1.0, "fixed: weight of the emotion loss", least=0)
     landmark_weight: float = setting(
         0.0,
-        "weight of finding the 68 landmarks as a third task, in training alone, where pictures have them; 0: not",
+        "weight of finding the 68 landmarks as a further task, in training alone, where pictures have them; 0: not",
+        least=0,
+    )
+    movement_weight: float = setting(
+        0.0,
+        "weight of telling how far each landmark is from where it is at rest, likewise, in pictures that have a neutral one",
         least=0,
     )
 

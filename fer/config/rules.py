@@ -87,15 +87,16 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
         found.append(
             f"model.freeze_epochs must be below trainer.max_epochs={cfg.trainer.max_epochs}, got {cfg.model.freeze_epochs}"
         )
-    if cfg.loss.landmark_weight and cfg.augment.mixup:
+    points = [key for key in ("landmark_weight", "movement_weight") if getattr(cfg.loss, key)]
+    if points and cfg.augment.mixup:
         found.append(
-            "loss.landmark_weight needs whole pictures: landmarks of two blended ones mean nothing; type augment.mixup=0"
+            f"loss.{points[0]} needs whole pictures: landmarks of two blended ones mean nothing; type augment.mixup=0"
         )
     if data.fresh_pictures and data.crop == "full":
         found.append("data.fresh_pictures are drawn as faces: data.crop must be face")
-    if cfg.loss.landmark_weight and cfg.model.finetune == "frozen":
+    if points and cfg.model.finetune == "frozen":
         found.append(
-            "loss.landmark_weight teaches the backbone, which model.finetune=frozen keeps as it is: type 0, or full"
+            f"loss.{points[0]} teaches the backbone, which model.finetune=frozen keeps as it is: type 0, or full"
         )
     found += _bad_features(cfg)
     if cfg.trainer.compile and cfg.model.finetune == "frozen":

@@ -91,13 +91,37 @@ def moved_landmarks(
     Args:
         mirrored: which point of a face each point of its mirror image is: a flipped picture's left eye is its right one.
     """
-    points = points * (stored / image_size)
+    return _points_in_view(points, draws, cfg, stored / image_size, mirrored, shifted=True)
+
+
+def turned_movement(
+    movement: Float[Tensor, "N P 2"],
+    draws: Float[Tensor, "N draws"] | None,
+    cfg: AugmentConfig,
+    image_size: int,
+    stored: int,
+    mirrored: list[int],
+) -> Float[Tensor, "N P 2"]:
+    """How far landmarks have moved, as the view shows it: `moved_landmarks` for differences of places, which no shift changes."""
+    return _points_in_view(movement, draws, cfg, stored / image_size, mirrored, shifted=False)
+
+
+def _points_in_view(
+    points: Float[Tensor, "N P 2"],
+    draws: Float[Tensor, "N draws"] | None,
+    cfg: AugmentConfig,
+    scale: float,
+    mirrored: list[int],
+    *,
+    shifted: bool,
+) -> Float[Tensor, "N P 2"]:
+    points = points * scale
     if draws is None:
         return points
     draw = _by_name(draws)
     maps = _maps(draw, cfg, 1.0)  # from a place in the view to one in the centre of the stored picture
     back = torch.linalg.inv(maps[:, :, :2])
-    moved = torch.einsum("nij,npj->npi", back, points - maps[:, None, :, 2])
+    moved = torch.einsum("nij,npj->npi", back, points - maps[:, None, :, 2] * shifted)
     flipped = (draw["flip"] < cfg.flip)[:, None, None]
     return torch.where(flipped, moved[:, mirrored], moved)
 

@@ -245,16 +245,13 @@ def _rows(
             **{f"AU{unit}": None if aus is None else int(unit in aus) for unit in units},
             **{f"AU{unit}_intensity": graded.get(unit) for unit in units},
             "landmarks": landmarks.get(number),
+            "reference_landmarks": landmarks.get(numbers[0]) if len(numbers) > 1 else None,
         }
 
 
 def _reference(tree: _Tree, sequence: SequenceId) -> dict[str, object]:
-    images, landmarks = tree.files["images"][sequence], tree.files["landmarks"].get(sequence, {})
-    first = min(images)
-    return {
-        "reference": images[first] if len(images) > 1 else None,
-        "reference_landmarks": landmarks.get(first) if len(images) > 1 else None,
-    }
+    images = tree.files["images"][sequence]
+    return {"reference": images[min(images)] if len(images) > 1 else None}
 
 
 def _chosen(numbers: list[int], frames: str) -> list[int]:

@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fer.config import AugmentConfig, DataConfig
-from fer.data.augment import augmented_view, centre_view, changes_anything, moved_landmarks
+from fer.data.augment import augmented_view, centre_view, changes_anything, moved_landmarks, turned_movement
 from fer.data.batches import Batch, EpochBatches, ResumableLoader, batches_done_in, fetched, outlive_the_stop
 from fer.data.cache import Progress
 from fer.data.features import FeatureRows, FeatureSource
 from fer.data.fresh import FreshFaces, yield_to_training
-from fer.data.landmarks import MIRRORED, stored_landmarks
+from fer.data.landmarks import MIRRORED, stored_points
 from fer.data.pictures import Faces, au_targets, emotion_targets
 from fer.data.prepare import Prepared, chosen_aus, prepare, present_emotions
 from fer.labels import MISSING_TARGET
@@ -40,7 +40,7 @@ class FaceData(lightning.LightningDataModule):
         prepared: the tables and pixels.
         aus, emotions: what the heads say, in tensor order.
         predicted: the splits that `predict_dataloader` gives, in order.
-        landmarks: whether batches of training carry landmarks to learn.
+        points: which of `fer.data.landmarks.NEEDED` batches of training carry, to learn.
         features: gives features of a frozen backbone for the batches; None: they are of pictures.
     """
 
@@ -61,7 +61,7 @@ class FaceData(lightning.LightningDataModule):
         self.cfg, self.augment, self.seed, self.cache_dir, self.labels = cfg, augment, seed, cache_dir, labels
         self.progress: Progress | None = None
         self.features: FeatureSource | None = None
-        self.landmarks = False
+        self.points: tuple[str, ...] = ()
 
     def setup(self, stage: str | None = None) -> None:
         """Idempotent, as Lightning calls it again for each of its stages.
@@ -111,9 +111,8 @@ class FaceData(lightning.LightningDataModule):
             return self._loader(self._features(self.features, table, seed), seed)
         draws = seed if changes_anything(self.augment) else None
         views = self.cfg.views or 0
-        points = (
-            stored_landmarks(table, self.prepared.pixels, self.cfg.image_size) if self.landmarks and shuffled else None
-        )
+        kinds = self.points if shuffled else ()
+        points = {kind: stored_points(kind, table, self.prepared.pixels, self.cfg.image_size) for kind in kinds}
         return self._loader(Faces(table, self.prepared.pixels, self.aus, self.emotions, draws, views, points), seed)
 
     def _features(self, source: FeatureSource, table: pd.DataFrame, seed: int | None) -> FeatureRows:
@@ -132,7 +131,7 @@ class FaceData(lightning.LightningDataModule):
             self.emotions,
             self.seed,
             changes_anything(self.augment),
-            self.landmarks,
+            self.points,
         )
         # spawned: a forked process waits forever for the threads that OpenCV had in its parent
         context = "spawn" if self.cfg.workers else None
@@ -160,8 +159,9 @@ class FaceData(lightning.LightningDataModule):
             return batch
         draws = batch.pop("draws", None)
         images, size = batch["image"], self.cfg.image_size
-        if "landmarks" in batch:
-            points = moved_landmarks(batch["landmarks"], draws, self.augment, size, images.shape[-1], MIRRORED)
-            batch = {**batch, "landmarks": points}
+        for kind, move in (("landmarks", moved_landmarks), ("movement", turned_movement)):
+            if kind in batch:
+                points = move(batch[kind], draws, self.augment, size, images.shape[-1], MIRRORED)
+                batch = {**batch, kind: points}
         view = centre_view(images, size) if draws is None else augmented_view(images, draws, self.augment, size)
         return {**batch, "image": view}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -24,6 +26,7 @@ class _Drawn(NamedTuple):
     aus: list[int]
     emotion: int
     landmarks: np.ndarray
+    movement: np.ndarray
 
 
 class FreshFaces(Dataset[dict[str, Tensor]]):
@@ -34,7 +37,7 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
         aus, emotions: what the heads say, in tensor order.
         seed: of the pictures; with the epoch and the place it fixes each.
         augmented: whether the batch carries draws for augmentation.
-        landmarks: whether it carries landmarks.
+        points: which of `landmarks` and `movement` it carries.
     """
 
     def __init__(
@@ -45,9 +48,9 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
         emotions: tuple[str, ...],
         seed: int,
         augmented: bool,
-        landmarks: bool = False,
+        points: Sequence[str] = (),
     ) -> None:
-        self.landmarks = landmarks
+        self.points = points
         self.n, self.cfg, self.aus, self.emotions, self.seed, self.augmented = n, cfg, aus, emotions, seed, augmented
 
     def __len__(self) -> int:
@@ -63,8 +66,8 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
             "emotion": torch.tensor([one.emotion for one in drawn], dtype=torch.int64),
             "index": torch.from_numpy(index),
         }
-        if self.landmarks:
-            batch["landmarks"] = torch.from_numpy(np.stack([one.landmarks for one in drawn])).float()
+        for name in self.points:
+            batch[name] = torch.from_numpy(np.stack([getattr(one, name) for one in drawn])).float()
         if self.augmented:
             batch["draws"] = torch.from_numpy(epoch_draws(self.seed, places[0][0], self.n)[index])
         return batch
@@ -76,10 +79,12 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
         pixels, box, how = face_pixels(rgb, size, "face", self.cfg.color, face.landmarks)
         name = face.emotion and emotion_in_set(face.emotion, self.cfg.emotions)
         emotion = self.emotions.index(name) if name in self.emotions else MISSING_TARGET
-        points = in_square(face.landmarks, box, how, size)
-        return _Drawn(pixels, [int(au in face.aus) for au in self.aus], emotion, points)
+        points, resting = (in_square(places, box, how, size) for places in (face.landmarks, face.resting))
+        return _Drawn(pixels, [int(au in face.aus) for au in self.aus], emotion, points, points - resting)
 
 
 def yield_to_training(worker: int) -> None:
-    """Loader processes that draw must not take the cores from the network: they get what it leaves."""
+    """Loader processes that draw must not take the cores from the network: they get what it leaves, and one thread each."""
     os.nice(10)
+    cv2.setNumThreads(1)
+    threadpool_limits(1)  # of numpy's products: two threads draw no faster than one, and take twice the time

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import torch
@@ -21,7 +23,7 @@ class Faces(Dataset[Batch]):
         table: rows of `fer.data.prepare.Prepared.table`.
         seed: of the augmentation; None fetches no draws, for the plain view.
         n_views: how many lasting views each picture has; 0: a new one each epoch.
-        landmarks: [n, 68, 2] to learn, see `fer.data.landmarks`.
+        points: by name, [n, 68, 2] to learn, see `fer.data.landmarks`.
     """
 
     def __init__(
@@ -32,10 +34,10 @@ class Faces(Dataset[Batch]):
         emotions: tuple[str, ...],
         seed: int | None,
         n_views: int = 0,
-        landmarks: np.ndarray | None = None,
+        points: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         self.pixels, self.seed, self.n_views = pixels, seed, n_views
-        self.landmarks = None if landmarks is None else torch.from_numpy(landmarks)
+        self.points = {name: torch.from_numpy(places) for name, places in (points or {}).items()}
         self.rows = table["pixel"].to_numpy(copy=True)
         self.au = au_targets(table, aus)
         self.emotion = emotion_targets(table, emotions)
@@ -53,8 +55,7 @@ class Faces(Dataset[Batch]):
             "emotion": self.emotion[index],
             "index": torch.from_numpy(index),
         }
-        if self.landmarks is not None:
-            batch["landmarks"] = self.landmarks[index]
+        batch.update({name: places[index] for name, places in self.points.items()})
         return batch if self.seed is None else {**batch, "draws": self._draws_of(epoch, index)}
 
     def _draws_of(self, epoch: int, index: np.ndarray) -> Tensor:

@@ -90,6 +90,18 @@ def landmark_loss(found: Float[Tensor, "N P 2"], target: Float[Tensor, "N P 2"])
     return (cells * known).sum() / known.sum().clamp(min=1)
 
 
+def movement_loss(found: Float[Tensor, "N P 2"], target: Float[Tensor, "N P 2"]) -> Float[Tensor, ""]:
+    """Mean error of each coordinate of how far landmarks are from rest, over the pictures that say so.
+
+    Args:
+        found: in hundredths of half the view, for a head whose outputs should be about 1.
+        target: differences of places in [-1, 1]; NaN where unknown.
+    """
+    known = ~target.isnan()
+    cells = (found.float() - 100 * target.nan_to_num()).abs()
+    return (cells * known).sum() / known.sum().clamp(min=1)
+
+
 class HeadLosses(nn.Module):
     """The loss of each head, as the settings and the labels of the training split want it.
 
@@ -130,19 +142,19 @@ class TaskBalance(nn.Module):
     Uncertainty: Kendall, Gal & Cipolla, "Multi-task learning using uncertainty to weigh losses", CVPR 2018, with s = log variance.
     """
 
-    def __init__(self, balance: str, au_weight: float, emotion_weight: float, landmark_weight: float = 0.0) -> None:
+    def __init__(self, cfg: LossConfig) -> None:
         super().__init__()
-        self.weights = {"au": au_weight, "emotion": emotion_weight}
-        if landmark_weight:
-            self.weights["landmarks"] = landmark_weight
+        self.weights = {"au": cfg.au_weight, "emotion": cfg.emotion_weight}
+        further = {"landmarks": cfg.landmark_weight, "movement": cfg.movement_weight}
+        self.weights |= {task: weight for task, weight in further.items() if weight}
         self.log_variances = (
             nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in self.weights})
-            if balance == "uncertainty"
+            if cfg.balance == "uncertainty"
             else None
         )
 
     def forward(self, losses: dict[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
-        """One loss from those of the tasks at hand, keyed `au`, `emotion` and `landmarks`."""
+        """One loss from those of the tasks at hand, keyed by task."""
         if self.log_variances is None:
             return torch.stack([self.weights[task] * loss for task, loss in losses.items()]).sum()
         terms = [

@@ -20,7 +20,7 @@ from fer.model.across import n_processes, summed
 from fer.model.checkpoints import CARD
 from fer.model.epoch_scores import EpochScores
 from fer.model.features import frozen_features
-from fer.model.losses import HeadLosses, TaskBalance, landmark_loss
+from fer.model.losses import HeadLosses, TaskBalance, landmark_loss, movement_loss
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Backbone, Logits, TwoHeadNetwork
 from fer.model.optimizers import PARTS, make_optimizer, make_schedule, parameter_groups
 
@@ -82,10 +82,9 @@ class FaceModule(lightning.LightningModule):
             self.model.flip_average,
             preprocessing.get("reference", False),
         ).to(memory_format=torch.channels_last)
-        self.balance = TaskBalance(
-            self.loss.balance, self.loss.au_weight, self.loss.emotion_weight, self.loss.landmark_weight
-        )
+        self.balance = TaskBalance(self.loss)
         self.landmark_head = nn.Linear(self.network.n_features, 2 * N_LANDMARKS) if self.loss.landmark_weight else None
+        self.movement_head = nn.Linear(self.network.n_features, 2 * N_LANDMARKS) if self.loss.movement_weight else None
         self.losses = HeadLosses(self.loss, class_weights)
         self.card: dict[str, Any] = {}
         self.scores: dict[str, Tensor] = {}
@@ -147,6 +146,9 @@ class FaceModule(lightning.LightningModule):
         if self.training and self.landmark_head is not None:
             found = self.landmark_head(features).view(-1, N_LANDMARKS, 2)
             losses["landmarks"] = landmark_loss(found, batch["landmarks"])
+        if self.training and self.movement_head is not None:
+            found = self.movement_head(features).view(-1, N_LANDMARKS, 2)
+            losses["movement"] = movement_loss(found, batch["movement"])
         return logits, losses
 
     def _answered(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Logits]:

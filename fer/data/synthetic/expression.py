@@ -118,6 +118,7 @@ def drivers(aus: Mapping[int, float], imbalance: Mapping[int, float] | None = No
     """
     lean = imbalance or {}
 
+    @cache
     def side(au: int) -> Array:
         tilt = float(np.clip(lean.get(au, 0.0), -1, 1))
         return np.float32(aus.get(au, 0.0)) * np.clip(np.array([1 - tilt, 1 + tilt], dtype=np.float32), 0, 1)

@@ -35,12 +35,14 @@ class FreshFace:
     Attributes:
         image: [H, W] uint8 brightness.
         landmarks: [68, 2] pixel x, y.
+        resting: [68, 2] where they would be with no unit active.
         aus: AU number -> strength above 0 to 1; units that are not named are absent.
         emotion: a basic emotion, `neutral`, or None where the units make none.
     """
 
     image: Pixels8
     landmarks: np.ndarray
+    resting: np.ndarray
     aus: dict[int, float]
     emotion: str | None
 
@@ -61,7 +63,7 @@ def fresh_face(seed: int, epoch: int, number: int, stored: int) -> FreshFace:
         view, noise=float(rng.uniform(0.5, 6)), key=float(rng.uniform(0.5, 1.2)), ambient=float(rng.uniform(0.2, 0.6))
     )
     drawing = draw_face(rng, aus, person, view, imbalance=_imbalance(aus, rng))
-    return FreshFace(_developed(drawing.image, rng), drawing.landmarks, aus, emotion)
+    return FreshFace(_developed(drawing.image, rng), drawing.landmarks, drawing.resting, aus, emotion)
 
 
 def _expression(rng: np.random.Generator) -> tuple[str | None, dict[int, float]]:

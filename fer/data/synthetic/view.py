@@ -4,6 +4,7 @@ In: a random generator and a picture size. Out: a `View`; it also projects point
 """
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -51,11 +52,7 @@ class View:
 
     def rotation(self, share: float = 1.0) -> Array:
         """Head axes to camera axes, [3, 3]; `share` < 1 for what follows the head only partly."""
-        (cy, cp, cr), (sy, sp, sr) = (f(share * np.array([self.yaw, self.pitch, self.roll])) for f in (np.cos, np.sin))
-        yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
-        pitch = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
-        roll = np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]])
-        return np.asarray(roll @ pitch @ yaw, dtype=np.float32)
+        return _rotation(self.yaw, self.pitch, self.roll, share)
 
     def rotate(self, points: Array, share: float = 1.0) -> Array:
         """Head points in camera axes (mm)."""
@@ -71,6 +68,15 @@ class View:
         x = self.center[0] + zoom * (posed[..., 0] - middle[0])
         y = self.center[1] - zoom * (posed[..., 1] - middle[1])
         return np.stack([x, y, depth], -1).astype(np.float32)
+
+
+@lru_cache(maxsize=64)  # a picture asks for few of them, dozens of times
+def _rotation(yaw: float, pitch: float, roll: float, share: float) -> Array:
+    (cy, cp, cr), (sy, sp, sr) = (f(share * np.array([yaw, pitch, roll])) for f in (np.cos, np.sin))
+    turned = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    tipped = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
+    tilted = np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]])
+    return np.asarray(tilted @ tipped @ turned, dtype=np.float32)
 
 
 def sample_view(
