@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 
 from fer import frozen, judging
+from fer.best_curves import log_best
 from fer.config import TrainConfig, TrainerConfig, as_dict
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
@@ -23,7 +24,6 @@ from fer.data.splits import split_hash
 from fer.describing import make_card, seen_of, split_of
 from fer.errors import FerError
 from fer.jobs import Kept
-from fer.model.best_curves import log_best
 from fer.model.carried import heads_of
 from fer.model.checkpoints import all_seen, load_checkpoint
 from fer.model.finished import load_module

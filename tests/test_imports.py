@@ -17,7 +17,7 @@ FLOORS = [
     {"fer.cli", "fer.help", "fer.jobs", "fer.processes", "fer.refusals", "fer.runs", "fer.sweep"},
     {"fer.data"},
     {"fer.model", "fer.results"},
-    {"fer.predicting", "fer.judging", "fer.picturing", "fer.team"},
+    {"fer.predicting", "fer.judging", "fer.picturing", "fer.best_curves", "fer.team"},
     {"fer.frozen", "fer.describing"},
     {"fer.fitting"},
     {"fer.training", "fer.tuning"},
@@ -70,6 +70,13 @@ def test_imports_point_up(module: str, path: Path) -> None:
         for name in names:
             if name.split(".")[0] == "fer" and module != "fer":  # the front door names what lies below, on first use
                 assert floor(name) <= floor(module), f"{module} imports {name}, which lies below it"
+
+
+@pytest.mark.parametrize(("room", "other"), [("model", "results"), ("results", "model")])
+def test_what_trains_and_what_judges_do_not_know_each_other(room: str, other: str) -> None:
+    texts = {path: path.read_text(encoding="utf-8") for path in (PACKAGE / room).rglob("*.py")}
+    assert len(texts) > 9
+    assert not [path for path, text in texts.items() if f"fer.{other}" in text.replace(f"`fer.{other}", "")]
 
 
 def test_rooms_that_answer_first_do_not_import_torch() -> None:
