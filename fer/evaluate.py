@@ -1,7 +1,7 @@
 """Evaluate: the full table for any checkpoint on any data.
 
 With the run's own data it repeats the numbers of its run folder; with other data it judges every picture that the model never saw.
-Crop, size, names and thresholds are the checkpoint's own.
+Crop, size, names and thresholds are the checkpoint's own. An exported file is judged in the place of the checkpoint that it was made from.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     from fer.model.finished import load_module
     from fer.picturing import gallery
     from fer.predicting import predict
+    from fer.use.facts import Facts
+    from fer.use.judging_files import answered_by, open_exported
 
     assert cfg.checkpoint is not None  # config.check
     path = find_checkpoint(cfg.checkpoint)
@@ -33,8 +35,12 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     own = from_dict(DataConfig, card["data"], str(path))
     data_cfg = chosen_data(own, cfg.data, call.keys)
     judging.check_accelerator(cfg.trainer.accelerator)
+    facts = Facts.of_checkpoint(module.hparams, card)
+    exported = None if cfg.exported is None else open_exported(cfg.exported, facts)
     data, part = judging.read_data(data_cfg, module, card, cfg.split, cfg.cache_dir, progress=cfg.trainer.progress)
     predictions, features = predict(module, data, [part], cfg.trainer.accelerator)
+    if exported is not None:
+        predictions = answered_by(exported, predictions, data.prepared, part, exported.facts.temperature)
     decided, metrics = judging.judge_all(predictions, card)
     judging.add_probes(metrics, decided, features, data.prepared, call.kept)
     # the card's name is what some file says: it must not lead out of outputs/
@@ -44,11 +50,13 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     folder.log_to_file("evaluate.log")
     folder.note(
         checkpoint=str(path),
+        exported=cfg.exported,
         split=part,
         data=judging.about_data(data_cfg, data.prepared),
         weights={"source": card["weights"]},
     )
     pictures = card.get("pictures", True) if cfg.report.pictures is None else cfg.report.pictures
+    pictures = pictures and not exported  # heat is the checkpoint's, and an exported file has none
     judging.write_scores(folder, decided, metrics)
     judging.write_results(folder, metrics, gallery=gallery(module, data, decided, part) if pictures else None)
     score: float | None = metrics[part]["score"]

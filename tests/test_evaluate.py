@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -17,6 +18,7 @@ from PIL import Image
 from fer.cli import Call
 from fer.errors import FerError
 from fer.evaluate import run
+from fer.export import run as export
 
 Evaluate = Callable[..., Path]
 
@@ -141,3 +143,34 @@ def test_a_checkpoint_of_another_version_says_so(trained: Path, evaluate: Evalua
     torch.save(checkpoint, tmp_path / "other.ckpt")
     with pytest.raises(FerError, match=r"written by fer 9\.9"):
         evaluate(tmp_path / "other.ckpt")
+
+
+def test_an_exported_file_is_judged_in_the_place_of_its_checkpoint(
+    lively: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    file = tmp_path / "model.onnx"
+    export(composed("export", f"checkpoint={lively}", f"output={file}", "format=onnx"), Call("", (), None))
+    own, of_file = (
+        pd.read_csv(evaluate(lively, *more, name=name) / "predictions.csv")
+        for name, more in (("own", ()), ("file", (f"exported={file}",)))
+    )
+    answers = [name for name in own if "_prob" in name]
+    np.testing.assert_allclose(of_file[answers], own[answers], atol=1e-4)
+    assert not of_file[answers].equals(own[answers])  # by another program, which rounds otherwise
+    pd.testing.assert_frame_equal(of_file.drop(columns=answers), own.drop(columns=answers))
+    assert json.loads((tmp_path / "file" / "run.json").read_text())["exported"] == str(file)
+
+
+def test_a_file_of_another_checkpoint_is_not_judged(
+    trained: Path, lively: Path, evaluate: Evaluate, tmp_path: Path
+) -> None:
+    file = tmp_path / "model.safetensors"
+    export(composed("export", f"checkpoint={trained}", f"output={file}", "format=safetensors"), Call("", (), None))
+    checkpoint = torch.load(lively, weights_only=True)
+    checkpoint["fer"]["thresholds"]["AU12"] = 0.123
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    with pytest.raises(FerError, match="not made from this checkpoint: it has other thresholds"):
+        evaluate(tmp_path / "other.ckpt", f"exported={file}")
+    for name in ("nothing.onnx", "other.ckpt"):
+        with pytest.raises(FerError, match=r"exported=.*no such file of fer\.export"):
+            evaluate(lively, f"exported={tmp_path / name}")

@@ -40,6 +40,9 @@ class TrainConfig:
 @dataclass
 class EvaluateConfig:
     checkpoint: str | None = setting(None, "run folder or checkpoint file (required)")
+    exported: str | None = setting(
+        None, "a file that fer.export made from the checkpoint, to judge in its place: .onnx, .xml or .safetensors"
+    )
     split: str | None = setting(
         None,
         "which people; all: every picture that the model never saw; null: test, for other data all",

@@ -14,7 +14,7 @@ from fer.model.finished import load_module
 from fer.model.module import FaceModule
 from fer.use.agreement import Agreement, compare, refuse_beyond
 from fer.use.facts import Facts
-from fer.use.formats import WRITERS
+from fer.use.formats import EXPORTED, WRITERS
 from fer.use.packages import needed
 from fer.use.predictor import Predictor, load
 from fer.use.runtime_onnx import network_input
@@ -33,9 +33,6 @@ __all__ = [
 ]
 
 FORMATS_NEED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
-
-
-EXPORTED = (".onnx", ".xml", ".safetensors")
 
 
 @dataclass(frozen=True)

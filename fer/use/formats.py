@@ -92,6 +92,10 @@ WRITERS: dict[str, Callable[[FaceModule, Facts, Path, Images | None], None]] = {
 }
 
 
+EXPORTED = (".onnx", ".xml", ".safetensors")
+"""Endings of exported files."""
+
+
 def _plain(module: FaceModule) -> TwoHeadNetwork:
     """A copy on the CPU in the usual memory order."""
     return copy.deepcopy(module.network).cpu().to(memory_format=torch.contiguous_format)
