@@ -74,7 +74,6 @@ def describe(folder: RunFolder, cfg: TrainConfig, data: FaceData, weights: Weigh
         data={**judging.about_data(cfg.data, prepared), "split_hash": split_hash(split_of(data))},
         weights={"source": weights.source, "sha256": weights.sha256, "warning": _warning(data, weights)},
         precision=_precision(cfg),
-        threads=torch.get_num_threads(),
     )
 
 

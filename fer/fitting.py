@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import lightning
 import torch
@@ -15,6 +15,7 @@ from rich.console import Console
 
 from fer import frozen
 from fer.config import TrainConfig
+from fer.data.cache import usable_cores
 from fer.data.datamodule import FaceData
 from fer.errors import FerError, Interrupted
 from fer.jobs import Kept
@@ -54,7 +55,8 @@ def fit(
         callbacks = [*callbacks, CompileTime()]
     logger = Curves(folder.path, name=None, version="tensorboard", default_hp_metric=False)
     start_curves(logger, cfg, module)
-    with quiet_lightning(), room_for(cfg.data.workers if cfg.data.fresh_pictures else 0):
+    with quiet_lightning(), beside_drawing() if cfg.data.fresh_pictures else nullcontext():
+        folder.note(threads=torch.get_num_threads())
         trainer = make_trainer(cfg, folder, logger, callbacks, together)
         device, precision = trainer.strategy.root_device, folder.about["precision"]
         folder.note(device=str(device), processes=trainer.world_size)
@@ -84,13 +86,14 @@ def fit(
 
 
 @contextmanager
-def room_for(drawing: int) -> Iterator[None]:
-    """Takes a thread from the network for each process that draws, down to one: a thread that shares its core holds up all the others.
+def beside_drawing() -> Iterator[None]:
+    """Leaves half of the cores to the processes that draw: a face costs about as much to draw as to learn from.
 
-    On two cores, 192 pixels: two threads of the network leave time for 8 new faces a second, one of them for 48.
+    One thread of the network that has to share its core holds up all the others. However many processes draw, for the bits of a sum
+    depend on the number of threads.
     """
     n_threads = torch.get_num_threads()
-    torch.set_num_threads(max(1, n_threads - drawing))
+    torch.set_num_threads(min(n_threads, max(1, usable_cores() // 2)))
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ import torch
 
 from fer import frozen, judging
 from fer.best_curves import log_best
-from fer.config import TrainConfig, TrainerConfig, as_dict
+from fer.config import POINT_TASKS, TrainConfig, TrainerConfig, as_dict
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.data.faces import PIXELS_VERSION
@@ -72,8 +72,7 @@ def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
         FerError: see `fer.data.prepare.prepare`; or no label is left for either head.
     """
     data = FaceData(cfg.data, cfg.augment, cfg.seed, cache_folder(cfg.cache_dir))
-    weights = {"landmarks": cfg.loss.landmark_weight, "movement": cfg.loss.movement_weight}
-    data.points = tuple(kind for kind, weight in weights.items() if weight)
+    data.point_tasks = tuple(cfg.loss.point_weights())
     settings = as_dict(dataclasses.replace(cfg.data, **OF_BATCHES)), cfg.cache_dir
     made = (kept or Kept()).get("data", settings, lambda: judging.set_up(data, cfg.trainer.progress).prepared)
     data.prepared = prepared = made
@@ -105,11 +104,11 @@ def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
 
 def _refuse_no_points(cfg: TrainConfig, data: FaceData) -> None:
     train = data.prepared.part("train")
-    for kind in data.points:
-        if not cfg.data.fresh_pictures and (NEEDED[kind] not in train or train[NEEDED[kind]].isna().all()):
-            neutral = " of their own and of a neutral frame" if kind == "movement" else ""
+    for task in () if cfg.data.fresh_pictures else data.point_tasks:
+        if train.reindex(columns=list(NEEDED[task])).isna().any(axis="columns").all():
+            first = " of its own and of the first frame" if task == "movement" else ""
             raise FerError(
-                f"loss.{kind.removesuffix('s')}_weight: no picture of the training split has landmarks{neutral} to learn from; set it to 0"
+                f"loss.{POINT_TASKS[task]}: no picture of the training split has landmarks{first} to learn from; set it to 0"
             )
 
 

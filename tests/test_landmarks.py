@@ -84,7 +84,7 @@ def test_movement_is_what_the_view_does_to_a_difference_of_places() -> None:
     torch.testing.assert_close(plain, (here - rest) * 73 / SIZE)
 
 
-def test_a_head_that_turns_and_comes_nearer_has_not_moved_its_face() -> None:
+def test_a_head_that_turns_in_the_plane_and_comes_nearer_has_not_moved_its_face() -> None:
     neutral = np.random.default_rng(0).uniform(0, 300, (68, 2))
     angle, scale = 0.2, 1.3
     turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -103,8 +103,12 @@ def test_movement_is_from_the_first_frame_of_the_sequence(tree: Path, cache: Pat
     movement = landmarks.stored_movement(table, pixels, SIZE)
     neutral = (table["emotion"] == "neutral").fillna(False).to_numpy(dtype=bool)
     peak = (table["frame"] == table.groupby(["subject", "sequence"])["frame"].transform("max")).to_numpy()
-    assert neutral.any() and np.abs(movement[neutral]).max() < 1e-6
-    sizes = np.linalg.norm(movement, axis=2).max(1)
+    assert np.isnan(
+        movement[:, landmarks.JAW]
+    ).all()  # a head that turns moves its outline more than an expression does
+    inside = movement[:, landmarks.JAW.stop :]
+    assert neutral.any() and np.abs(inside[neutral]).max() < 1e-6
+    sizes = np.linalg.norm(inside, axis=2).max(1)
     assert sizes[peak].min() > 0.01  # about a pixel
     opened = (table["AU27"] == 1).fillna(False).to_numpy(dtype=bool) & peak
     assert opened.any() and (movement[opened, 57, 1] > 2 / SIZE).all()  # jaws drop: the lower lip, by over a pixel
@@ -118,7 +122,14 @@ def test_movement_is_told_in_hundredths_where_it_is_known() -> None:
     target = torch.full((2, 68, 2), 0.03)
     target[1] = float("nan")
     assert movement_loss(torch.full((2, 68, 2), 5.0), target).item() == pytest.approx(2)
-    assert movement_loss(torch.full((2, 68, 2), 5.0), torch.full((2, 68, 2), float("nan"))).item() == 0
+    found = torch.full((2, 68, 2), 5.0, requires_grad=True)
+    target[0, landmarks.JAW] = float("nan")
+    loss = movement_loss(found, target)
+    assert loss.item() == pytest.approx(2)  # the mean is over what is known
+    loss.backward()
+    assert found.grad is not None and found.grad[0, landmarks.JAW].abs().sum() == found.grad[1].abs().sum() == 0
+    assert found.grad[0, landmarks.JAW.stop :].abs().min() > 0
+    assert movement_loss(found, torch.full((2, 68, 2), float("nan"))).item() == 0
 
 
 def test_pictures_without_landmarks_teach_nothing() -> None:
@@ -146,6 +157,38 @@ def test_what_cannot_be_learned_of_landmarks_is_refused(key: str, other: str) ->
         composed("train", f"{key}=1", other)
 
 
+def test_batches_of_training_carry_points_as_the_view_shows_them(tree: Path, cache: Path) -> None:
+    cfg = DataConfig(name="ckplus", root=str(tree), image_size=SIZE, frames="neutral+peak3", batch_size=16)
+    data = FaceData(cfg, AugmentConfig(rotate=20.0, zoom=0.2), 0, cache)
+    data.point_tasks = ("landmarks", "movement")
+    data.setup()
+    raw = next(iter(data.loader("train", shuffled=True)))
+    stored, draws = raw["image"].shape[-1], raw["draws"]
+    rest = raw["landmarks"] - raw["movement"]
+    seen, still = (
+        moved_landmarks(points, draws, data.augment, SIZE, stored, landmarks.MIRRORED)[:, landmarks.JAW.stop :]
+        for points in (raw["landmarks"], rest)
+    )
+    assert (seen - still).abs().max() > 0.05
+    batch = data.on_after_batch_transfer(raw, 0)
+    torch.testing.assert_close(batch["landmarks"][:, landmarks.JAW.stop :], seen)
+    torch.testing.assert_close(batch["movement"][:, landmarks.JAW.stop :], seen - still)
+
+
+def test_photographs_without_sequences_cannot_teach_movement(tmp_path: Path) -> None:
+    with pytest.raises(FerError, match=r"loss\.movement_weight needs the first frames of sequences"):
+        composed("train", "data=csv", f"data.table={tmp_path / 'table.csv'}", "loss.movement_weight=1")
+
+
+def test_first_frames_alone_cannot_teach_movement(train: Callable[..., Path], tree: Path, tmp_path: Path) -> None:
+    shutil.copytree(tree, tmp_path / "first")
+    for folder in (tmp_path / "first" / "Landmarks").glob("*/*"):
+        for file in sorted(folder.glob("*.txt"))[1:]:
+            file.unlink()
+    with pytest.raises(FerError, match=r"loss\.movement_weight: no picture .* first frame"):
+        train(f"data.root={tmp_path / 'first'}", "data.frames=peak", "loss.movement_weight=1")
+
+
 def test_data_without_neutral_frames_cannot_teach_movement(
     train: Callable[..., Path], tree: Path, tmp_path: Path
 ) -> None:
@@ -153,5 +196,5 @@ def test_data_without_neutral_frames_cannot_teach_movement(
     for folder in (tmp_path / "peaks" / "cohn-kanade-images").glob("*/*"):
         for frame in sorted(folder.glob("*.png"))[:-1]:
             frame.unlink()
-    with pytest.raises(FerError, match=r"loss\.movement_weight: .* neutral frame"):
+    with pytest.raises(FerError, match=r"loss\.movement_weight: .* first frame"):
         train(f"data.root={tmp_path / 'peaks'}", "loss.movement_weight=1")

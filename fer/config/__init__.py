@@ -17,6 +17,7 @@ from fer.config.commands import (
     TuneConfig,
 )
 from fer.config.groups import (
+    POINT_TASKS,
     AugmentConfig,
     DataConfig,
     JudgeConfig,
@@ -50,6 +51,7 @@ from fer.config.setting import (
 
 __all__ = [
     "NEVER_SWEPT",
+    "POINT_TASKS",
     "SCHEMAS",
     "AugmentConfig",
     "BenchmarkConfig",

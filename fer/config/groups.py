@@ -111,6 +111,10 @@ class ModelConfig:
     freeze_epochs: int = setting(3, "gradual: epochs before the backbone is set free", least=1)
 
 
+POINT_TASKS = {"landmarks": "landmark_weight", "movement": "movement_weight"}
+"""What can be learned of landmarks beside the labels -> its setting in `loss`."""
+
+
 @dataclass
 class LossConfig:
     name: str = setting(
@@ -127,19 +131,24 @@ class LossConfig:
         10.0, "largest weight of a class; logit_adjusted: no class counts as rarer than that weight would mean", least=1
     )
     label_smoothing: float = setting(0.0, "emotion: share of the target spread over all classes", least=0, below=1)
-    balance: str = setting("fixed", "how the two tasks are weighed", choices=("fixed", "uncertainty"))
+    balance: str = setting("fixed", "how the tasks are weighed", choices=("fixed", "uncertainty"))
     au_weight: float = setting(1.0, "fixed: weight of the AU loss", least=0)
     emotion_weight: float = setting(1.0, "fixed: weight of the emotion loss", least=0)
     landmark_weight: float = setting(
         0.0,
-        "weight of finding the 68 landmarks as a further task, in training alone, where pictures have them; 0: not",
+        "fixed: weight of finding the 68 landmarks as a further task, in training alone, where pictures have them; 0: not",
         least=0,
     )
     movement_weight: float = setting(
         0.0,
-        "weight of telling how far each landmark is from where it is at rest, likewise, in pictures that have a neutral one",
+        "fixed: likewise of telling how far each is from where it is at rest: of drawn faces, and in sequences with landmarks",
         least=0,
     )
+
+    def point_weights(self) -> dict[str, float]:
+        """Those of `POINT_TASKS` that are asked for -> their weights."""
+        weights = {task: getattr(self, key) for task, key in POINT_TASKS.items()}
+        return {task: weight for task, weight in weights.items() if weight}
 
 
 @dataclass

@@ -21,7 +21,7 @@ from fer.config.commands import (
     TrainConfig,
     TuneConfig,
 )
-from fer.config.groups import DataConfig
+from fer.config.groups import POINT_TASKS, DataConfig
 from fer.config.setting import bad_values
 from fer.errors import FerError
 
@@ -87,17 +87,17 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
         found.append(
             f"model.freeze_epochs must be below trainer.max_epochs={cfg.trainer.max_epochs}, got {cfg.model.freeze_epochs}"
         )
-    points = [key for key in ("landmark_weight", "movement_weight") if getattr(cfg.loss, key)]
+    points = " and ".join(f"loss.{POINT_TASKS[task]}" for task in cfg.loss.point_weights())
     if points and cfg.augment.mixup:
+        found.append(f"{points} must be 0 with augment.mixup: landmarks of two blended pictures mean nothing")
+    if cfg.loss.movement_weight and data.name == "csv":
         found.append(
-            f"loss.{points[0]} needs whole pictures: landmarks of two blended ones mean nothing; type augment.mixup=0"
+            "loss.movement_weight needs the first frames of sequences, which data=csv does not name: it must be 0"
         )
     if data.fresh_pictures and data.crop == "full":
         found.append("data.fresh_pictures are drawn as faces: data.crop must be face")
     if points and cfg.model.finetune == "frozen":
-        found.append(
-            f"loss.{points[0]} teaches the backbone, which model.finetune=frozen keeps as it is: type 0, or full"
-        )
+        found.append(f"{points} must be 0 with model.finetune=frozen: it teaches the backbone, which stays as it is")
     found += _bad_features(cfg)
     if cfg.trainer.compile and cfg.model.finetune == "frozen":
         found.append("trainer.compile is not for model.finetune=frozen: it would change features that are kept")

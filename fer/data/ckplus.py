@@ -100,7 +100,8 @@ def read(root: Path, frames: str, reference: bool = False) -> Samples:
 
     Returns:
         Rows of all sequences that have a label, with `AU<n>` for every AU that any FACS file lists, `AU<n>_intensity`
-        where it is graded anywhere, and `landmarks` (the path of the frame's file) where there are any.
+        where it is graded anywhere, and `landmarks` and `reference_landmarks` (the paths of the files of the frame and of the first one
+        of its sequence) where there are any.
 
     Raises:
         FerError: `root` is no CK+ tree, or holds no image or no label.

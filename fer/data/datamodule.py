@@ -40,7 +40,7 @@ class FaceData(lightning.LightningDataModule):
         prepared: the tables and pixels.
         aus, emotions: what the heads say, in tensor order.
         predicted: the splits that `predict_dataloader` gives, in order.
-        points: which of `fer.data.landmarks.NEEDED` batches of training carry, to learn.
+        point_tasks: for which of `fer.data.landmarks.NEEDED` batches of training carry points to learn.
         features: gives features of a frozen backbone for the batches; None: they are of pictures.
     """
 
@@ -61,7 +61,7 @@ class FaceData(lightning.LightningDataModule):
         self.cfg, self.augment, self.seed, self.cache_dir, self.labels = cfg, augment, seed, cache_dir, labels
         self.progress: Progress | None = None
         self.features: FeatureSource | None = None
-        self.points: tuple[str, ...] = ()
+        self.point_tasks: tuple[str, ...] = ()
 
     def setup(self, stage: str | None = None) -> None:
         """Idempotent, as Lightning calls it again for each of its stages.
@@ -111,8 +111,8 @@ class FaceData(lightning.LightningDataModule):
             return self._loader(self._features(self.features, table, seed), seed)
         draws = seed if changes_anything(self.augment) else None
         views = self.cfg.views or 0
-        kinds = self.points if shuffled else ()
-        points = {kind: stored_points(kind, table, self.prepared.pixels, self.cfg.image_size) for kind in kinds}
+        tasks = self.point_tasks if shuffled else ()
+        points = {task: stored_points(task, table, self.prepared.pixels, self.cfg.image_size) for task in tasks}
         return self._loader(Faces(table, self.prepared.pixels, self.aus, self.emotions, draws, views, points), seed)
 
     def _features(self, source: FeatureSource, table: pd.DataFrame, seed: int | None) -> FeatureRows:
@@ -131,7 +131,7 @@ class FaceData(lightning.LightningDataModule):
             self.emotions,
             self.seed,
             changes_anything(self.augment),
-            self.points,
+            self.point_tasks,
         )
         # spawned: a forked process waits forever for the threads that OpenCV had in its parent
         context = "spawn" if self.cfg.workers else None
@@ -159,9 +159,9 @@ class FaceData(lightning.LightningDataModule):
             return batch
         draws = batch.pop("draws", None)
         images, size = batch["image"], self.cfg.image_size
-        for kind, move in (("landmarks", moved_landmarks), ("movement", turned_movement)):
-            if kind in batch:
-                points = move(batch[kind], draws, self.augment, size, images.shape[-1], MIRRORED)
-                batch = {**batch, kind: points}
+        for task, move in (("landmarks", moved_landmarks), ("movement", turned_movement)):
+            if task in batch:
+                points = move(batch[task], draws, self.augment, size, images.shape[-1], MIRRORED)
+                batch = {**batch, task: points}
         view = centre_view(images, size) if draws is None else augmented_view(images, draws, self.augment, size)
         return {**batch, "image": view}

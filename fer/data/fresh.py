@@ -37,7 +37,7 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
         aus, emotions: what the heads say, in tensor order.
         seed: of the pictures; with the epoch and the place it fixes each.
         augmented: whether the batch carries draws for augmentation.
-        points: which of `landmarks` and `movement` it carries.
+        point_tasks: for which of `fer.data.landmarks.NEEDED` it carries points.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
         emotions: tuple[str, ...],
         seed: int,
         augmented: bool,
-        points: Sequence[str] = (),
+        point_tasks: Sequence[str] = (),
     ) -> None:
-        self.points = points
+        self.point_tasks = point_tasks
         self.n, self.cfg, self.aus, self.emotions, self.seed, self.augmented = n, cfg, aus, emotions, seed, augmented
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
             "emotion": torch.tensor([one.emotion for one in drawn], dtype=torch.int64),
             "index": torch.from_numpy(index),
         }
-        for name in self.points:
+        for name in self.point_tasks:
             batch[name] = torch.from_numpy(np.stack([getattr(one, name) for one in drawn])).float()
         if self.augmented:
             batch["draws"] = torch.from_numpy(epoch_draws(self.seed, places[0][0], self.n)[index])
@@ -87,4 +87,4 @@ def yield_to_training(worker: int) -> None:
     """Loader processes that draw must not take the cores from the network: they get what it leaves, and one thread each."""
     os.nice(10)
     cv2.setNumThreads(1)
-    threadpool_limits(1)  # of numpy's products: two threads draw no faster than one, and take twice the time
+    threadpool_limits(1)  # of numpy's products: two draw a face no sooner than one, at twice the processor time

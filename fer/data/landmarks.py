@@ -50,20 +50,23 @@ def in_square(points: Points, box: Box, how: str, image_size: int) -> Points:
 STILL = (*range(27, 31), 36, 39, 42, 45)
 """Points that expressions move least: the bridge of the nose and the corners of the eyes."""
 
-NEEDED = {"landmarks": "landmarks", "movement": "reference_landmarks"}
-"""What can be learned of points, where they are and how far from where they are at rest -> the column that it comes from."""
+JAW = slice(0, 17)
+
+NEEDED = {"landmarks": ("landmarks",), "movement": ("landmarks", "reference_landmarks")}
+"""What can be learned of points, where they are and how far from where they are at rest -> the columns that it takes."""
 
 
-def stored_points(kind: str, table: pd.DataFrame, pixels: Pixels, image_size: int) -> npt.NDArray[np.float32]:
+def stored_points(task: str, table: pd.DataFrame, pixels: Pixels, image_size: int) -> npt.NDArray[np.float32]:
     """[n, 68, 2]: `stored_landmarks` or `stored_movement`, by its name in `NEEDED`."""
-    return (stored_landmarks if kind == "landmarks" else stored_movement)(table, pixels, image_size)
+    return (stored_landmarks if task == "landmarks" else stored_movement)(table, pixels, image_size)
 
 
 def stored_movement(table: pd.DataFrame, pixels: Pixels, image_size: int) -> npt.NDArray[np.float32]:
     """[n, 68, 2]: how far each landmark is from where it would be in the person's neutral face, in the places of the stored pixels.
 
-    The neutral face is that of the sequence, laid over the picture by the similarity that fits `STILL` best; NaN where either has no
-    landmarks.
+    The neutral face is that of the sequence, laid over the picture by the similarity that fits `STILL` best. That undoes a head that
+    turns in the plane of the picture; one that turns out of it moves the jaw's outline more than any expression does, so the outline is
+    left out. NaN there, and where either picture has no landmarks.
 
     Args:
         table: rows of `fer.data.prepare.Prepared.table`.
@@ -76,6 +79,7 @@ def stored_movement(table: pd.DataFrame, pixels: Pixels, image_size: int) -> npt
         neutral = None if pd.isna(file) else read_landmarks(Path(file))
         if neutral is not None and neutral.shape == (N_LANDMARKS, 2) and not np.isnan(moved[place]).any():
             found[place] = moved[place] - laid_over(neutral, moved[place])
+    found[:, JAW] = np.nan
     return found
 
 

@@ -55,7 +55,7 @@ class Faces(Dataset[Batch]):
             "emotion": self.emotion[index],
             "index": torch.from_numpy(index),
         }
-        batch.update({name: places[index] for name, places in self.points.items()})
+        batch.update({name: points[index] for name, points in self.points.items()})
         return batch if self.seed is None else {**batch, "draws": self._draws_of(epoch, index)}
 
     def _draws_of(self, epoch: int, index: np.ndarray) -> Tensor:

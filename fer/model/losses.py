@@ -144,9 +144,7 @@ class TaskBalance(nn.Module):
 
     def __init__(self, cfg: LossConfig) -> None:
         super().__init__()
-        self.weights = {"au": cfg.au_weight, "emotion": cfg.emotion_weight}
-        further = {"landmarks": cfg.landmark_weight, "movement": cfg.movement_weight}
-        self.weights |= {task: weight for task, weight in further.items() if weight}
+        self.weights = {"au": cfg.au_weight, "emotion": cfg.emotion_weight, **cfg.point_weights()}
         self.log_variances = (
             nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in self.weights})
             if cfg.balance == "uncertainty"

@@ -76,7 +76,9 @@ def _rotation(yaw: float, pitch: float, roll: float, share: float) -> Array:
     turned = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     tipped = np.array([[1, 0, 0], [0, cp, sp], [0, -sp, cp]])
     tilted = np.array([[cr, sr, 0], [-sr, cr, 0], [0, 0, 1]])
-    return np.asarray(tilted @ tipped @ turned, dtype=np.float32)
+    rotation = np.asarray(tilted @ tipped @ turned, dtype=np.float32)
+    rotation.setflags(write=False)
+    return rotation
 
 
 def sample_view(
