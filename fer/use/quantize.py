@@ -43,7 +43,25 @@ def int8_onnx(path: Path, images: npt.NDArray[np.float32]) -> None:
         per_channel=True,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
+        nodes_to_exclude=_from_logits_on(needed("onnx", "to quantize").load(path).graph),
     )
+
+
+def _from_logits_on(graph: Any) -> list[str]:
+    """Names of the heads' nodes and of all after them, to be left in single precision.
+
+    In 256 steps small probabilities of different faces become the same number: on 157 rendered faces the macro AUC of the emotions
+    went from .978 to .901, while hardly a decision changed.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    found = []
+    for output in graph.output:
+        node = makers[output.name]
+        while node.op_type not in ("Gemm", "MatMul"):
+            found.append(node.name)
+            node = makers[node.input[0]]
+        found.append(node.name)
+    return found
 
 
 def int8_openvino(model: Any, images: npt.NDArray[np.float32]) -> Any:
