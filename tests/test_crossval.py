@@ -159,7 +159,7 @@ def test_repeats_cut_the_people_anew(crossval: Start) -> None:
 
 
 def test_leave_one_subject_out(crossval: Start) -> None:
-    where = crossval("leave_one_out=true", "data.aus=[25]")
+    where = crossval("leave_one_out=true", "data.aus=[25]", "trainer.max_epochs=1", "report.pictures=false")
     pooled = pd.read_csv(where / "predictions.csv", dtype={"subject": str})
     assert (pooled.groupby("fold")["subject"].nunique() == 1).all()
     assert pooled["fold"].nunique() == pooled["subject"].nunique()
