@@ -14,7 +14,7 @@ from conftest import composed
 
 from fer.config import AugmentConfig, DataConfig
 from fer.data import landmarks
-from fer.data.augment import DRAWS, augmented_view, moved_landmarks, turned_movement
+from fer.data.augment import DRAWS, augmented_view, moved_landmarks
 from fer.data.datamodule import FaceData
 from fer.data.faces import Box, face_pixels, stored_size
 from fer.errors import FerError
@@ -79,9 +79,12 @@ def test_movement_is_what_the_view_does_to_a_difference_of_places() -> None:
     draws = torch.from_numpy(rng.random((24, len(DRAWS)), dtype=np.float32))
     here, rest = (torch.from_numpy(rng.uniform(-0.5, 0.5, (24, 68, 2)).astype(np.float32)) for _ in range(2))
     there, then = (moved_landmarks(points, draws, cfg, SIZE, 73, landmarks.MIRRORED) for points in (here, rest))
-    torch.testing.assert_close(turned_movement(here - rest, draws, cfg, SIZE, 73, landmarks.MIRRORED), there - then)
-    plain = turned_movement(here - rest, None, cfg, SIZE, 73, landmarks.MIRRORED)
-    torch.testing.assert_close(plain, (here - rest) * 73 / SIZE)
+
+    def seen(movement: torch.Tensor, draws: torch.Tensor | None) -> torch.Tensor:
+        return moved_landmarks(movement, draws, cfg, SIZE, 73, landmarks.MIRRORED, differences=True)
+
+    torch.testing.assert_close(seen(here - rest, draws), there - then)
+    torch.testing.assert_close(seen(here - rest, None), (here - rest) * 73 / SIZE)
 
 
 def test_a_head_that_turns_in_the_plane_and_comes_nearer_has_not_moved_its_face() -> None:

@@ -85,43 +85,22 @@ def moved_landmarks(
     image_size: int,
     stored: int,
     mirrored: list[int],
+    *,
+    differences: bool = False,
 ) -> Float[Tensor, "N P 2"]:
     """Where landmarks of the stored pixels lie in the augmented view, or (without draws) in the centre view; both in [-1, 1].
 
     Args:
         mirrored: which point of a face each point of its mirror image is: a flipped picture's left eye is its right one.
+        differences: whether `points` are differences of places, which no shift changes.
     """
-    return _points_in_view(points, draws, cfg, stored / image_size, mirrored, shifted=True)
-
-
-def turned_movement(
-    movement: Float[Tensor, "N P 2"],
-    draws: Float[Tensor, "N draws"] | None,
-    cfg: AugmentConfig,
-    image_size: int,
-    stored: int,
-    mirrored: list[int],
-) -> Float[Tensor, "N P 2"]:
-    """How far landmarks have moved, as the view shows it: `moved_landmarks` for differences of places, which no shift changes."""
-    return _points_in_view(movement, draws, cfg, stored / image_size, mirrored, shifted=False)
-
-
-def _points_in_view(
-    points: Float[Tensor, "N P 2"],
-    draws: Float[Tensor, "N draws"] | None,
-    cfg: AugmentConfig,
-    scale: float,
-    mirrored: list[int],
-    *,
-    shifted: bool,
-) -> Float[Tensor, "N P 2"]:
-    points = points * scale
+    points = points * (stored / image_size)
     if draws is None:
         return points
     draw = _by_name(draws)
     maps = _maps(draw, cfg, 1.0)  # from a place in the view to one in the centre of the stored picture
     back = torch.linalg.inv(maps[:, :, :2])
-    moved = torch.einsum("nij,npj->npi", back, points - maps[:, None, :, 2] * shifted)
+    moved = torch.einsum("nij,npj->npi", back, points - maps[:, None, :, 2] * (not differences))
     flipped = (draw["flip"] < cfg.flip)[:, None, None]
     return torch.where(flipped, moved[:, mirrored], moved)
 

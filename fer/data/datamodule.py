@@ -18,12 +18,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fer.config import AugmentConfig, DataConfig
-from fer.data.augment import augmented_view, centre_view, changes_anything, moved_landmarks, turned_movement
+from fer.data.augment import augmented_view, centre_view, changes_anything, moved_landmarks
 from fer.data.batches import Batch, EpochBatches, ResumableLoader, batches_done_in, fetched, outlive_the_stop
 from fer.data.cache import Progress
 from fer.data.features import FeatureRows, FeatureSource
 from fer.data.fresh import FreshFaces, yield_to_training
-from fer.data.landmarks import MIRRORED, stored_points
+from fer.data.landmarks import MIRRORED, NEEDED, stored_points
 from fer.data.pictures import Faces, au_targets, emotion_targets
 from fer.data.prepare import Prepared, chosen_aus, prepare, present_emotions
 from fer.labels import MISSING_TARGET
@@ -159,9 +159,9 @@ class FaceData(lightning.LightningDataModule):
             return batch
         draws = batch.pop("draws", None)
         images, size = batch["image"], self.cfg.image_size
-        for task, move in (("landmarks", moved_landmarks), ("movement", turned_movement)):
-            if task in batch:
-                points = move(batch[task], draws, self.augment, size, images.shape[-1], MIRRORED)
-                batch = {**batch, task: points}
+        for task in NEEDED.keys() & batch.keys():
+            seen_as = (self.augment, size, images.shape[-1], MIRRORED)
+            points = moved_landmarks(batch[task], draws, *seen_as, differences=task == "movement")
+            batch = {**batch, task: points}
         view = centre_view(images, size) if draws is None else augmented_view(images, draws, self.augment, size)
         return {**batch, "image": view}
