@@ -82,6 +82,21 @@ def test_a_batch_holds_the_points_that_are_asked_for() -> None:
     torch.testing.assert_close(batch["movement"][3], moved, atol=1e-4, rtol=1e-3)
 
 
+def test_a_neutral_picture_beside_each_shows_the_same_person_at_rest() -> None:
+    settings = {"reference": "neutral"}
+    pairs = faces(**settings).__getitems__([(0, number) for number in range(16)])
+    alone = faces().__getitems__([(0, number) for number in range(16)])
+    assert pairs["image"].shape == (16, 2, 37, 37)
+    assert torch.equal(pairs["image"][:, :1], alone["image"]) and torch.equal(pairs["au"], alone["au"])
+    own, neutral = pairs["image"].float().flatten(2).unbind(1)
+    other = (own - neutral.roll(8, 0)).abs().mean(1)  # of the person before
+    assert ((own - neutral).abs().mean(1) < other).all()
+    for number in range(16):
+        face = fresh_face(0, 0, number, 37, reference=True)
+        assert face.neutral is not None and not face.neutral.aus
+        np.testing.assert_array_equal(face.neutral.landmarks, face.neutral.resting)
+
+
 def test_processes_that_draw_get_half_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     try:

@@ -79,8 +79,6 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
     data, found = cfg.data, bad_source(cfg.data) + _bad_split(cfg.data)
     if cfg.model.weights == "auto" and data.name != "synthetic":
         found.append("model.weights=auto is for data=synthetic only: name the weights, a file, or none")
-    if data.fresh_pictures and data.reference == "neutral":
-        found.append("data.reference=neutral needs pictures that stay: data.fresh_pictures must be 0")
     if data.fresh_pictures and data.name != "synthetic":
         found.append("data.fresh_pictures is for data=synthetic only: pictures of other data can't be drawn")
     if cfg.model.finetune == "gradual" and cfg.model.freeze_epochs >= cfg.trainer.max_epochs:

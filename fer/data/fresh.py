@@ -15,9 +15,10 @@ from torch.utils.data import Dataset
 
 from fer.config import DataConfig
 from fer.data.augment import epoch_draws
-from fer.data.faces import face_pixels, stored_size
+from fer.data.faces import Box, How, face_pixels, stored_size
+from fer.data.images import Pixels8
 from fer.data.landmarks import in_square
-from fer.data.synthetic import fresh_face
+from fer.data.synthetic import FreshFace, fresh_face
 from fer.labels import MISSING_TARGET, emotion_in_set
 
 
@@ -74,13 +75,18 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
 
     def _drawn(self, epoch: int, index: int) -> _Drawn:
         size = self.cfg.image_size
-        face = fresh_face(self.seed, epoch, index, stored_size(size))
-        rgb = np.repeat(face.image[..., None], 3, axis=2)
-        pixels, box, how = face_pixels(rgb, size, "face", self.cfg.color, face.landmarks)
+        face = fresh_face(self.seed, epoch, index, stored_size(size), self.cfg.reference == "neutral")
+        pixels, box, how = self._cut(face)
+        if face.neutral is not None:
+            pixels = np.concatenate((pixels, self._cut(face.neutral)[0]), axis=2)
         name = face.emotion and emotion_in_set(face.emotion, self.cfg.emotions)
         emotion = self.emotions.index(name) if name in self.emotions else MISSING_TARGET
         points, resting = (in_square(places, box, how, size) for places in (face.landmarks, face.resting))
         return _Drawn(pixels, [int(au in face.aus) for au in self.aus], emotion, points, points - resting)
+
+    def _cut(self, face: FreshFace) -> tuple[Pixels8, Box, How]:
+        rgb = np.repeat(face.image[..., None], 3, axis=2)
+        return face_pixels(rgb, self.cfg.image_size, "face", self.cfg.color, face.landmarks)
 
 
 def yield_to_training(worker: int) -> None:

@@ -5,6 +5,7 @@ More varied than the CK+-like tree on purpose: a network that is to meet photogr
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -15,8 +16,8 @@ from fer.data.images import Pixels8
 from fer.data.synthetic.cast import sample_code
 from fer.data.synthetic.identity import sample_identity
 from fer.data.synthetic.render import draw_face
-from fer.data.synthetic.view import sample_view
-from fer.labels import BASIC
+from fer.data.synthetic.view import jitter, sample_view
+from fer.labels import BASIC, NEUTRAL
 
 PER_PERSON = 8
 """Pictures in a row that show one person, whose head is built once: what changes between them is the expression, pose and light."""
@@ -38,6 +39,7 @@ class FreshFace:
         resting: [68, 2] where they would be with no unit active.
         aus: AU number -> strength above 0 to 1; units that are not named are absent.
         emotion: a basic emotion, `neutral`, or None where the units make none.
+        neutral: the same person with no unit active, of the same recording; None where it was not asked for.
     """
 
     image: Pixels8
@@ -45,14 +47,16 @@ class FreshFace:
     resting: np.ndarray
     aus: dict[int, float]
     emotion: str | None
+    neutral: FreshFace | None = None
 
 
-def fresh_face(seed: int, epoch: int, number: int, stored: int) -> FreshFace:
+def fresh_face(seed: int, epoch: int, number: int, stored: int, reference: bool = False) -> FreshFace:
     """Draws one.
 
     Args:
         seed, epoch, number: what the picture is a function of; `PER_PERSON` numbers in a row share a person.
         stored: side in pixels of the crop that it is for (`fer.data.faces.stored_size`).
+        reference: whether a neutral picture is drawn beside it, for as much work again. Does not change the first.
     """
     person = sample_identity(np.random.default_rng([seed, epoch, number // PER_PERSON, 0]))
     rng = np.random.default_rng([seed, epoch, number, 1])
@@ -63,14 +67,20 @@ def fresh_face(seed: int, epoch: int, number: int, stored: int) -> FreshFace:
         view, noise=float(rng.uniform(0.5, 6)), key=float(rng.uniform(0.5, 1.2)), ambient=float(rng.uniform(0.2, 0.6))
     )
     drawing = draw_face(rng, aus, person, view, imbalance=_imbalance(aus, rng))
-    return FreshFace(_developed(drawing.image, rng), drawing.landmarks, drawing.resting, aus, emotion)
+    neutral = None
+    if reference:
+        own = np.random.default_rng([seed, epoch, number, 2])
+        rest = draw_face(own, {}, person, jitter(view, own))
+        # one camera, one file format
+        neutral = FreshFace(_developed(rest.image, copy.deepcopy(rng)), rest.landmarks, rest.resting, {}, NEUTRAL)
+    return FreshFace(_developed(drawing.image, rng), drawing.landmarks, drawing.resting, aus, emotion, neutral)
 
 
 def _expression(rng: np.random.Generator) -> tuple[str | None, dict[int, float]]:
     """Half by the recipes of the emotions, the rest neutral or any mixture of units: no unit must stand for another."""
     kind = rng.random()
     if kind < 0.15:
-        return "neutral", {}
+        return NEUTRAL, {}
     if kind < 0.6:
         emotion = str(rng.choice(BASIC))
         grades = sample_code(emotion, rng)
