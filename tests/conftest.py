@@ -28,8 +28,9 @@ SMALL = (
     "trainer.precision=32",
     "trainer.progress=false",
     "trainer.max_epochs=2",
+    "report.pictures=false",
 )
-"""Settings of a run that takes seconds."""
+"""Settings of a run that takes seconds; a gallery would take as long as the run."""
 
 
 @pytest.fixture(scope="session")
@@ -55,11 +56,18 @@ def composed(command: str, *overrides: str) -> Any:
 
 @pytest.fixture(scope="session")
 def trained(tree: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished short run with both heads. For reading only."""
+    """The folder of a finished short run with both heads and a gallery. For reading only."""
     from fer.train import run
 
     folder = tmp_path_factory.mktemp("trained") / "run"
-    typed = ("data=ckplus", f"data.root={tree}", *SMALL, f"cache_dir={cache}", f"run_dir={folder}")
+    typed = (
+        "data=ckplus",
+        f"data.root={tree}",
+        *SMALL,
+        "report.pictures=true",
+        f"cache_dir={cache}",
+        f"run_dir={folder}",
+    )
     run(composed("train", *typed), Call("python -m fer.train ...", typed, None))
     return folder
 

@@ -55,7 +55,7 @@ def crossval(tree: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def finished(crossval: Start) -> Path:
-    return crossval("data.folds=3")
+    return crossval("data.folds=3", "report.pictures=true")
 
 
 def test_everyone_is_judged_once_by_a_network_that_never_saw_them(finished: Path) -> None:
