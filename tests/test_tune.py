@@ -285,7 +285,7 @@ def test_study_refuses_other_settings_space_and_data(
     assert len(stored(tmp_path / "s").trials) == 1
 
 
-def test_database_keeps_a_study(tmp_path: Path, scored: Scored) -> None:
+def test_database_keeps_a_study(tmp_path: Path, scored: Scored, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = scored(lambda cfg: cfg.optimizer.lr)
     database = f"storage=sqlite:///{tmp_path}/s.db"
     search(tmp_path / "one", "n_trials=2", database, "name=x", space=TWO)
@@ -294,6 +294,9 @@ def test_database_keeps_a_study(tmp_path: Path, scored: Scored) -> None:
     with pytest.raises(FerError, match=r"storage=postgres://\.\.\.@nowhere/db can't be used") as refused:
         search(tmp_path / "three", "storage=postgres://me:secret@nowhere/db", space=TWO)
     assert "secret" not in str(refused.value) and not (tmp_path / "three").exists()
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(FerError, match=r"storage=postgresql\+psycopg://\.\.\.@h/db can't be used: .*psycopg"):
+        search(tmp_path / "three", "storage=postgresql+psycopg://me:secret@h/db", space=TWO)
 
 
 def test_damaged_journal_is_one_line(tmp_path: Path, scored: Scored) -> None:
