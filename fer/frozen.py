@@ -57,7 +57,7 @@ def backbone_digest(cfg: TrainConfig, weights: Weights, module: FaceModule, kept
 
 def backbone_of(module: FaceModule) -> Backbone | None:
     """The frozen backbone of a module, for another module of the same run; None if it is trained and thus in every checkpoint."""
-    return Backbone(module.network.backbone, module.network.n_backbone) if module.model.finetune == "frozen" else None
+    return Backbone(module.network.backbone, module.network.n_features) if module.model.finetune == "frozen" else None
 
 
 def check_same(module: FaceModule, card: dict[str, Any]) -> None:

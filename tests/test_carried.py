@@ -18,8 +18,8 @@ AUS = (1, 4, 12, 25)
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise", "neutral")
 
 
-def network(n_aus: int, n_emotions: int, dense: int = 8, reference: bool = False) -> TwoHeadNetwork:
-    return TwoHeadNetwork("resnet18", 32, dense, 0.0, n_aus, n_emotions, reference=reference).eval()
+def network(n_aus: int, n_emotions: int, dense: int = 8) -> TwoHeadNetwork:
+    return TwoHeadNetwork("resnet18", 32, dense, 0.0, n_aus, n_emotions).eval()
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,9 @@ def saved(source: TwoHeadNetwork, tmp_path: Path) -> Path:
     return path
 
 
-def started(saved: Path, aus: list[int], emotions: list[str], reference: bool = False) -> TwoHeadNetwork:
+def started(saved: Path, aus: list[int], emotions: list[str]) -> TwoHeadNetwork:
     found: Weights = find_weights("resnet18", str(saved))
-    target = network(len(aus), len(emotions), reference=reference)
+    target = network(len(aus), len(emotions))
     found.load_into(target.backbone)
     assert found.heads is not None
     found.heads.load_into(target, aus, emotions)
@@ -69,20 +69,11 @@ def test_names_without_a_counterpart_stay_as_they_are(saved: Path) -> None:
     assert torch.equal(target.au_head.weight[0], before)  # type: ignore[union-attr]
 
 
-def test_pairs_start_from_the_answer_to_the_picture_alone(source: TwoHeadNetwork, saved: Path) -> None:
-    target = started(saved, list(AUS), list(EMOTIONS), reference=True)
-    images = torch.rand(2, 6, 32, 32)
-    torch.testing.assert_close(target(images).au, source(images[:, :3]).au)
-
-
 def test_another_width_is_refused_with_what_to_set(saved: Path) -> None:
     heads = find_weights("resnet18", str(saved)).heads
     assert heads is not None
     with pytest.raises(FerError, match=r"8 units of 512 features.*model\.dense=8"):
         heads.load_into(network(4, 8, dense=16), AUS, EMOTIONS)
-    pairs = heads_of(network(4, 8, reference=True), AUS, EMOTIONS)
-    with pytest.raises(FerError, match=r"8 units of 1024 features, this one 8 of 512: set data\.reference"):
-        pairs.load_into(network(4, 8), AUS, EMOTIONS)
 
 
 def test_a_damaged_file_is_refused(saved: Path, tmp_path: Path) -> None:

@@ -66,12 +66,15 @@ def test_a_picture_is_known_again_beside_another_neutral_one(tree: Path, tmp_pat
     assert len(set(hashes[0])) == 3 and all(np.array_equal(hashes[0], more) for more in hashes)
 
 
-def test_features_of_a_face_compared_with_itself_have_no_difference() -> None:
-    network = TwoHeadNetwork("resnet18", 32, 8, 0.0, 2, 3, reference=True).eval()
+def test_features_of_a_pair_are_the_difference_of_those_of_its_pictures() -> None:
+    pairs = TwoHeadNetwork("resnet18", 32, 8, 0.0, 2, 3, reference=True).eval()
+    single = TwoHeadNetwork("resnet18", 32, 8, 0.0, 2, 3).eval()
+    single.load_state_dict(pairs.state_dict())  # one shape: what was learned of pictures starts what compares them
     pictures = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        own, same = network.features(torch.cat((pictures, pictures), 1)).chunk(2, dim=1)
-        _, other = network.features(torch.cat((pictures, pictures.flip(0)), 1)).chunk(2, dim=1)
+        same = pairs.features(torch.cat((pictures, pictures), 1))
+        other = pairs.features(torch.cat((pictures, pictures.flip(0)), 1))
+        own = single.features(pictures)
     torch.testing.assert_close(same, torch.zeros_like(same), atol=1e-5, rtol=0)
     torch.testing.assert_close(other, own - own.flip(0), atol=1e-5, rtol=0)
 
@@ -113,6 +116,13 @@ def test_a_model_of_pairs_says_what_it_needs(paired: Path, trained: Path) -> Non
         read_model(str(paired / "run"), "f32")
     with pytest.raises(FerError, match="takes no reference"):
         load(trained).compare_with(picture)
+
+
+def test_places_of_landmarks_are_no_task_for_a_difference() -> None:
+    with pytest.raises(
+        FerError, match=r"loss\.landmark_weight must be 0 with data\.reference=neutral.*movement_weight"
+    ):
+        composed("train", "data=ckplus", "data.root=x", "data.reference=neutral", "loss.landmark_weight=1")
 
 
 def test_frozen_backbones_learn_from_kept_pairs(train: Callable[..., Path]) -> None:

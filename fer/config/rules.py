@@ -79,6 +79,11 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
     data, found = cfg.data, bad_source(cfg.data) + _bad_split(cfg.data)
     if cfg.model.weights == "auto" and data.name != "synthetic":
         found.append("model.weights=auto is for data=synthetic only: name the weights, a file, or none")
+    if cfg.loss.landmark_weight and data.reference == "neutral":
+        found.append(
+            "loss.landmark_weight must be 0 with data.reference=neutral: where points are can't be seen in what has changed; "
+            "loss.movement_weight is the task for that"
+        )
     if data.fresh_pictures and data.name != "synthetic":
         found.append("data.fresh_pictures is for data=synthetic only: pictures of other data can't be drawn")
     if cfg.model.finetune == "gradual" and cfg.model.freeze_epochs >= cfg.trainer.max_epochs:

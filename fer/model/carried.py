@@ -37,28 +37,24 @@ class CarriedHeads:
     def load_into(self, network: TwoHeadNetwork, aus: Sequence[int], emotions: Sequence[str]) -> list[str]:
         """Copies the dense layer, and the rows of the heads that have a counterpart here; the others stay as they are.
 
-        A high-level emotion starts from the mean of the basic ones that fold into it. With a neutral picture as second input the dense
-        layer starts from the features of the picture alone.
+        A high-level emotion starts from the mean of the basic ones that fold into it.
 
         Returns:
             The names of the rows that were found.
 
         Raises:
-            FerError: the dense layers differ in their units, or this one takes fewer features.
+            FerError: the dense layers differ in their shape.
         """
         dense = network.dense[1]
         assert isinstance(dense, nn.Linear)
         weight = self.state["dense.1.weight"]
-        if len(weight) != dense.out_features or weight.shape[1] not in (dense.in_features, dense.in_features // 2):
-            way = (
-                f"model.dense={len(weight)}" if len(weight) != dense.out_features else "data.reference as it was there"
-            )
+        if weight.shape != dense.weight.shape:
             raise FerError(
                 f"model.carry_heads=true: the dense layer in model.weights has {len(weight)} units of {weight.shape[1]} features, this one "
-                f"{dense.out_features} of {dense.in_features}: set {way}, or model.carry_heads=false"
+                f"{dense.out_features} of {dense.in_features}: set model.dense={len(weight)}, or model.carry_heads=false"
             )
         with torch.no_grad():
-            dense.weight.zero_()[:, : weight.shape[1]] = weight
+            dense.weight.copy_(weight)
             dense.bias.copy_(self.state["dense.1.bias"])
         members = {
             name: [basic for basic, folded in BASIC_TO_HIGH_LEVEL.items() if folded == name] for name in emotions

@@ -21,7 +21,7 @@ from fer.data.features import Rows
 from fer.data.store import obtain
 from fer.model.network import TwoHeadNetwork
 
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 """Raised when the same pictures, weights and settings give other features: old ones are then not used."""
 
 CHUNK = 16

@@ -40,8 +40,8 @@ class TwoHeadNetwork(nn.Module):
     Pictures come in as [N, 3, H, W] in [0, 1]: the statistics of the weights are part of the network and applied here,
     so that no caller can forget them or apply them twice.
 
-    With `reference` they come in pairs, [N, 6, H, W]: a picture and a neutral one of the same person. The heads then see the features of
-    the picture beside their difference to those of the neutral one, which takes out what the person looks like anyway.
+    With `reference` they come in pairs, [N, 6, H, W]: a picture and a neutral one of the same person. The heads then see
+    the difference of their features alone, which takes out what the person looks like anyway.
     """
 
     mean: Tensor
@@ -62,8 +62,7 @@ class TwoHeadNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.flip_average, self.reference = flip_average, reference
-        self.backbone, n_features = make_backbone(backbone, image_size) if isinstance(backbone, str) else backbone
-        self.n_backbone, self.n_features = n_features, n_features * (2 if reference else 1)
+        self.backbone, self.n_features = make_backbone(backbone, image_size) if isinstance(backbone, str) else backbone
         self.dense = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(self.n_features, dense), nn.ReLU(), nn.Dropout(dropout)
         )
@@ -94,12 +93,14 @@ class TwoHeadNetwork(nn.Module):
         return Logits(*(None if a is None or b is None else (a + b) / 2 for a, b in zip(logits, other, strict=True)))
 
     def features(self, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N F"]:
+        """Of pictures what the backbone says, of pairs the difference between the two."""
         if not self.reference:
             found: Tensor = self.backbone((images - self.mean) / self.std)
             return found
         both = torch.cat(images.chunk(2, dim=1)).contiguous(memory_format=torch.channels_last)
         own, neutral = self.backbone((both - self.mean) / self.std).chunk(2)
-        return torch.cat((own, own - neutral), dim=1)
+        difference: Tensor = own - neutral
+        return difference
 
     def heads(self, features: Float[Tensor, "N F"]) -> Logits:
         hidden = self.dense(features)  # [N, D]
