@@ -13,5 +13,6 @@ class Interrupted(Exception):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what another library says, or the name of its error if it says nothing."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """The first line of what another library says, with the next if it only announces it; the name of its error if it says nothing."""
+    first, *more = (str(error).strip() or type(error).__name__).splitlines()
+    return f"{first} {more[0].strip()}" if more and first.endswith(":") else first

@@ -76,6 +76,19 @@ def test_another_width_is_refused_with_what_to_set(saved: Path) -> None:
         heads.load_into(network(4, 8, dense=16), AUS, EMOTIONS)
 
 
+def test_heads_that_compare_are_not_taken_for_single_pictures(saved: Path, tmp_path: Path) -> None:
+    def pairs() -> TwoHeadNetwork:
+        return TwoHeadNetwork("resnet18", 32, 8, 0.0, len(AUS), len(EMOTIONS), reference=True)
+
+    single, compared = find_weights("resnet18", str(saved)).heads, tmp_path / "pairs.safetensors"
+    assert single is not None and single.load_into(pairs(), AUS, EMOTIONS)
+    save_backbone(pairs(), compared, heads_of(pairs(), AUS, EMOTIONS))
+    heads = find_weights("resnet18", str(compared)).heads
+    assert heads is not None and heads.load_into(pairs(), AUS, EMOTIONS)
+    with pytest.raises(FerError, match=r"compare a picture with a neutral one: set data\.reference=neutral"):
+        heads.load_into(network(4, 8), AUS, EMOTIONS)
+
+
 def test_a_damaged_file_is_refused(saved: Path, tmp_path: Path) -> None:
     state = load_file(saved)
     good = {"aus": "[1, 4, 12, 25]", "emotions": "[]"}

@@ -13,6 +13,7 @@ from safetensors import safe_open
 
 from fer.config import AugmentConfig, DataConfig
 from fer.data.datamodule import FaceData
+from fer.data.faces import face_pixels
 from fer.data.fresh import FreshFaces
 from fer.data.synthetic import SUPPORTED_AUS, fits, fresh_face
 from fer.errors import FerError
@@ -95,6 +96,27 @@ def test_a_neutral_picture_beside_each_shows_the_same_person_at_rest() -> None:
         face = fresh_face(0, 0, number, 37, reference=True)
         assert face.neutral is not None and not face.neutral.aus
         np.testing.assert_array_equal(face.neutral.landmarks, face.neutral.resting)
+        rgb = np.repeat(face.neutral.image[..., None], 3, axis=2)
+        expected = face_pixels(rgb, 32, "face", False, face.neutral.landmarks)[0][..., 0]
+        np.testing.assert_array_equal(pairs["image"][number, 1], expected)
+
+
+def test_pairs_can_be_pretrained_on(tree: Path, cache: Path) -> None:
+    points = ("loss.landmark_weight=0", "loss.movement_weight=0.3", "data.judged_frames=peak")
+    words = (
+        "experiment=pretrain_synthetic",
+        "data.reference=neutral",
+        *points,
+        f"data.root={tree}",
+        *SMALL,
+        "data.fresh_pictures=16",
+    )
+    cfg = composed("train", *words)
+    data = FaceData(cfg.data, cfg.augment, 0, cache)
+    data.point_tasks = ("movement",)
+    data.setup()
+    batch = next(iter(data.train_dataloader()))
+    assert batch["image"].shape[1] == 2 and batch["movement"].shape == (8, 68, 2)
 
 
 def test_processes_that_draw_get_half_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:

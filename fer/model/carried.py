@@ -24,34 +24,44 @@ class CarriedHeads:
     Attributes:
         state: their tensors, by the network's names.
         aus, emotions: names of the heads' rows, in order; empty for a head that the network did not have.
+        pairs: whether they have learned from differences to a neutral picture.
     """
 
     state: dict[str, Tensor]
     aus: tuple[int, ...]
     emotions: tuple[str, ...]
+    pairs: bool = False
 
     def names(self) -> dict[str, str]:
         """As metadata of a `.safetensors` file."""
-        return {"aus": json.dumps(self.aus), "emotions": json.dumps(self.emotions)}
+        names = {"aus": json.dumps(self.aus), "emotions": json.dumps(self.emotions)}
+        return names | {"pairs": "true"} if self.pairs else names
 
     def load_into(self, network: TwoHeadNetwork, aus: Sequence[int], emotions: Sequence[str]) -> list[str]:
         """Copies the dense layer, and the rows of the heads that have a counterpart here; the others stay as they are.
 
-        A high-level emotion starts from the mean of the basic ones that fold into it.
+        A high-level emotion starts from the mean of the basic ones that fold into it. A network that compares with a neutral picture may
+        start from heads of single pictures; the reverse is refused.
 
         Returns:
             The names of the rows that were found.
 
         Raises:
-            FerError: the dense layers differ in their shape.
+            FerError: the dense layers differ in their shape, or these heads compare and this network does not.
         """
         dense = network.dense[1]
         assert isinstance(dense, nn.Linear)
         weight = self.state["dense.1.weight"]
+        if self.pairs and not network.reference:
+            raise FerError(
+                "model.carry_heads=true: the heads in model.weights compare a picture with a neutral one: set data.reference=neutral, "
+                "or model.carry_heads=false"
+            )
         if weight.shape != dense.weight.shape:
+            way = f"model.dense={len(weight)}, or " if len(weight) != dense.out_features else ""
             raise FerError(
                 f"model.carry_heads=true: the dense layer in model.weights has {len(weight)} units of {weight.shape[1]} features, this one "
-                f"{dense.out_features} of {dense.in_features}: set model.dense={len(weight)}, or model.carry_heads=false"
+                f"{dense.out_features} of {dense.in_features}: set {way}model.carry_heads=false"
             )
         with torch.no_grad():
             dense.weight.copy_(weight)
@@ -91,4 +101,4 @@ class CarriedHeads:
 def heads_of(network: TwoHeadNetwork, aus: Sequence[int], emotions: Sequence[str]) -> CarriedHeads:
     """What `model.carry_heads` takes over from this network, whose heads say `aus` and `emotions`."""
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items() if name.startswith(PARTS)}
-    return CarriedHeads(state, tuple(aus), tuple(emotions))
+    return CarriedHeads(state, tuple(aus), tuple(emotions), network.reference)

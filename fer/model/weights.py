@@ -179,7 +179,8 @@ def _heads(path: Path, state: dict[str, Tensor], meta: dict[str, str]) -> Carrie
         return None
     heads = {name: tensor for name, tensor in state.items() if name.startswith(PARTS)}
     try:
-        found = CarriedHeads(heads, tuple(json.loads(meta["aus"])), tuple(json.loads(meta["emotions"])))
+        aus, emotions = (tuple(json.loads(meta[head])) for head in ("aus", "emotions"))
+        found = CarriedHeads(heads, aus, emotions, pairs="pairs" in meta)
         n_dense, n_features = heads["dense.1.weight"].shape
         rows = {"au_head": len(found.aus), "emotion_head": len(found.emotions)}
         shapes: dict[str, tuple[int, ...]] = {"dense.1.weight": (n_dense, n_features), "dense.1.bias": (n_dense,)}

@@ -87,7 +87,7 @@ def open_study(cfg: TuneConfig, folder: Path, space: Space, data: dict[str, str]
         if [path.name for path in folder.iterdir()] == [LOCK]:  # leave nothing where nothing was
             shutil.rmtree(folder)
         # of a driver that is not installed, Optuna says only that there is none
-        why = error.__cause__ if isinstance(error.__cause__, ModuleNotFoundError) else error
+        why = error.__cause__ if isinstance(error.__cause__, ImportError) else error
         raise FerError(f"storage={_shown(cfg.storage, folder)} can't be used: {first_line(why)}") from error
     if known is not None:
         _check_same(known, with_what, cfg.name)
