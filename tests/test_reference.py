@@ -15,7 +15,7 @@ from conftest import composed
 
 from fer import load
 from fer.cli import Call
-from fer.data import ckplus
+from fer.data import ckplus, csv
 from fer.data.cache import build_pixels
 from fer.data.prepare import NO_REFERENCE
 from fer.data.seen import picture_hashes
@@ -138,3 +138,23 @@ def test_frozen_backbones_learn_from_kept_pairs(train: Callable[..., Path], tmp_
     first, second = (pd.read_csv(run / "predictions.csv") for run in (kept, again))
     columns = [c for c in first if c.endswith("_prob") or "_prob_" in c]
     np.testing.assert_allclose(first[columns], second[columns], atol=1e-6)
+
+
+def test_a_table_must_say_which_picture_is_neutral(tree: Path, tmp_path: Path) -> None:
+    one, two = sorted((tree / "cohn-kanade-images").glob("*/*/*.png"))[:2]
+    table = tmp_path / "table.csv"
+    table.write_text(f"path,subject,AU4\n{two},x,1\n")
+    with pytest.raises(FerError, match="needs a column `reference`"):
+        csv.read(table, None, "subject", reference=True)
+    table.write_text(f"path,subject,AU4,reference\n{two},x,1,{one}\n{one},x,0,\n")
+    found = csv.read(table, None, "subject", reference=True).table.set_index("path")["reference"]
+    assert found[str(two)] == str(one) and pd.isna(found[str(one)])
+
+
+def test_a_checkpoint_whose_heads_take_other_features_is_refused_with_the_reason(paired: Path, tmp_path: Path) -> None:
+    checkpoint = torch.load(paired / "run" / "checkpoints" / "best.ckpt", weights_only=True)
+    weight = checkpoint["state_dict"]["network.dense.1.weight"]
+    checkpoint["state_dict"]["network.dense.1.weight"] = torch.cat((weight, weight), 1)
+    torch.save(checkpoint, tmp_path / "older.ckpt")
+    with pytest.raises(FerError, match=r"does not fit this one: .*size mismatch for network\.dense"):
+        load(tmp_path / "older.ckpt")

@@ -30,7 +30,7 @@ CHUNK = 16
 _NO_MATTER = ("name", "mixup")
 
 
-def frozen_features(network: TwoHeadNetwork, images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N F"]:
+def frozen_features(network: TwoHeadNetwork, images: Float[Tensor, "N C H W"]) -> Float[Tensor, "N F"]:
     """What a frozen backbone says of pictures; of each one the same, whoever shares its batch."""
     if network.backbone.training:
         raise AssertionError("a frozen backbone in training mode would move its BatchNorm statistics")
@@ -39,7 +39,7 @@ def frozen_features(network: TwoHeadNetwork, images: Float[Tensor, "N 3 H W"]) -
     return torch.cat(chunks)[: len(images)]
 
 
-def _filled(images: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "M 3 H W"]:
+def _filled(images: Float[Tensor, "N C H W"]) -> Float[Tensor, "M C H W"]:
     empty = images.new_zeros(CHUNK - len(images), *images.shape[1:])
     return torch.cat((images, empty)).contiguous(memory_format=torch.channels_last)
 
