@@ -34,7 +34,7 @@ def first_backbone(cfg: TrainConfig, weights: Weights, kept: Kept) -> Backbone:
 
     def make() -> tuple[Backbone, torch.Tensor]:
         torch.manual_seed(cfg.seed)
-        backbone = make_backbone(cfg.model.backbone, cfg.data.image_size)
+        backbone = make_backbone(cfg.model.backbone, cfg.data.image_size, cfg.model.levels, cfg.model.grid)
         weights.load_into(backbone.module)
         return backbone, torch.get_rng_state()
 
@@ -45,7 +45,8 @@ def first_backbone(cfg: TrainConfig, weights: Weights, kept: Kept) -> Backbone:
 
 
 def _made_of(cfg: TrainConfig, weights: Weights) -> tuple[object, ...]:
-    return cfg.model.backbone, cfg.data.image_size, weights.source, weights.sha256, cfg.seed
+    model = cfg.model
+    return model.backbone, cfg.data.image_size, model.levels, model.grid, weights.source, weights.sha256, cfg.seed
 
 
 def backbone_digest(cfg: TrainConfig, weights: Weights, module: FaceModule, kept: Kept) -> str | None:
@@ -57,7 +58,9 @@ def backbone_digest(cfg: TrainConfig, weights: Weights, module: FaceModule, kept
 
 def backbone_of(module: FaceModule) -> Backbone | None:
     """The frozen backbone of a module, for another module of the same run; None if it is trained and thus in every checkpoint."""
-    return Backbone(module.network.backbone, module.network.n_features) if module.model.finetune == "frozen" else None
+    network = module.network
+    made = Backbone(network.backbone, network.n_features, network.levels, network.grid)
+    return made if module.model.finetune == "frozen" else None
 
 
 def check_same(module: FaceModule, card: dict[str, Any]) -> None:

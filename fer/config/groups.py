@@ -96,6 +96,12 @@ class ModelConfig:
         None,
         "a torchvision name (IMAGENET1K_V2), a .safetensors or .pth file, none, or auto; null: DEFAULT, synthetic: auto",
     )
+    levels: int = setting(
+        1, "how many of the backbone's resolutions the heads see, the coarsest first: 3 adds finer maps", least=1, most=6
+    )
+    grid: int = setting(
+        1, "rows and columns of cells that each map is averaged over; 1: the heads do not see where", least=1, most=16
+    )
     dense: int = setting(256, "units of the layer before the heads", least=1, most=65536)
     dropout: float = setting(0.3, "dropout before and after the dense layer", least=0, below=1)
     finetune: str = setting(

@@ -81,6 +81,8 @@ class FaceModule(lightning.LightningModule):
             tuple(preprocessing.get("std", IMAGENET_STD)),
             self.model.flip_average,
             preprocessing.get("reference", False),
+            self.model.levels,
+            self.model.grid,
         ).to(memory_format=torch.channels_last)
         self.balance = TaskBalance(self.loss)
         self.landmark_head = nn.Linear(self.network.n_features, 2 * N_LANDMARKS) if self.loss.landmark_weight else None

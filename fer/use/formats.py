@@ -111,6 +111,8 @@ def _arguments(model: ModelConfig, facts: Facts) -> dict[str, Any]:
         "n_aus": len(facts.aus),
         "n_emotions": len(facts.emotions),
         "flip_average": model.flip_average,
+        "levels": model.levels,
+        "grid": model.grid,
     }
 
 
