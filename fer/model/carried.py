@@ -13,7 +13,7 @@ from fer.errors import FerError
 from fer.labels import BASIC_TO_HIGH_LEVEL
 from fer.model.network import TwoHeadNetwork
 
-PARTS = ("dense.", "au_head.", "emotion_head.")
+PARTS = ("norm.", "dense.", "au_head.", "emotion_head.")
 """How the names of these tensors begin in a network's `state_dict`."""
 
 
@@ -66,6 +66,8 @@ class CarriedHeads:
         with torch.no_grad():
             dense.weight.copy_(weight)
             dense.bias.copy_(self.state["dense.1.bias"])
+        norm = {name.removeprefix("norm."): tensor for name, tensor in self.state.items() if name.startswith("norm.")}
+        network.norm.load_state_dict(norm)
         members = {
             name: [basic for basic, folded in BASIC_TO_HIGH_LEVEL.items() if folded == name] for name in emotions
         }

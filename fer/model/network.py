@@ -70,6 +70,8 @@ class TwoHeadNetwork(nn.Module):
         self.flip_average, self.reference = flip_average, reference
         made = make_backbone(backbone, image_size, levels, grid) if isinstance(backbone, str) else backbone
         self.backbone, self.n_features, self.levels, self.grid = made
+        several = self.levels * self.grid > 1
+        self.norm = _Standardised(self.n_features, affine=False) if several else nn.Identity()
         self.dense = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(self.n_features, dense), nn.ReLU(), nn.Dropout(dropout)
         )
@@ -110,11 +112,20 @@ class TwoHeadNetwork(nn.Module):
         return difference
 
     def heads(self, features: Float[Tensor, "N F"]) -> Logits:
-        hidden = self.dense(features)  # [N, D]
+        hidden = self.dense(self.norm(features))  # [N, D]
         return Logits(
             au=self.au_head(hidden) if self.au_head is not None else None,
             emotion=self.emotion_head(hidden) if self.emotion_head is not None else None,
         )
+
+
+class _Standardised(nn.BatchNorm1d):
+    """Features to mean 0 and deviation 1 each: those of different maps differ in size. A batch of one has no deviation: it takes the running one."""
+
+    def forward(self, input: Float[Tensor, "N F"]) -> Float[Tensor, "N F"]:
+        if len(input) == 1 and self.training:
+            return nn.functional.batch_norm(input, self.running_mean, self.running_var, eps=self.eps)
+        return super().forward(input)
 
 
 def check_backbone(name: str) -> None:
