@@ -51,6 +51,7 @@ def forbid_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("augment=none",),
         ("augment.erase=0.5", "model.flip_average=true", "trainer.precision=bf16", "data.batch_size=5"),
+        ("model.levels=2", "model.grid=2"),
     ],
 )
 def test_run_on_features_is_the_run_on_pictures(train: Train, tmp_path: Path, settings: tuple[str, ...]) -> None:
@@ -67,7 +68,9 @@ def test_next_setting_does_not_need_the_backbone(train: Train, tmp_path: Path, m
     forbid_backbone(monkeypatch)
     train(*own, "model.dense=8", "data.batch_size=4", "optimizer=sgd", "scheduler=plateau", run_dir=tmp_path / "next")
     # what would change a feature is computed anew
-    for k, setting in enumerate(("augment.flip=0.1", "data.views=4", "trainer.precision=bf16", "seed=5")):
+    for k, setting in enumerate(
+        ("augment.flip=0.1", "data.views=4", "model.grid=2", "trainer.precision=bf16", "seed=5")
+    ):
         with pytest.raises(AssertionError, match="went through"):
             train(*own, setting, run_dir=tmp_path / str(k))
 

@@ -97,7 +97,10 @@ class ModelConfig:
         "a torchvision name (IMAGENET1K_V2), a .safetensors or .pth file, none, or auto; null: DEFAULT, synthetic: auto",
     )
     levels: int = setting(
-        1, "how many of the backbone's resolutions the heads see, the coarsest first: 3 adds finer maps", least=1, most=6
+        1,
+        "how many of the backbone's resolutions the heads see, the coarsest first: 3 adds finer maps",
+        least=1,
+        most=6,
     )
     grid: int = setting(
         1, "rows and columns of cells that each map is averaged over; 1: the heads do not see where", least=1, most=16

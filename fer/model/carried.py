@@ -14,7 +14,7 @@ from fer.labels import BASIC_TO_HIGH_LEVEL
 from fer.model.network import TwoHeadNetwork
 
 PARTS = ("norm.", "dense.", "au_head.", "emotion_head.")
-"""How the names of these tensors begin in a network's `state_dict`."""
+"""How the names of these tensors begin in a network's `state_dict`; `norm` is there where the features are of several maps or cells."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,20 @@ class CarriedHeads:
         state: their tensors, by the network's names.
         aus, emotions: names of the heads' rows, in order; empty for a head that the network did not have.
         pairs: whether they have learned from differences to a neutral picture.
+        maps: `model.levels` and `model.grid` of the features that they see.
     """
 
     state: dict[str, Tensor]
     aus: tuple[int, ...]
     emotions: tuple[str, ...]
     pairs: bool = False
+    maps: tuple[int, int] = (1, 1)
 
     def names(self) -> dict[str, str]:
         """As metadata of a `.safetensors` file."""
         names = {"aus": json.dumps(self.aus), "emotions": json.dumps(self.emotions)}
-        return names | {"pairs": "true"} if self.pairs else names
+        names |= {"pairs": "true"} if self.pairs else {}
+        return names | {"maps": json.dumps(self.maps)}
 
     def load_into(self, network: TwoHeadNetwork, aus: Sequence[int], emotions: Sequence[str]) -> list[str]:
         """Copies the dense layer, and the rows of the heads that have a counterpart here; the others stay as they are.
@@ -47,7 +50,7 @@ class CarriedHeads:
             The names of the rows that were found.
 
         Raises:
-            FerError: the dense layers differ in their shape, or these heads compare and this network does not.
+            FerError: the dense layers differ in their shape or see other maps, or these heads compare and this network does not.
         """
         dense = network.dense[1]
         assert isinstance(dense, nn.Linear)
@@ -56,6 +59,11 @@ class CarriedHeads:
             raise FerError(
                 "model.carry_heads=true: the heads in model.weights compare a picture with a neutral one: set data.reference=neutral, "
                 "or model.carry_heads=false"
+            )
+        if self.maps != (network.levels, network.grid):
+            raise FerError(
+                "model.carry_heads=true: the heads in model.weights see model.levels={} model.grid={}: set these, or "
+                "model.carry_heads=false".format(*self.maps)
             )
         if weight.shape != dense.weight.shape:
             way = f"model.dense={len(weight)}, or " if len(weight) != dense.out_features else ""
@@ -66,8 +74,10 @@ class CarriedHeads:
         with torch.no_grad():
             dense.weight.copy_(weight)
             dense.bias.copy_(self.state["dense.1.bias"])
-        norm = {name.removeprefix("norm."): tensor for name, tensor in self.state.items() if name.startswith("norm.")}
-        network.norm.load_state_dict(norm)
+        if self.pairs == network.reference:  # differences have other means and deviations than features
+            network.norm.load_state_dict(
+                {name.removeprefix("norm."): tensor for name, tensor in self.state.items() if name.startswith("norm.")}
+            )
         members = {
             name: [basic for basic, folded in BASIC_TO_HIGH_LEVEL.items() if folded == name] for name in emotions
         }
@@ -103,4 +113,4 @@ class CarriedHeads:
 def heads_of(network: TwoHeadNetwork, aus: Sequence[int], emotions: Sequence[str]) -> CarriedHeads:
     """What `model.carry_heads` takes over from this network, whose heads say `aus` and `emotions`."""
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items() if name.startswith(PARTS)}
-    return CarriedHeads(state, tuple(aus), tuple(emotions), network.reference)
+    return CarriedHeads(state, tuple(aus), tuple(emotions), network.reference, (network.levels, network.grid))

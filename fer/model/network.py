@@ -120,7 +120,10 @@ class TwoHeadNetwork(nn.Module):
 
 
 class _Standardised(nn.BatchNorm1d):
-    """Features to mean 0 and deviation 1 each: those of different maps differ in size. A batch of one has no deviation: it takes the running one."""
+    """Features to mean 0 and deviation 1 each: those of different maps differ in size.
+
+    A batch of one has no deviation: it takes the running one.
+    """
 
     def forward(self, input: Float[Tensor, "N F"]) -> Float[Tensor, "N F"]:
         if len(input) == 1 and self.training:
@@ -197,9 +200,9 @@ def _pooled_maps(model: nn.Module, name: str, image_size: int, levels: int, grid
     traced = fx.GraphModule(model, _Blocks().trace(model))
     maps = _last_maps(traced, image_size)
     if len(maps) < levels:
-        kept = f"maps of {len(maps)} resolutions" if maps else "no map of the picture up to its end"
         raise FerError(
-            f"model.levels={levels}, model.grid={grid}: model.backbone={name} at data.image_size={image_size} keeps {kept}"
+            f"model.levels={levels}, model.grid={grid}: "
+            f"model.backbone={name} has {len(maps)} resolution(s) to take maps of the picture from"
         )
     graph, chosen = traced.graph, maps[-levels:]
     [output] = graph.find_nodes(op="output")
@@ -220,12 +223,13 @@ def _last_maps(traced: fx.GraphModule, image_size: int) -> list[fx.Node]:
     traced.train()
     last: dict[int, fx.Node] = {}
     for node in traced.graph.find_nodes(op="call_module"):
+        if isinstance(traced.get_submodule(str(node.target)), nn.AdaptiveAvgPool2d):
+            break
         _, _, *sides = node.meta["tensor_meta"].shape
         if len(sides) == 2 and sides[0] == sides[1]:
             last[sides[0]] = node
         elif sides:
             last.clear()
-    last.pop(1, None)  # what was pooled already
     return [last[side] for side in sorted(last, reverse=True)]
 
 

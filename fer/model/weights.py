@@ -180,12 +180,19 @@ def _heads(path: Path, state: dict[str, Tensor], meta: dict[str, str]) -> Carrie
     heads = {name: tensor for name, tensor in state.items() if name.startswith(PARTS)}
     try:
         aus, emotions = (tuple(json.loads(meta[head])) for head in ("aus", "emotions"))
-        found = CarriedHeads(heads, aus, emotions, pairs="pairs" in meta)
+        levels, grid = map(int, json.loads(meta.get("maps", "[1, 1]")))
+        found = CarriedHeads(heads, aus, emotions, "pairs" in meta, (levels, grid))
         n_dense, n_features = heads["dense.1.weight"].shape
         rows = {"au_head": len(found.aus), "emotion_head": len(found.emotions)}
         shapes: dict[str, tuple[int, ...]] = {"dense.1.weight": (n_dense, n_features), "dense.1.bias": (n_dense,)}
         shapes |= {f"{head}.weight": (n, n_dense) for head, n in rows.items() if n}
         shapes |= {f"{head}.bias": (n,) for head, n in rows.items() if n}
+        if found.maps != (1, 1):
+            shapes |= {
+                "norm.running_mean": (n_features,),
+                "norm.running_var": (n_features,),
+                "norm.num_batches_tracked": (),
+            }
         whole = all(heads[name].shape == shape for name, shape in shapes.items())
     except (ValueError, TypeError, KeyError):
         whole = False

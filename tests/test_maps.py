@@ -1,0 +1,146 @@
+"""Heads that see maps (`model.levels`, `model.grid`): where the features come from, what is refused, what still holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision.models import get_model
+
+from fer import load
+from fer.cli import Call
+from fer.config import ModelConfig
+from fer.errors import FerError
+from fer.export import run as export
+from fer.model.carried import heads_of
+from fer.model.heat import GradCam
+from fer.model.network import TwoHeadNetwork, make_backbone, pool_maps
+from fer.model.weights import find_weights, save_backbone
+from tests.conftest import composed
+
+MAPS = ("model.levels=2", "model.grid=2")
+AUS, EMOTIONS = (1, 4), ("happy", "neutral")
+
+
+def network(levels: int = 2, grid: int = 2, reference: bool = False) -> TwoHeadNetwork:
+    return TwoHeadNetwork("resnet18", 64, 8, 0.0, 2, 2, reference=reference, levels=levels, grid=grid).eval()
+
+
+def test_cells_are_means_of_their_part_of_the_map() -> None:
+    fine = torch.tensor([[[[1.0, 3, 0, 0], [5, 7, 0, 0], [0, 0, 2, 2], [0, 0, 2, 6]]]])
+    coarse = torch.tensor([[[[9.0]]]])  # one place has no four cells
+    assert pool_maps([fine, coarse], 2).tolist() == [[4, 0, 0, 3, 9]]
+    assert pool_maps([fine, coarse], 1).tolist() == [[1.75, 9]]
+
+
+def test_features_are_the_last_maps_of_the_coarsest_resolutions() -> None:
+    whole = get_model("resnet18", weights=None).eval()
+    made = make_backbone("resnet18", 96, levels=3, grid=4)
+    made.module.load_state_dict(whole.state_dict(), strict=False)
+    images, seen = torch.rand(2, 3, 96, 96), []
+    for layer in (whole.layer2, whole.layer3, whole.layer4):
+        layer.register_forward_hook(lambda _module, _given, out: seen.append(out))
+    with torch.no_grad():
+        whole(images)
+        found = made.module.eval()(images)
+    assert [map_.shape[2] for map_ in seen] == [12, 6, 3]
+    pooled = [nn.functional.adaptive_avg_pool2d(map_, min(4, map_.shape[2])).flatten(1) for map_ in seen]
+    assert torch.equal(found, torch.cat(pooled, 1)) and made.n_features == (128 + 256) * 16 + 512 * 9
+
+
+def test_one_level_in_one_cell_is_what_the_classifier_sees() -> None:
+    plain, cells = make_backbone("resnet18", 64), make_backbone("resnet18", 64, grid=2)
+    cells.module.load_state_dict(plain.module.state_dict())
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        mean = cells.module.eval()(images).view(2, 512, 4).mean(2)
+        torch.testing.assert_close(mean, plain.module.eval()(images))
+
+
+@pytest.mark.parametrize(
+    ("name", "n_features"),
+    [
+        ("vgg16", 4 * (512 + 512)),
+        ("mobilenet_v3_large", 4 * (112 + 960)),
+        ("inception_v3", 4 * 768 + 2048),  # at 96 pixels its last map is of one place
+        ("densenet121", 4 * (512 + 1024)),
+        ("squeezenet1_1", 4 * (256 + 512)),
+    ],
+)
+def test_any_convolutional_classifier_has_them(name: str, n_features: int) -> None:
+    assert make_backbone(name, 96, levels=2, grid=2).n_features == n_features
+
+
+@pytest.mark.parametrize(
+    ("name", "levels", "message"),
+    [
+        ("swin_t", 2, r"model\.levels=2, model\.grid=2: model\.backbone=swin_t has 1 resolution"),
+        ("vit_b_16", 1, "has 0 resolution"),
+        ("resnet18", 6, "has 5 resolution"),
+    ],
+)
+def test_more_levels_than_there_are_are_refused(name: str, levels: int, message: str) -> None:
+    with pytest.raises(FerError, match=message):
+        make_backbone(name, 224, levels, 2)
+
+
+def test_features_of_different_size_count_alike_and_one_picture_is_a_batch() -> None:
+    net = network().train()
+    features = torch.randn(64, net.n_features) * torch.logspace(-2, 2, net.n_features) + 3
+    seen: list[torch.Tensor] = []
+    net.dense.register_forward_pre_hook(lambda _module, given: seen.append(given[0]))
+    net.heads(features)
+    torch.testing.assert_close(seen[0].std(0, correction=0), torch.ones(net.n_features), atol=0.1, rtol=0)
+    assert torch.isfinite(net.heads(features[:1]).au).all()  # type: ignore[union-attr]
+    for _ in range(100):
+        net.heads(features)
+    net.eval()
+    assert torch.allclose(net.heads(features[:1]).au, net.heads(features).au[:1], atol=1e-5)  # type: ignore[union-attr, index]
+
+
+def test_checkpoints_of_before_still_fit() -> None:
+    assert not any("norm" in name for name in network(1, 1).state_dict() if not name.startswith("backbone."))
+    assert (ModelConfig().levels, ModelConfig().grid) == (1, 1)
+
+
+def test_heat_is_of_the_last_map() -> None:
+    grad_cam = GradCam(TwoHeadNetwork("resnet18", 128, 8, 0.0, 2, 2, levels=3, grid=2).eval(), 128)
+    assert (grad_cam.layer, grad_cam.places) == ("layer4.1", (4, 4))
+    heat = grad_cam.maps(torch.rand(1, 3, 128, 128), torch.tensor([0]), torch.tensor([1]))
+    assert heat.shape == (1, 128, 128) and torch.isfinite(heat).all()
+
+
+def test_heads_travel_with_what_they_see(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    source, path = network(), tmp_path / "backbone.safetensors"
+    source.norm.running_mean.uniform_(0, 1)  # type: ignore[union-attr, operator]
+    source.norm.running_var.uniform_(0.5, 2)  # type: ignore[union-attr, operator]
+    save_backbone(source, path, heads_of(source, AUS, EMOTIONS))
+    found, target = find_weights("resnet18", str(path)), network()
+    found.load_into(target.backbone)
+    assert found.heads is not None and found.heads.load_into(target, AUS, EMOTIONS)
+    images = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(target(images).au, source(images).au)
+    pairs = network(reference=True)  # differences are around 0, whatever features were around
+    assert found.heads.load_into(pairs, AUS, EMOTIONS) and pairs.norm.running_mean.eq(0).all()  # type: ignore[union-attr, operator]
+    for other in (network(1, 1), network(2, 1)):
+        with pytest.raises(
+            FerError, match=r"see model\.levels=2 model\.grid=2: set these, or model\.carry_heads=false"
+        ):
+            found.heads.load_into(other, AUS, EMOTIONS)
+
+
+def test_what_is_exported_answers_as_the_run_does(train: Callable[..., Path], tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    folder = train(*MAPS, "trainer.max_epochs=1", run_dir=tmp_path / "run")
+    reference = load(folder)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 37, 37, 1), dtype=np.uint8)
+    for name in ("model.onnx", "model.safetensors"):
+        export(composed("export", f"checkpoint={folder}", f"output={tmp_path / name}"), Call("", (), None))
+        for found, wanted in zip(load(tmp_path / name).answers(pixels), reference.answers(pixels), strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-4)
