@@ -24,12 +24,12 @@ from fer.data.splits import split_hash
 from fer.describing import make_card, seen_of, split_of
 from fer.errors import FerError
 from fer.jobs import Kept
+from fer.model.backbone import check_backbone
 from fer.model.carried import heads_of
 from fer.model.checkpoints import all_seen, load_checkpoint
 from fer.model.finished import load_module
 from fer.model.losses import class_weights
 from fer.model.module import FaceModule
-from fer.model.network import check_backbone
 from fer.model.weights import Weights, check_weights_file, find_weights, save_backbone
 from fer.picturing import gallery, views
 from fer.predicting import predict

@@ -23,8 +23,9 @@ from fer.config import ExplainConfig, check
 from fer.data.faces import Box, face_pixels, read_landmarks, stored_size
 from fer.errors import FerError
 from fer.labels import au_number
+from fer.model.backbone import Backbone, make_backbone
 from fer.model.heat import last_map
-from fer.model.network import Backbone, TwoHeadNetwork, make_backbone
+from fer.model.network import TwoHeadNetwork
 from fer.results.thumbnails import overlay
 from fer.use.facts import Facts
 from fer.use.heat import HeatMaps, explain_face, face_view, told

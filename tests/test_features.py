@@ -120,7 +120,7 @@ def test_best_checkpoint_is_whole_and_evaluates_the_same(train: Train, tree: Pat
 def test_resume_refuses_another_backbone(train: Train, resume: Train, tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    from fer.model.network import make_backbone
+    from fer.model.backbone import make_backbone
 
     file = tmp_path / "w.safetensors"
     for k in (0, 1):

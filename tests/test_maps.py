@@ -16,9 +16,10 @@ from fer.cli import Call
 from fer.config import ModelConfig
 from fer.errors import FerError
 from fer.export import run as export
+from fer.model.backbone import make_backbone, pool_maps
 from fer.model.carried import heads_of
 from fer.model.heat import GradCam
-from fer.model.network import TwoHeadNetwork, make_backbone, pool_maps
+from fer.model.network import TwoHeadNetwork
 from fer.model.weights import find_weights, save_backbone
 from tests.conftest import composed
 

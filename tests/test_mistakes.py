@@ -21,7 +21,7 @@ from fer.data import splits
 from fer.data.augment import augmented_view, centre_view, epoch_draws
 from fer.data.datamodule import FaceData
 from fer.labels import EMOTION_SETS
-from fer.model.network import make_backbone
+from fer.model.backbone import make_backbone
 
 Train = Callable[..., Path]
 

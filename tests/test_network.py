@@ -12,7 +12,8 @@ from torchvision.models import ResNet50_Weights, get_model, resnet18
 
 from fer.errors import FerError
 from fer.model import weights
-from fer.model.network import TwoHeadNetwork, make_backbone
+from fer.model.backbone import make_backbone
+from fer.model.network import TwoHeadNetwork
 
 
 @pytest.mark.parametrize(

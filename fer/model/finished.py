@@ -13,10 +13,10 @@ from torch import Tensor
 
 from fer.data.faces import PIXELS_VERSION
 from fer.errors import FerError, first_line
+from fer.model.backbone import Backbone
 from fer.model.checkpoints import CARD, load_checkpoint, write_atomically
 from fer.model.features import digest
 from fer.model.module import BACKBONE, FaceModule
-from fer.model.network import Backbone
 
 BACKBONE_FILE = "backbone_file"
 """In the card of a sweep's job: the name of the file, beside the folders of the jobs, that holds their frozen backbone."""

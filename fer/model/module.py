@@ -17,11 +17,12 @@ from fer.data.faces import N_LANDMARKS
 from fer.errors import FerError
 from fer.labels import MISSING_TARGET
 from fer.model.across import n_processes, summed
+from fer.model.backbone import Backbone
 from fer.model.checkpoints import CARD
 from fer.model.epoch_scores import EpochScores
 from fer.model.features import frozen_features
 from fer.model.losses import HeadLosses, TaskBalance, landmark_loss, movement_loss
-from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Backbone, Logits, TwoHeadNetwork
+from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Logits, TwoHeadNetwork
 from fer.model.optimizers import PARTS, make_optimizer, make_schedule, parameter_groups
 
 BACKBONE = "network.backbone."

@@ -1,22 +1,17 @@
-"""The network alone: a torchvision backbone, a dense layer, an AU head and an emotion head. No Lightning, no settings object.
+"""The network alone: a backbone, a dense layer, an AU head and an emotion head. No Lightning, no settings object.
 
 Letters in shapes: N batch, A action units, E emotions, D dense units, F backbone features, H W pixels.
 """
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torchvision
 from jaxtyping import Float
-from torch import Tensor, fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
-from torchvision.models import get_model, list_models
+from torch import Tensor, nn
 
-from fer.errors import FerError, first_line
+from fer.model.backbone import Backbone, make_backbone
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -27,15 +22,6 @@ class Logits(NamedTuple):
 
     au: Float[Tensor, "N A"] | None
     emotion: Float[Tensor, "N E"] | None
-
-
-class Backbone(NamedTuple):
-    """What `make_backbone` makes: [N, 3, H, W] -> [N, F], F, and what the features are taken from."""
-
-    module: nn.Module
-    n_features: int
-    levels: int = 1
-    grid: int = 1
 
 
 class TwoHeadNetwork(nn.Module):
@@ -129,127 +115,6 @@ class _Standardised(nn.BatchNorm1d):
         if len(input) == 1 and self.training:
             return nn.functional.batch_norm(input, self.running_mean, self.running_var, eps=self.eps)
         return super().forward(input)
-
-
-def check_backbone(name: str) -> None:
-    """Refuses a name that no torchvision classifier has.
-
-    Raises:
-        FerError: names the nearest ones.
-    """
-    names = list_models(module=torchvision.models)
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0)
-        raise FerError(f"model.backbone={name}: torchvision has no such classifier; near it are {', '.join(near)}")
-
-
-def make_backbone(name: str, image_size: int, levels: int = 1, grid: int = 1) -> Backbone:
-    """A torchvision classifier with random weights and without its classifier: pictures to pooled features.
-
-    Args:
-        levels: how many of its resolutions the features come from, the coarsest first.
-        grid: rows and columns of cells that each map is averaged over; fewer where the map itself has fewer. 1: the whole map is
-            one cell, and with one level the features are what the classifier would see.
-
-    Raises:
-        FerError: torchvision has no classifier of that name, it does not take pictures of `image_size` pixels, or it has not so many
-            levels.
-    """
-    check_backbone(name)
-    # GoogLeNet and Inception come with auxiliary classifiers, and warn of their slow initialisation unless told not to
-    extra = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
-    model = get_model(name, weights=None, **extra)
-    if hasattr(model, "transform_input"):
-        model.transform_input = False  # a second normalisation; weights.py sets the statistics that the weights want
-    if isinstance(getattr(model, "avgpool", None), nn.AdaptiveAvgPool2d):
-        model.avgpool = nn.AdaptiveAvgPool2d(
-            1
-        )  # VGG and AlexNet pool to 7x7 and 6x6: 25,088 features for a few hundred faces
-    _behead(model)
-    n_features = _n_features(model, name, image_size)
-    if levels == grid == 1:
-        return Backbone(model, n_features)
-    model = _pooled_maps(model, name, image_size, levels, grid)
-    return Backbone(model, _n_features(model, name, image_size), levels, grid)
-
-
-def _behead(model: nn.Module) -> None:
-    """Takes the classifier off, in place: the last child, from its first linear layer on."""
-    head_name, head = list(model.named_children())[-1]
-    layers = list(head.children()) if isinstance(head, nn.Sequential) else [head]
-    first = next((k for k, layer in enumerate(layers) if isinstance(layer, nn.Linear)), None)
-    if first is None:  # SqueezeNet classifies by convolution
-        kept: list[nn.Module] = [nn.AdaptiveAvgPool2d(1)]
-    else:
-        kept = [layer for layer in layers[:first] if not isinstance(layer, nn.Dropout)]
-    setattr(model, head_name, nn.Sequential(*kept))
-
-
-class _Blocks(fx.Tracer):
-    """Sees a network as a row of blocks: what is inside of a block is its own."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return not isinstance(m, nn.Sequential)
-
-
-def _pooled_maps(model: nn.Module, name: str, image_size: int, levels: int, grid: int) -> nn.Module:
-    """The network up to its last map, putting out the last maps of its `levels` coarsest resolutions, pooled.
-
-    Its tensors keep their names, so that the weights of the whole network fit.
-    """
-    traced = fx.GraphModule(model, _Blocks().trace(model))
-    maps = _last_maps(traced, image_size)
-    if len(maps) < levels:
-        raise FerError(
-            f"model.levels={levels}, model.grid={grid}: "
-            f"model.backbone={name} has {len(maps)} resolution(s) to take maps of the picture from"
-        )
-    graph, chosen = traced.graph, maps[-levels:]
-    [output] = graph.find_nodes(op="output")
-    with graph.inserting_before(output):
-        pooled = graph.call_function(pool_maps, (chosen, grid))
-    output.replace_input_with(output.all_input_nodes[0], pooled)
-    graph.eliminate_dead_code()
-    traced.delete_all_unused_submodules()
-    traced.recompile()
-    return traced
-
-
-def _last_maps(traced: fx.GraphModule, image_size: int) -> list[fx.Node]:
-    """Who puts out the last map of each resolution, finest first, after all that is not a map (a transformer's tokens)."""
-    traced.eval()
-    with torch.no_grad():
-        ShapeProp(traced).propagate(torch.zeros(1, 3, image_size, image_size))
-    traced.train()
-    last: dict[int, fx.Node] = {}
-    for node in traced.graph.find_nodes(op="call_module"):
-        if isinstance(traced.get_submodule(str(node.target)), nn.AdaptiveAvgPool2d):
-            break
-        _, _, *sides = node.meta["tensor_meta"].shape
-        if len(sides) == 2 and sides[0] == sides[1]:
-            last[sides[0]] = node
-        elif sides:
-            last.clear()
-    return [last[side] for side in sorted(last, reverse=True)]
-
-
-def pool_maps(maps: Sequence[Float[Tensor, "N C H W"]], grid: int) -> Float[Tensor, "N F"]:
-    """Each map averaged over at most `grid` x `grid` cells, side by side."""
-    cells = [nn.functional.adaptive_avg_pool2d(one, min(grid, one.shape[2])) for one in maps]
-    return torch.cat([some.flatten(1) for some in cells], dim=1)
-
-
-def _n_features(model: nn.Module, name: str, image_size: int) -> int:
-    model.eval()
-    try:
-        with torch.no_grad():
-            n_features = model(torch.zeros(1, 3, image_size, image_size)).shape[1]
-    except (RuntimeError, AssertionError) as error:
-        raise FerError(
-            f"model.backbone={name} does not take data.image_size={image_size}: {first_line(error)}"
-        ) from error
-    model.train()
-    return int(n_features)
 
 
 def probabilities(logits: Logits) -> dict[str, Tensor]:

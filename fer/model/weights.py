@@ -22,9 +22,10 @@ from torchvision.models import WeightsEnum, get_model_weights
 
 from fer.config import is_file_name
 from fer.errors import FerError, first_line
+from fer.model.backbone import check_backbone
 from fer.model.carried import PARTS, CarriedHeads
 from fer.model.checkpoints import SEEN, write_whole
-from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, TwoHeadNetwork, check_backbone
+from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, TwoHeadNetwork
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Weights:
         return self.state is not None
 
     def load_into(self, backbone: nn.Module) -> None:
-        """Copies the weights into a backbone of `network.make_backbone`.
+        """Copies the weights into a backbone of `backbone.make_backbone`.
 
         Raises:
             FerError: tensors that the backbone needs are missing or of another shape.
