@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from fer.cli import Call, command
 from fer.config import CrossvalConfig, TrainConfig, as_dict, from_dict, resolve
 from fer.errors import FerError
-from fer.runs import RunFolder, check_free, default_run_dir
+from fer.runs import RunFolder, default_run_dir
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,11 +43,13 @@ def run(cfg: CrossvalConfig, call: Call) -> float | None:
 
 def started(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig]:
     """A new run folder, with the number of folds and the units of the AU head settled for all folds alike."""
+    from fer.training import check_early  # torch and all: only now that the settings are known to be good
+
     where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("crossval", cfg.name)
-    check_free(where)
     resolved = dataclasses.replace(
         cfg, **{f.name: getattr(resolve(cfg), f.name) for f in dataclasses.fields(TrainConfig)}
     )
+    check_early(resolved, where)
     if cfg.soup:
         _check_soup(resolved)
     settled = settle(resolved)

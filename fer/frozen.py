@@ -84,7 +84,7 @@ def use_features(
         return
     backbone = module.card["backbone"]
     pixels = data.prepared.pixels
-    made_of = backbone, pixels.folder, cfg.augment, n_views, precision
+    made_of = backbone, cfg.model.levels, cfg.model.grid, pixels.folder, cfg.augment, n_views, precision
     features = FrozenFeatures(
         module.network,
         backbone,

@@ -24,7 +24,7 @@ from fer.data.splits import split_hash
 from fer.describing import make_card, seen_of, split_of
 from fer.errors import FerError
 from fer.jobs import Kept
-from fer.model.backbone import check_backbone
+from fer.model.backbone import check_backbone, make_backbone
 from fer.model.carried import heads_of
 from fer.model.checkpoints import all_seen, load_checkpoint
 from fer.model.finished import load_module
@@ -48,7 +48,7 @@ def check_early(cfg: TrainConfig, run_dir: Path) -> None:
     Raises:
         FerError: no such backbone, weights file or processor, or the run folder is taken.
     """
-    check_backbone(cfg.model.backbone)
+    check_maps(cfg)
     check_weights_file(cfg.model.weights or "none")
     judging.check_accelerator(cfg.trainer.accelerator)
     _check_devices(cfg.trainer)
@@ -57,6 +57,25 @@ def check_early(cfg: TrainConfig, run_dir: Path) -> None:
         raise FerError(
             "trainer.compile needs a C++ compiler, and none is found here (g++ or clang++): install one, or leave it off"
         )
+
+
+def check_maps(cfg: TrainConfig) -> None:
+    """Refuses a backbone that torchvision has not, or has without the maps that the heads are to see.
+
+    Raises:
+        FerError: says which; or batches of one picture, over which their features can't be standardised.
+    """
+    model = cfg.model
+    check_backbone(model.backbone)
+    if model.levels == model.grid == 1:
+        return
+    if cfg.data.batch_size == 1:
+        raise FerError(
+            f"data.batch_size=1: with model.levels={model.levels}, model.grid={model.grid} features are standardised over a batch: "
+            "take two at least"
+        )
+    with torch.device("meta"):
+        make_backbone(model.backbone, cfg.data.image_size, model.levels, model.grid)
 
 
 def _check_devices(cfg: TrainerConfig) -> None:

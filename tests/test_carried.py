@@ -98,6 +98,8 @@ def test_a_damaged_file_is_refused(saved: Path, tmp_path: Path) -> None:
         ("kind", {}, {"aus": "3", "emotions": "[]"}),
         ("units", {"au_head.weight": torch.zeros(4, 9)}, good),
         ("bias", {"dense.1.bias": torch.zeros(7)}, good),
+        ("maps", {}, good | {"maps": "[1e999, 1]"}),
+        ("unit", {}, good | {"maps": "[2, 2]"}),
     ):
         save_file(state | changed, tmp_path / f"{name}.safetensors", meta)
         with pytest.raises(FerError, match="dense layer and heads are damaged"):

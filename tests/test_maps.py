@@ -13,7 +13,7 @@ from torchvision.models import get_model
 
 from fer import load
 from fer.cli import Call
-from fer.config import ModelConfig
+from fer.crossval import run as crossval
 from fer.errors import FerError
 from fer.export import run as export
 from fer.model.backbone import make_backbone, pool_maps
@@ -53,12 +53,13 @@ def test_features_are_the_last_maps_of_the_coarsest_resolutions() -> None:
     assert torch.equal(found, torch.cat(pooled, 1)) and made.n_features == (128 + 256) * 16 + 512 * 9
 
 
-def test_one_level_in_one_cell_is_what_the_classifier_sees() -> None:
-    plain, cells = make_backbone("resnet18", 64), make_backbone("resnet18", 64, grid=2)
+@pytest.mark.parametrize("name", ["resnet18", "densenet121"])
+def test_the_mean_over_the_cells_is_what_the_classifier_sees(name: str) -> None:
+    plain, cells = make_backbone(name, 64), make_backbone(name, 64, grid=2)
     cells.module.load_state_dict(plain.module.state_dict())
     images = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        mean = cells.module.eval()(images).view(2, 512, 4).mean(2)
+        mean = cells.module.eval()(images).view(2, -1, 4).mean(2)
         torch.testing.assert_close(mean, plain.module.eval()(images))
 
 
@@ -97,15 +98,30 @@ def test_features_of_different_size_count_alike_and_one_picture_is_a_batch() -> 
     net.heads(features)
     torch.testing.assert_close(seen[0].std(0, correction=0), torch.ones(net.n_features), atol=0.1, rtol=0)
     assert torch.isfinite(net.heads(features[:1]).au).all()  # type: ignore[union-attr]
-    for _ in range(100):
-        net.heads(features)
+    net.standardised.reset_running_stats()  # type: ignore[operator]
+    for k in range(8):  # an epoch of a small data set: what validation sees is standardised by then
+        net.heads(features[8 * k : 8 * k + 8])
     net.eval()
+    net.heads(features)
+    torch.testing.assert_close(seen[-1].std(0), torch.ones(net.n_features), atol=0.5, rtol=0)
     assert torch.allclose(net.heads(features[:1]).au, net.heads(features).au[:1], atol=1e-5)  # type: ignore[union-attr, index]
 
 
-def test_checkpoints_of_before_still_fit() -> None:
-    assert not any("norm" in name for name in network(1, 1).state_dict() if not name.startswith("backbone."))
-    assert (ModelConfig().levels, ModelConfig().grid) == (1, 1)
+def test_a_checkpoint_of_before_answers_as_ever(trained: Path, tmp_path: Path) -> None:
+    file = trained / "checkpoints" / "best.ckpt"
+    checkpoint = torch.load(file, weights_only=True)
+    for key in ("levels", "grid"):
+        del checkpoint["hyper_parameters"]["model"][key]
+    assert not any("standardised" in name for name in checkpoint["state_dict"])
+    torch.save(checkpoint, tmp_path / "old.ckpt")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 37, 37, 1), dtype=np.uint8)
+    for found, wanted in zip(load(tmp_path / "old.ckpt").answers(pixels), load(file).answers(pixels), strict=True):
+        assert np.array_equal(found, wanted)
+
+
+def test_heat_of_a_network_with_deep_names_is_of_a_late_map() -> None:
+    net = TwoHeadNetwork("regnet_y_400mf", 128, 8, 0.0, 2, 2, levels=2, grid=2).eval()
+    assert GradCam(net, 128).layer.startswith("trunk_output.block4.")
 
 
 def test_heat_is_of_the_last_map() -> None:
@@ -118,8 +134,8 @@ def test_heat_is_of_the_last_map() -> None:
 def test_heads_travel_with_what_they_see(tmp_path: Path) -> None:
     torch.manual_seed(0)
     source, path = network(), tmp_path / "backbone.safetensors"
-    source.norm.running_mean.uniform_(0, 1)  # type: ignore[union-attr, operator]
-    source.norm.running_var.uniform_(0.5, 2)  # type: ignore[union-attr, operator]
+    source.standardised.running_mean.uniform_(0, 1)  # type: ignore[union-attr, operator]
+    source.standardised.running_var.uniform_(0.5, 2)  # type: ignore[union-attr, operator]
     save_backbone(source, path, heads_of(source, AUS, EMOTIONS))
     found, target = find_weights("resnet18", str(path)), network()
     found.load_into(target.backbone)
@@ -127,12 +143,32 @@ def test_heads_travel_with_what_they_see(tmp_path: Path) -> None:
     images = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(target(images).au, source(images).au)
     pairs = network(reference=True)  # differences are around 0, whatever features were around
-    assert found.heads.load_into(pairs, AUS, EMOTIONS) and pairs.norm.running_mean.eq(0).all()  # type: ignore[union-attr, operator]
+    assert found.heads.load_into(pairs, AUS, EMOTIONS) and pairs.standardised.running_mean.eq(0).all()  # type: ignore[union-attr, operator]
     for other in (network(1, 1), network(2, 1)):
         with pytest.raises(
             FerError, match=r"see model\.levels=2 model\.grid=2: set these, or model\.carry_heads=false"
         ):
             found.heads.load_into(other, AUS, EMOTIONS)
+
+
+@pytest.mark.parametrize("overrides", [("model.levels=9",), ("model.levels=6",), (*MAPS, "data.batch_size=1")])
+def test_what_cannot_be_is_refused_before_anything_is_there(
+    tmp_path: Path, tree: Path, overrides: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(FerError, match=r"model\.levels"):
+        crossval(
+            composed("crossval", "data=ckplus", f"data.root={tree}", f"run_dir={folder}", *overrides),
+            Call("", (), None),
+        )
+    assert not folder.exists()
+
+
+def test_a_transformer_s_own_norm_is_no_head(tmp_path: Path) -> None:
+    source = TwoHeadNetwork("swin_t", 32, 8, 0.0, 2, 2)
+    save_backbone(source, tmp_path / "swin.safetensors", heads_of(source, AUS, EMOTIONS))
+    heads = find_weights("swin_t", str(tmp_path / "swin.safetensors")).heads
+    assert heads is not None and heads.load_into(TwoHeadNetwork("swin_t", 32, 8, 0.0, 2, 2), AUS, EMOTIONS)
 
 
 def test_what_is_exported_answers_as_the_run_does(train: Callable[..., Path], tmp_path: Path) -> None:

@@ -105,8 +105,8 @@ def test_10_the_report_names_the_run_that_it_is_of(train: Train) -> None:
 
 
 def test_11_a_new_model_shares_no_tensor_with_an_earlier_one() -> None:
-    one, _ = make_backbone("resnet18", 32)
-    other, _ = make_backbone("resnet18", 32)
+    one = make_backbone("resnet18", 32).module
+    other = make_backbone("resnet18", 32).module
     pointers = {p.data_ptr() for p in one.parameters()}
     assert not any(p.data_ptr() in pointers for p in other.parameters())
 

@@ -41,7 +41,7 @@ def test_any_torchvision_classifier_becomes_a_backbone(name: str, width: int) ->
 
 def test_features_are_those_of_torchvision_before_its_classifier() -> None:
     whole = resnet18(weights=None).eval()
-    backbone, _ = make_backbone("resnet18", 64)
+    backbone = make_backbone("resnet18", 64).module
     backbone.eval().load_state_dict(whole.state_dict(), strict=False)
     whole.fc = nn.Identity()
     images = torch.rand(2, 3, 64, 64)
@@ -102,7 +102,7 @@ def saved(path: Path, state: dict[str, torch.Tensor], **metadata: str) -> Path:
 def test_weights_from_a_file_reach_the_backbone(tmp_path: Path, file_name: str) -> None:
     state = resnet18(weights=None).state_dict()
     found = weights.find_weights("resnet18", str(saved(tmp_path / file_name, state)))
-    backbone, _ = make_backbone("resnet18", 64)
+    backbone = make_backbone("resnet18", 64).module
     found.load_into(backbone)
     assert torch.equal(backbone.state_dict()["layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
     assert found.pretrained and found.sha256 and found.source.endswith(file_name)
@@ -116,7 +116,7 @@ def test_file_says_which_statistics_it_wants(tmp_path: Path) -> None:
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     other = weights.find_weights("resnet18", str(saved(tmp_path / "w.pth", get_model("resnet34").state_dict())))
-    backbone, _ = make_backbone("resnet50", 64)
+    backbone = make_backbone("resnet50", 64).module
     with pytest.raises(FerError, match=r"does not fit model\.backbone"):
         other.load_into(backbone)
     (tmp_path / "text.pth").write_text("not weights")

@@ -116,18 +116,27 @@ def _last_maps(traced: fx.GraphModule, image_size: int) -> list[fx.Node]:
     """Who puts out the last map of each resolution, finest first, after all that is not a map (a transformer's tokens)."""
     traced.eval()
     with torch.no_grad():
-        ShapeProp(traced).propagate(torch.zeros(1, 3, image_size, image_size))
+        ShapeProp(traced).propagate(torch.zeros(1, 3, image_size, image_size, device=next(traced.parameters()).device))
     traced.train()
     last: dict[int, fx.Node] = {}
-    for node in traced.graph.find_nodes(op="call_module"):
-        if isinstance(traced.get_submodule(str(node.target)), nn.AdaptiveAvgPool2d):
+    for node in traced.graph.nodes:
+        if _pools(traced, node):
             break
-        _, _, *sides = node.meta["tensor_meta"].shape
-        if len(sides) == 2 and sides[0] == sides[1]:
-            last[sides[0]] = node
-        elif sides:
+        shape = tuple(getattr(node.meta.get("tensor_meta"), "shape", ()))
+        if node.op == "placeholder" or len(shape) < 3:
+            continue
+        if len(shape) == 4 and shape[2] == shape[3]:
+            last[shape[2]] = node
+        else:
             last.clear()
     return [last[side] for side in sorted(last, reverse=True)]
+
+
+def _pools(traced: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether here a whole map becomes one place."""
+    if node.op == "call_module":
+        return isinstance(traced.get_submodule(str(node.target)), nn.AdaptiveAvgPool2d)
+    return node.target is nn.functional.adaptive_avg_pool2d
 
 
 def pool_maps(maps: Sequence[Float[Tensor, "N C H W"]], grid: int) -> Float[Tensor, "N F"]:
@@ -140,7 +149,9 @@ def _n_features(model: nn.Module, name: str, image_size: int) -> int:
     model.eval()
     try:
         with torch.no_grad():
-            n_features = model(torch.zeros(1, 3, image_size, image_size)).shape[1]
+            n_features = model(torch.zeros(1, 3, image_size, image_size, device=next(model.parameters()).device)).shape[
+                1
+            ]
     except (RuntimeError, AssertionError) as error:
         raise FerError(
             f"model.backbone={name} does not take data.image_size={image_size}: {first_line(error)}"

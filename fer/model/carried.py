@@ -13,8 +13,8 @@ from fer.errors import FerError
 from fer.labels import BASIC_TO_HIGH_LEVEL
 from fer.model.network import TwoHeadNetwork
 
-PARTS = ("norm.", "dense.", "au_head.", "emotion_head.")
-"""How the names of these tensors begin in a network's `state_dict`; `norm` is there where the features are of several maps or cells."""
+PARTS = ("standardised.", "dense.", "au_head.", "emotion_head.")
+"""How the names of these tensors begin in a network's `state_dict`; the first are there where the features are of several maps or cells."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,8 @@ class CarriedHeads:
             dense.weight.copy_(weight)
             dense.bias.copy_(self.state["dense.1.bias"])
         if self.pairs == network.reference:  # differences have other means and deviations than features
-            network.norm.load_state_dict(
-                {name.removeprefix("norm."): tensor for name, tensor in self.state.items() if name.startswith("norm.")}
-            )
+            own = network.standardised.state_dict()
+            network.standardised.load_state_dict({name: self.state[f"standardised.{name}"] for name in own})
         members = {
             name: [basic for basic, folded in BASIC_TO_HIGH_LEVEL.items() if folded == name] for name in emotions
         }

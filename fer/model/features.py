@@ -106,8 +106,9 @@ class FrozenFeatures:
             {k: v for k, v in asdict(self.augment).items() if k not in _NO_MATTER} if isinstance(view, int) else {}
         )
         machine = (torch.__version__, self.device.type, self.precision)
-        maps = self.network.levels, self.network.grid
-        said = (FEATURES_VERSION, machine, self.backbone, maps, self.pixels.folder.name, self.image_size, view, augment)
+        maps = (self.network.levels, self.network.grid)
+        backbone = self.backbone if maps == (1, 1) else (self.backbone, *maps)
+        said = (FEATURES_VERSION, machine, backbone, self.pixels.folder.name, self.image_size, view, augment)
         return hashlib.sha256(repr(said).encode() + rows.astype("<i8").tobytes()).hexdigest()
 
     def _make(self, rows: Rows, view: str | int, folder: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from captum.attr import LayerGradCam
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from fer.errors import FerError
 from fer.model.network import TwoHeadNetwork
@@ -24,7 +24,8 @@ Measured on ResNet18s trained on rendered faces (share of a unit's heat in its r
 class GradCam:
     """Heat maps of a network in eval mode, for any of its labels.
 
-    They explain the label's logit, so that other labels do not enter. Of a network that averages over the mirror image it is the mean
+    They explain the label's logit, so that other labels do not enter; of heads that see several maps (`model.levels`) the part that goes
+    through this one, the coarsest that is fine enough. Of a network that averages over the mirror image it is the mean
     of both maps, the second turned back.
 
     Attributes:
@@ -109,6 +110,11 @@ def last_map(backbone: nn.Module, image_size: int) -> tuple[str, tuple[int, int]
             f"up to its end at {image_size} pixels"
         )
     # a module inside of a block sees one of its branches only
-    fine = [k for k in maps if min(ends[k][1][2:]) >= FEWEST_PLACES and ends[k][0].count(".") < 2]
+    blocks = (
+        {str(node.target) for node in backbone.graph.find_nodes(op="call_module")}
+        if isinstance(backbone, fx.GraphModule)
+        else {name for name, _ in ends if name.count(".") < 2}
+    )
+    fine = [k for k in maps if min(ends[k][1][2:]) >= FEWEST_PLACES and ends[k][0] in blocks]
     name, shape = ends[(fine or maps)[-1]]
     return name, (shape[2], shape[3])

@@ -146,8 +146,6 @@ class FaceModule(lightning.LightningModule):
     def _plain(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor]]:
         features, logits = self._answered(batch)
         losses = self.losses(logits, batch)
-        if self.training and (self.landmark_head is not None or self.movement_head is not None):
-            features = self.network.norm(features)
         if self.training and self.landmark_head is not None:
             found = self.landmark_head(features).view(-1, N_LANDMARKS, 2)
             losses["landmarks"] = landmark_loss(found, batch["landmarks"])

@@ -57,7 +57,7 @@ class TwoHeadNetwork(nn.Module):
         made = make_backbone(backbone, image_size, levels, grid) if isinstance(backbone, str) else backbone
         self.backbone, self.n_features, self.levels, self.grid = made
         several = self.levels * self.grid > 1
-        self.norm = _Standardised(self.n_features, affine=False) if several else nn.Identity()
+        self.standardised = _Standardised(self.n_features, affine=False) if several else nn.Identity()
         self.dense = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(self.n_features, dense), nn.ReLU(), nn.Dropout(dropout)
         )
@@ -98,7 +98,7 @@ class TwoHeadNetwork(nn.Module):
         return difference
 
     def heads(self, features: Float[Tensor, "N F"]) -> Logits:
-        hidden = self.dense(self.norm(features))  # [N, D]
+        hidden = self.dense(self.standardised(features))  # [N, D]
         return Logits(
             au=self.au_head(hidden) if self.au_head is not None else None,
             emotion=self.emotion_head(hidden) if self.emotion_head is not None else None,
@@ -108,12 +108,17 @@ class TwoHeadNetwork(nn.Module):
 class _Standardised(nn.BatchNorm1d):
     """Features to mean 0 and deviation 1 each: those of different maps differ in size.
 
-    A batch of one has no deviation: it takes the running one.
+    What it keeps for use is the mean over the batches, and after ten of them a moving one: an epoch may have no more. A batch
+    of one has no deviation: it takes the kept one.
     """
 
     def forward(self, input: Float[Tensor, "N F"]) -> Float[Tensor, "N F"]:
-        if len(input) == 1 and self.training:
+        if not self.training:
+            return super().forward(input)
+        if len(input) == 1:
             return nn.functional.batch_norm(input, self.running_mean, self.running_var, eps=self.eps)
+        assert self.num_batches_tracked is not None
+        self.momentum = max(0.1, 1 / (int(self.num_batches_tracked) + 1))
         return super().forward(input)
 
 

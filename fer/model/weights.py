@@ -181,7 +181,7 @@ def _heads(path: Path, state: dict[str, Tensor], meta: dict[str, str]) -> Carrie
     heads = {name: tensor for name, tensor in state.items() if name.startswith(PARTS)}
     try:
         aus, emotions = (tuple(json.loads(meta[head])) for head in ("aus", "emotions"))
-        levels, grid = map(int, json.loads(meta.get("maps", "[1, 1]")))
+        levels, grid = json.loads(meta.get("maps", "[1, 1]"))
         found = CarriedHeads(heads, aus, emotions, "pairs" in meta, (levels, grid))
         n_dense, n_features = heads["dense.1.weight"].shape
         rows = {"au_head": len(found.aus), "emotion_head": len(found.emotions)}
@@ -190,9 +190,9 @@ def _heads(path: Path, state: dict[str, Tensor], meta: dict[str, str]) -> Carrie
         shapes |= {f"{head}.bias": (n,) for head, n in rows.items() if n}
         if found.maps != (1, 1):
             shapes |= {
-                "norm.running_mean": (n_features,),
-                "norm.running_var": (n_features,),
-                "norm.num_batches_tracked": (),
+                "standardised.running_mean": (n_features,),
+                "standardised.running_var": (n_features,),
+                "standardised.num_batches_tracked": (),
             }
         whole = all(heads[name].shape == shape for name, shape in shapes.items())
     except (ValueError, TypeError, KeyError):
