@@ -17,7 +17,8 @@ from fer import load
 from fer.cli import Call
 from fer.data import ckplus, csv
 from fer.data.cache import build_pixels
-from fer.data.prepare import NO_REFERENCE
+from fer.data.prepare import NO_REFERENCE, with_reference
+from fer.data.samples import Skipped
 from fer.data.seen import picture_hashes
 from fer.errors import FerError
 from fer.evaluate import run as evaluate
@@ -106,6 +107,14 @@ def test_evaluation_and_prediction_answer_as_training_did(paired: Path, cache: P
 def test_what_has_no_neutral_picture_is_left_out_and_counted(paired: Path) -> None:
     left_out = pd.read_csv(paired / "run" / "skipped.csv")
     assert (left_out["reason"] == NO_REFERENCE).sum() == 1
+
+
+def test_a_neutral_frame_is_not_compared_with_itself(tree: Path) -> None:
+    table = ckplus.read(tree, "neutral+peak3", reference=True).table
+    cfg, skipped = composed("train", "data=ckplus", "data.root=x", "data.reference=neutral").data, Skipped()
+    left = with_reference(table, cfg, skipped)
+    assert skipped.counts() == {NO_REFERENCE: table.groupby(["subject", "sequence"]).ngroups}
+    assert (table["emotion"] == "neutral").any() and not (left["emotion"] == "neutral").any()
 
 
 def test_a_model_of_pairs_says_what_it_needs(paired: Path, trained: Path) -> None:

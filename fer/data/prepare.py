@@ -22,7 +22,7 @@ from fer.labels import EMOTION_SETS, au_number, emotion_in_set
 log = logging.getLogger(__name__)
 
 UNLABELLED = "image without a label for either head"
-NO_REFERENCE = "image without a neutral picture of the same person"
+NO_REFERENCE = "image without another, neutral picture of the same person"
 OTHER_CLASS = "emotion without a place in data.emotions"
 
 
@@ -128,12 +128,15 @@ def to_split(table: pd.DataFrame, cfg: DataConfig, skipped: Skipped) -> pd.DataF
 def with_reference(table: pd.DataFrame, cfg: DataConfig, skipped: Skipped) -> pd.DataFrame:
     """The rows that have a neutral picture to compare with, if `data.reference` asks for one; all that is split comes from these.
 
+    A neutral picture is not compared with itself: it would be known by its difference of 0, whatever the network has learned.
+
     Raises:
         FerError: none has.
     """
     if cfg.reference != "neutral":
         return table
-    known = table["reference"].notna() if "reference" in table else pd.Series(False, table.index)
+    none = pd.Series(False, table.index)
+    known = table["reference"].notna() & (table["reference"] != table["path"]) if "reference" in table else none
     for path in table.loc[~known, "path"]:
         skipped.add(NO_REFERENCE, path)
     if not known.any():
