@@ -172,8 +172,9 @@ def test_more_folds_than_people_is_refused(crossval: Start) -> None:
 
 def test_people_without_a_neutral_picture_are_in_no_fold(tree: Path, cache: Path, tmp_path: Path) -> None:
     rows, table = ["path,subject,AU4,reference"], tmp_path / "table.csv"
-    for k, picture in enumerate(sorted((tree / "cohn-kanade-images").glob("*/*/*.png"))[:4]):
-        rows.append(f"{picture},p{k},1,{picture if k else ''}")
+    *pictures, neutral = sorted((tree / "cohn-kanade-images").glob("*/*/*.png"))[:5]
+    for k, picture in enumerate(pictures):
+        rows.append(f"{picture},p{k},1,{neutral if k else ''}")
     table.write_text("\n".join(rows))
     typed = ("data=csv", f"data.table={table}", "leave_one_out=true", "data.reference=neutral", "data.aus=[4]")
     settled = settle(composed("crossval", *SMALL, *typed, f"cache_dir={cache}"))
