@@ -147,11 +147,10 @@ def pool_maps(maps: Sequence[Float[Tensor, "N C H W"]], grid: int) -> Float[Tens
 
 def _n_features(model: nn.Module, name: str, image_size: int) -> int:
     model.eval()
+    picture = torch.zeros(1, 3, image_size, image_size, device=next(model.parameters()).device)
     try:
         with torch.no_grad():
-            n_features = model(torch.zeros(1, 3, image_size, image_size, device=next(model.parameters()).device)).shape[
-                1
-            ]
+            n_features = model(picture).shape[1]
     except (RuntimeError, AssertionError) as error:
         raise FerError(
             f"model.backbone={name} does not take data.image_size={image_size}: {first_line(error)}"
