@@ -28,7 +28,7 @@ from fer.model.backbone import check_backbone, make_backbone
 from fer.model.carried import heads_of
 from fer.model.checkpoints import all_seen, load_checkpoint
 from fer.model.finished import load_module
-from fer.model.losses import class_weights
+from fer.model.losses import au_given_emotion, class_weights
 from fer.model.module import FaceModule
 from fer.model.weights import Weights, check_weights_file, find_weights, save_backbone
 from fer.picturing import gallery, views
@@ -103,6 +103,10 @@ def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
         )
     _refuse_empty(data)
     _refuse_no_points(cfg, data)
+    if cfg.loss.consistency_weight and not (data.aus and data.emotions and data.aus_by_emotion().any()):
+        raise FerError(
+            "loss.consistency_weight: no picture of the training split has both AU labels and an emotion; set it to 0"
+        )
     if not data.aus:
         log.info("no AU labels to learn from: the emotion head is trained alone")
     if not data.emotions:
@@ -180,6 +184,7 @@ def build_module(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept 
         max_epochs=cfg.trainer.max_epochs,
         seed=cfg.seed,
         mixup=cfg.augment.mixup,
+        au_given_emotion=au_given_emotion(data.aus_by_emotion()).tolist() if cfg.loss.consistency_weight else None,
         backbone=backbone,
     )
     if cfg.model.carry_heads:

@@ -89,6 +89,11 @@ def test_class_counts_come_from_the_training_split_only(data: FaceData) -> None:
     for k, au in enumerate(data.aus):
         assert au_counts[k].tolist() == [(train[f"AU{au}"] == 0).sum(), (train[f"AU{au}"] == 1).sum()]
     assert emotion_counts.tolist() == [(train["emotion"] == e).sum() for e in data.emotions]
+    by_emotion = data.aus_by_emotion()
+    for j, emotion in enumerate(data.emotions):
+        shown = train[train["emotion"] == emotion]
+        for k, au in enumerate(data.aus):
+            assert by_emotion[j, k].tolist() == [(shown[f"AU{au}"] == 0).sum(), (shown[f"AU{au}"] == 1).sum()]
 
 
 @pytest.mark.parametrize("frames", ["peak", "peak3"])

@@ -12,9 +12,11 @@ from fer.config import LossConfig
 from fer.model.losses import (
     HeadLosses,
     TaskBalance,
+    au_given_emotion,
     au_loss,
     balanced_weights,
     class_weights,
+    consistency_loss,
     emotion_loss,
     emotion_weights,
     shift_learned,
@@ -153,3 +155,33 @@ def test_rare_classes_are_answered_as_if_all_were_as_frequent_and_the_shift_can_
 def test_without_class_weights_nothing_is_shifted() -> None:
     weights = class_weights(LossConfig(class_weights="none"), torch.tensor([[17.0, 3.0]]), torch.tensor([15.0, 5.0]))
     assert shift_learned(weights) is None and emotion_weights(weights) is None
+
+
+def test_units_are_drawn_to_those_that_go_with_the_emotion_answered() -> None:
+    # two emotions, two units: the first unit goes with the first emotion, the second with neither more than with the other
+    given = au_given_emotion(torch.tensor([[[0.0, 8.0], [3.0, 3.0]], [[8.0, 0.0], [0.0, 0.0]]]))
+    assert torch.allclose(given, torch.tensor([[8.5 / 9, 0.5], [0.5 / 9, 0.5]]))
+    au, emotion = torch.tensor([[0.0, 1.0]], requires_grad=True), torch.tensor([[math.log(3), 0.0]], requires_grad=True)
+    loss = consistency_loss(au, emotion, given)
+    expected = 0.75 * 8.5 / 9 + 0.25 * 0.5 / 9
+    by_hand = -(0.5 * math.log(expected) + 0.5 * math.log(1 - expected)) - math.log(0.5)
+    assert loss.item() == pytest.approx(by_hand / 2, rel=1e-5)
+    loss.backward()
+    assert au.grad is not None and au.grad[0, 0] < 0 and au.grad[0, 1] == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["none", "balanced", "logit_adjusted"])
+def test_agreement_of_units_and_emotion_does_not_hang_on_how_rare_classes_are_weighed(kind: str) -> None:
+    cfg, n_au, n_emotion = LossConfig(class_weights=kind), torch.tensor([[17.0, 3.0]]), torch.tensor([15.0, 5.0])
+    weights = class_weights(cfg, n_au, n_emotion)
+    losses = HeadLosses(cfg, weights, [[0.1], [0.7]])
+    # what a network would answer that has learned the same of the pictures with these weights
+    au, emotion = torch.tensor([[math.log(3 / 17)]]), torch.tensor([[3.0, 1.0]]).log()
+    shift, meant = shift_learned(weights), emotion_weights(weights)
+    learned = Logits(
+        au + (0 if shift is None else shift), emotion + (0 if meant is None else torch.tensor(meant).log())
+    )
+    batch = {"au": torch.tensor([[-1]]), "emotion": torch.tensor([-1])}
+    asked = consistency_loss(au, emotion, torch.tensor([[0.1], [0.7]]))
+    assert losses(learned, batch)["consistency"].item() == pytest.approx(asked.item(), rel=1e-5)
+    assert "consistency" not in losses.eval()(learned, batch)

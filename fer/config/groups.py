@@ -154,6 +154,12 @@ class LossConfig:
         least=0,
     )
 
+    consistency_weight: float = setting(
+        0.0,
+        "fixed: weight of units that go with the emotion answered, as they do in the training split, on every picture; 0: not",
+        least=0,
+    )
+
     def point_weights(self) -> dict[str, float]:
         """Those of `POINT_TASKS` that are asked for -> their weights."""
         weights = {task: getattr(self, key) for task, key in POINT_TASKS.items()}

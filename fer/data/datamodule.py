@@ -87,6 +87,13 @@ class FaceData(lightning.LightningDataModule):
         n_emotion = torch.bincount(emotion[emotion != MISSING_TARGET], minlength=len(self.emotions))
         return torch.stack(((au == 0).sum(0), (au == 1).sum(0)), 1).float(), n_emotion.float()
 
+    def aus_by_emotion(self) -> Tensor:
+        """Of the training split: [E, A, 2] pictures of each emotion without and with each unit, where both are labelled."""
+        train = self.prepared.part("train")
+        au, emotion = au_targets(train, self.aus), emotion_targets(train, self.emotions)
+        shown = torch.stack((au == 0, au == 1), -1).float()
+        return torch.stack([shown[emotion == k].sum(0) for k in range(len(self.emotions))])
+
     def train_dataloader(self) -> DataLoader[Batch]:
         loader = self.fresh_loader() if self.cfg.fresh_pictures else self.loader("train", shuffled=True)
         assert isinstance(loader, ResumableLoader) and isinstance(loader.batch_sampler, EpochBatches)

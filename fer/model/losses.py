@@ -102,33 +102,66 @@ def movement_loss(found: Float[Tensor, "N P 2"], target: Float[Tensor, "N P 2"])
     return (cells * known).sum() / known.sum().clamp(min=1)
 
 
+def consistency_loss(
+    au: Float[Tensor, "N A"], emotion: Float[Tensor, "N E"], au_given_emotion: Float[Tensor, "E A"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy between the units answered and those that go with the emotions answered, mean over all cells; needs no label.
+
+    Kollias, Sharmanska & Zafeiriou, "Distribution matching for multi-task learning of classification tasks", AAAI 2024, where
+    `au_given_emotion` is p(AU | emotion). A unit that shows in half of an emotion's pictures is not drawn either way.
+
+    Args:
+        au, emotion: logits of a world in which classes are as frequent as in `au_given_emotion`.
+    """
+    expected = emotion.float().softmax(1) @ au_given_emotion
+    answered = au.float().sigmoid()
+    return -(answered * expected.log() + (1 - answered) * (-expected).log1p()).mean()
+
+
 class HeadLosses(nn.Module):
     """The loss of each head, as the settings and the labels of the training split want it.
 
     Args:
         class_weights: what the function of this name gives.
+        au_given_emotion: what the function of this name gives, for `consistency_loss`; None leaves that out.
     """
 
     au: Tensor | None
     emotion: Tensor | None
     au_shift: Tensor | None
     emotion_shift: Tensor | None
+    au_given_emotion: Tensor | None
+    learned_shift: Tensor | None
+    learned_weights: Tensor | None
 
-    def __init__(self, cfg: LossConfig, class_weights: dict[str, Any]) -> None:
+    def __init__(
+        self, cfg: LossConfig, class_weights: dict[str, Any], au_given_emotion: list[list[float]] | None = None
+    ) -> None:
         super().__init__()
         self.kind, self.smoothing = cfg.name, cfg.label_smoothing
-        for name in ("au", "emotion", "au_shift", "emotion_shift"):
-            values = class_weights.get(name) or None
-            self.register_buffer(name, None if values is None else torch.tensor(values), persistent=False)
+        shift, weights = shift_learned(class_weights), emotion_weights(class_weights)
+        facts = {
+            **{name: class_weights.get(name) or None for name in ("au", "emotion", "au_shift", "emotion_shift")},
+            "au_given_emotion": au_given_emotion,
+            "learned_shift": shift,
+            "learned_weights": weights,
+        }
+        for name, values in facts.items():
+            self.register_buffer(name, None if values is None else torch.as_tensor(values), persistent=False)
 
     def forward(self, logits: Logits, batch: Mapping[str, Tensor]) -> dict[str, Float[Tensor, ""]]:
-        """The losses, keyed `au` and `emotion`, of the heads that the network has."""
+        """The losses, keyed `au` and `emotion`, of the heads that the network has; in training also `consistency`, if asked for."""
         found = {}
         if logits.au is not None:
             found["au"] = au_loss(_shifted(logits.au, self.au_shift), batch["au"], self.au, self.kind)
         if logits.emotion is not None:
             answers = _shifted(logits.emotion, self.emotion_shift)
             found["emotion"] = emotion_loss(answers, batch["emotion"], self.emotion, self.smoothing)
+        if self.training and self.au_given_emotion is not None and logits.au is not None and logits.emotion is not None:
+            # what weighing or shifting classes adds to the logits says nothing of the picture
+            au = _shifted(logits.au, None if self.learned_shift is None else -self.learned_shift)
+            rare = None if self.learned_weights is None else -self.learned_weights.log()
+            found["consistency"] = consistency_loss(au, _shifted(logits.emotion, rare), self.au_given_emotion)
         return found
 
 
@@ -145,6 +178,8 @@ class TaskBalance(nn.Module):
     def __init__(self, cfg: LossConfig) -> None:
         super().__init__()
         self.weights = {"au": cfg.au_weight, "emotion": cfg.emotion_weight, **cfg.point_weights()}
+        if cfg.consistency_weight:
+            self.weights["consistency"] = cfg.consistency_weight
         self.log_variances = (
             nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in self.weights})
             if cfg.balance == "uncertainty"
@@ -183,6 +218,14 @@ def class_weights(cfg: LossConfig, au_counts: Tensor, emotion_counts: Tensor) ->
     if cfg.class_weights == "logit_adjusted":
         return {f"{head}_shift": shift.tolist() for head, shift in class_shifts(weights).items()}
     return {head: values.tolist() for head, values in weights.items()}
+
+
+def au_given_emotion(counts: Float[Tensor, "E A 2"]) -> Float[Tensor, "E A"]:
+    """How often each unit shows where each emotion does, from pictures without and with the unit; never 0 or 1.
+
+    Half a picture of each kind is added to those counted (Jeffreys' prior): .5 where none was.
+    """
+    return (counts[..., 1] + 0.5) / (counts.sum(-1) + 1)
 
 
 def class_shifts(weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -48,6 +48,7 @@ class FaceModule(lightning.LightningModule):
         max_epochs: length of the schedule.
         seed: with the step, fixes dropout and mixing.
         mixup: alpha of `_mixed`, 0 for none.
+        au_given_emotion: [E][A], for `loss.consistency_weight`.
         backbone: to use instead of a new one; not kept in checkpoints, which hold its weights or name them.
     """
 
@@ -63,6 +64,7 @@ class FaceModule(lightning.LightningModule):
         max_epochs: int,
         seed: int,
         mixup: float = 0.0,
+        au_given_emotion: list[list[float]] | None = None,
         backbone: Backbone | None = None,
     ) -> None:
         super().__init__()
@@ -88,7 +90,7 @@ class FaceModule(lightning.LightningModule):
         self.balance = TaskBalance(self.loss)
         self.landmark_head = nn.Linear(self.network.n_features, 2 * N_LANDMARKS) if self.loss.landmark_weight else None
         self.movement_head = nn.Linear(self.network.n_features, 2 * N_LANDMARKS) if self.loss.movement_weight else None
-        self.losses = HeadLosses(self.loss, class_weights)
+        self.losses = HeadLosses(self.loss, class_weights, au_given_emotion)
         self.card: dict[str, Any] = {}
         self.scores: dict[str, Tensor] = {}
         self.frozen = False
@@ -135,8 +137,9 @@ class FaceModule(lightning.LightningModule):
         """
         if n_processes() == 1:
             return losses
-        # what is missing is -1 among labels and nan among landmarks
-        n = torch.stack([((batch[head] != MISSING_TARGET) & ~batch[head].isnan()).sum() for head in losses]).float()
+        # what is missing is -1 among labels and nan among landmarks; answers agree or not on every picture
+        cells = [batch["index" if head == "consistency" else head] for head in losses]
+        n = torch.stack([((cell != MISSING_TARGET) & ~cell.isnan()).sum() for cell in cells]).float()
         values = torch.stack([loss.detach() for loss in losses.values()])
         n_all, sums = summed(torch.stack((n, n * values)))
         self._refuse_nan(sums)  # found by all at once: none waits for another that has given up
