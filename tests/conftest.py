@@ -19,7 +19,7 @@ from fer.config import SCHEMAS, conf_dir
 from fer.data.synthetic import write_tree
 
 SMALL = (
-    "model=resnet18",
+    "model.backbone=shufflenet_v2_x0_5",
     "model.weights=none",
     "model.dense=16",
     "data.image_size=32",
@@ -30,7 +30,7 @@ SMALL = (
     "trainer.max_epochs=2",
     "report.pictures=false",
 )
-"""Settings of a run that takes seconds; a gallery would take as long as the run."""
+"""Settings of a run that takes seconds, on the smallest backbone; a gallery would take as long as the run."""
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +56,7 @@ def composed(command: str, *overrides: str) -> Any:
 
 @pytest.fixture(scope="session")
 def trained(tree: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a finished short run with both heads and a gallery. For reading only."""
+    """The folder of a finished short run with both heads and a gallery, on a backbone that people use. For reading only."""
     from fer.train import run
 
     folder = tmp_path_factory.mktemp("trained") / "run"
@@ -64,6 +64,7 @@ def trained(tree: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -
         "data=ckplus",
         f"data.root={tree}",
         *SMALL,
+        "model.backbone=resnet18",
         "report.pictures=true",
         f"cache_dir={cache}",
         f"run_dir={folder}",

@@ -154,7 +154,7 @@ def test_startup_asks_for_the_same_settings(
     found = benchmark("what=startup")
     assert [words[:4] for words in asked[:1]] == [[sys.executable, "-m", "fer.train", "--help"]]
     words = asked[-1][3:]
-    assert "model.dense=16" in words and "model.backbone='resnet18'" in words
+    assert "model.dense=16" in words and "model.backbone='shufflenet_v2_x0_5'" in words
     composed("train", *words)  # they can be typed
     assert len(found["ratios"]) == 3 and len(found["startup_s"]) == 3
 

@@ -127,7 +127,7 @@ def test_resume_refuses_another_backbone(train: Train, resume: Train, tmp_path: 
         torch.manual_seed(k)
         save_file(make_backbone("resnet18", 32).module.state_dict(), file)
         if k == 0:
-            run_dir = train(*FROZEN, f"model.weights={file}", "scheduler=none")
+            run_dir = train(*FROZEN, "model.backbone=resnet18", f"model.weights={file}", "scheduler=none")
     with pytest.raises(FerError, match="gives other weights now"):
         resume(run_dir, "trainer.max_epochs=3")
 

@@ -165,13 +165,13 @@ def test_what_is_learned_from_them_starts_another_run(
     run(composed("train", *typed), Call("python -m fer.train ...", typed, None))
     file = where / "backbone.safetensors"
     with safe_open(file, framework="pt") as stored:
-        first_layer = stored.get_tensor("conv1.weight")
+        first_layer = stored.get_tensor("conv1.0.weight")
         seen = stored.get_tensor("seen_files")
     answers = pd.read_csv(where / "predictions.csv")
     assert len(seen) == (answers["split"] == "val").sum()  # what it was trained on lies in no file
     again = train(f"model.weights={file}", "trainer.max_epochs=1", "optimizer.backbone_lr=1e-9")
     checkpoint = torch.load(again / "checkpoints" / "best.ckpt", weights_only=True)
-    assert torch.allclose(checkpoint["state_dict"]["network.backbone.conv1.weight"], first_layer, atol=1e-5)
+    assert torch.allclose(checkpoint["state_dict"]["network.backbone.conv1.0.weight"], first_layer, atol=1e-5)
 
 
 def test_other_data_cannot_be_drawn() -> None:

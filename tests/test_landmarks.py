@@ -149,7 +149,7 @@ def test_pictures_without_landmarks_teach_nothing() -> None:
 def test_a_run_learns_landmarks_and_says_the_same_of_its_heads(train: Callable[..., Path]) -> None:
     run_dir = train("loss.landmark_weight=1", "loss.movement_weight=0.5")
     state = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
-    assert state["landmark_head.weight"].shape == state["movement_head.weight"].shape == (136, 512)
+    assert state["landmark_head.weight"].shape == state["movement_head.weight"].shape == (136, 1024)
     assert json.loads((run_dir / "metrics.json").read_text())["test"]["au"]["macro"]["auc"] is not None
 
 

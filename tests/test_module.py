@@ -15,6 +15,7 @@ from conftest import composed
 from PIL import Image
 
 from fer.config import OptimizerConfig, SchedulerConfig, as_dict
+from fer.errors import FerError
 from fer.model.module import FaceModule
 from fer.model.optimizers import make_optimizer, make_schedule
 
@@ -54,7 +55,7 @@ def test_frozen_backbone_stands_still_statistics_and_all(
     end = backbone_of(train(*settings, run_dir=tmp_path / "end"), "last" if moves else "best")
     same = [k for k in start if torch.equal(start[k], end[k])]
     assert (len(same) == len(start)) is not moves
-    assert ("network.backbone.bn1.running_mean" in same) is not moves
+    assert ("network.backbone.conv1.1.running_mean" in same) is not moves
 
 
 def started(tmp_path: Path, train: Train, *settings: str) -> dict[str, torch.Tensor]:
@@ -135,10 +136,13 @@ def test_data_with_one_kind_of_label_trains_that_head_alone(
             )
         )
     (tmp_path / "table.csv").write_text("\n".join(lines))
-    run_dir = train("data=csv", "data.root=null", f"data.table={tmp_path / 'table.csv'}", "trainer.max_epochs=1")
+    typed = ("data=csv", "data.root=null", f"data.table={tmp_path / 'table.csv'}", "trainer.max_epochs=1")
+    run_dir = train(*typed)
     assert absent not in json.loads((run_dir / "metrics.json").read_text())["test"]
     assert not any(absent in key for key in checkpoint(run_dir)["state_dict"])
     assert f"no {'AU' if absent == 'au' else 'emotion'} labels to learn from" in caplog.text
+    with pytest.raises(FerError, match="no picture of the training split has both AU labels and an emotion"):
+        train(*typed, "loss.consistency_weight=1", run_dir=tmp_path / "refused")
 
 
 @pytest.mark.parametrize(
@@ -148,6 +152,8 @@ def test_data_with_one_kind_of_label_trains_that_head_alone(
         ("loss.class_weights=none", "scheduler=plateau", "optimizer=sgd"),
         ("loss.balance=uncertainty", "optimizer=rmsprop", "augment=seed", "loss=focal"),
         ("loss=asymmetric", "loss.class_weights=logit_adjusted"),
+        ("loss.consistency_weight=0.5", "augment.mixup=0.3"),
+        ("loss.consistency_weight=0.5", "loss.balance=uncertainty", "model.finetune=frozen"),
     ],
 )
 def test_other_choices_train_too(train: Train, settings: tuple[str, ...]) -> None:

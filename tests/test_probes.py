@@ -227,7 +227,7 @@ def test_every_split_of_a_run_has_its_probes_and_the_page_shows_them(train: Call
     for part in ("val", "test"):
         probes = metrics[part]["probes"]
         assert set(probes) == {"rule", "identity", "spread", "labels", "near_identical"}
-        assert probes["identity"]["n_features"] == 512
+        assert probes["identity"]["n_features"] == 1024
         # drawn faces are labelled by this very table, where the rule has no tie to break
         assert probes["rule"]["true_aus"]["accuracy"] > 0.5
     page = (run_dir / "report.html").read_text()
