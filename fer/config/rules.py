@@ -106,6 +106,10 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
         found.append("trainer.compile is not for model.finetune=frozen: it would change features that are kept")
     if cfg.trainer.ema and cfg.model.finetune == "frozen":
         found.append("trainer.ema must be 0 with model.finetune=frozen: averaging would cost more than the heads do")
+    if cfg.loss.consistency_weight and cfg.loss.name != "bce":
+        found.append(
+            f"loss.consistency_weight must be 0 with loss={cfg.loss.name}: how probable a unit is can't be told from what that learns"
+        )
     if cfg.loss.au_weight == 0 and cfg.loss.emotion_weight == 0:
         found.append("loss.au_weight and loss.emotion_weight are both 0: nothing would be learned")
     return found + _bad_processes(cfg)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -113,7 +113,8 @@ def consistency_loss(
     Args:
         au, emotion: logits of a world in which classes are as frequent as in `au_given_emotion`.
     """
-    expected = emotion.float().softmax(1) @ au_given_emotion
+    # not a matrix product: autocast would take it in bf16, in which a share of .998 is 1
+    expected = (emotion.float().softmax(1).unsqueeze(2) * au_given_emotion).sum(1)
     answered = au.float().sigmoid()
     return -(answered * expected.log() + (1 - answered) * (-expected).log1p()).mean()
 
@@ -173,13 +174,17 @@ class TaskBalance(nn.Module):
     """The sum of the losses: with fixed weights, or with weights learned from each task's uncertainty.
 
     Uncertainty: Kendall, Gal & Cipolla, "Multi-task learning using uncertainty to weigh losses", CVPR 2018, with s = log variance.
+
+    Args:
+        absent: heads that the network does not have, and whose weight would wait for a loss in vain.
     """
 
-    def __init__(self, cfg: LossConfig) -> None:
+    def __init__(self, cfg: LossConfig, absent: Sequence[str] = ()) -> None:
         super().__init__()
         self.weights = {"au": cfg.au_weight, "emotion": cfg.emotion_weight, **cfg.point_weights()}
         if cfg.consistency_weight:
             self.weights["consistency"] = cfg.consistency_weight
+        self.weights = {task: weight for task, weight in self.weights.items() if task not in absent}
         self.log_variances = (
             nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in self.weights})
             if cfg.balance == "uncertainty"

@@ -87,7 +87,8 @@ class FaceModule(lightning.LightningModule):
             self.model.levels,
             self.model.grid,
         ).to(memory_format=torch.channels_last)
-        self.balance = TaskBalance(self.loss)
+        heads = {"au": self.aus, "emotion": self.emotions}
+        self.balance = TaskBalance(self.loss, absent=[head for head, labels in heads.items() if not labels])
         self.landmark_head = nn.Linear(self.network.n_features, 2 * N_LANDMARKS) if self.loss.landmark_weight else None
         self.movement_head = nn.Linear(self.network.n_features, 2 * N_LANDMARKS) if self.loss.movement_weight else None
         self.losses = HeadLosses(self.loss, class_weights, au_given_emotion)
