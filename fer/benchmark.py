@@ -57,7 +57,7 @@ def run(cfg: BenchmarkConfig, call: Call) -> None:
                     of_growth.measure(resolved, scratch, found)
         if other:
             of_settings.measure(cfg, other, scratch, cfg.budget, found)
-    folder = RunFolder.create(where, as_dict(cfg), call.line)
+    folder = RunFolder.create(where, as_dict(cfg), call.line, numbered=cfg.run_dir is None)
     folder.log_to_file("benchmark.log")
     machine = {"cores": usable_cores(), "load_at_start": round(load, 2), "against": cfg.against}
     folder.write_json("benchmark.json", {"command": call.line, "machine": machine, **found.as_json()})

@@ -44,7 +44,7 @@ def run(cfg: CompareConfig, call: Call) -> None:
         n_draws=cfg.n_draws,
         seed=cfg.seed,
     )
-    folder = RunFolder.create(where, {**as_dict(cfg), "name": name}, line)
+    folder = RunFolder.create(where, {**as_dict(cfg), "name": name}, line, numbered=cfg.run_dir is None)
     folder.log_to_file("compare.log")
     write_text(folder.path / "compare.csv", findings.table().to_csv(index=False))
     write_text(folder.path / "compare.md", as_markdown(findings, name))

@@ -53,7 +53,9 @@ def started(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig]
     if cfg.soup:
         _check_soup(resolved)
     settled = settle(resolved)
-    return RunFolder.create(where, {**as_dict(settled), "run_dir": str(where)}, call.line), settled
+    folder = RunFolder.create(where, as_dict(settled), call.line, numbered=cfg.run_dir is None)
+    folder.keep_config({**as_dict(settled), "run_dir": str(folder.path)})
+    return folder, settled
 
 
 def _check_soup(cfg: CrossvalConfig) -> None:
@@ -133,6 +135,7 @@ def reopened(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig
     old: CrossvalConfig = from_dict(CrossvalConfig, folder.config(), str(folder.path / "config.yaml"))
     if folder.about["finished"]:
         raise FerError(f"resume={cfg.resume}: that cross-validation is finished")
+    folder.hold()
     if "cache_dir" in call.keys:
         old = dataclasses.replace(old, cache_dir=cfg.cache_dir)
     if "data.workers" in call.keys:
@@ -192,7 +195,10 @@ def judged(folder: RunFolder, folds: list[Path], *, soup: bool) -> float | None:
     table[["subject", "fold"]].drop_duplicates().to_csv(folder.path / "split.csv", index=False)
     first = RunFolder.open(folds[0]).about
     data = {key: value for key, value in first["data"].items() if key != "split_hash"}
-    folder.note(data=data, **{key: first.get(key) for key in ("weights", "device", "precision")})
+    fit_s = sum(RunFolder.open(fold).about["timings"]["fit_s"] for fold in folds)
+    folder.note(
+        data=data, timings={"fit_s": fit_s}, **{key: first.get(key) for key in ("weights", "device", "precision")}
+    )
     judging.write_scores(folder, table, metrics)
     if soup:  # before the run counts as finished
         leave_soup(folder, folds)

@@ -46,7 +46,9 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     # the card's name is what some file says: it must not lead out of outputs/
     name = cfg.name or re.sub(r"[^\w+=,@-]", "-", str(card["name"]))
     where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("evaluate", name)
-    folder = RunFolder.create(where, {**as_dict(cfg), "name": name, "data": as_dict(data_cfg)}, call.line)
+    folder = RunFolder.create(
+        where, {**as_dict(cfg), "name": name, "data": as_dict(data_cfg)}, call.line, numbered=cfg.run_dir is None
+    )
     folder.log_to_file("evaluate.log")
     folder.note(
         checkpoint=str(path),

@@ -45,7 +45,7 @@ def run(cfg: ExplainConfig, call: Call) -> float | None:
         raise FerError(problems[0] if len(problems) == 1 else f"none of the {len(problems)} pictures could be read")
     name = cfg.name or re.sub(r"[^\w+=,@-]", "-", predictor.facts.name)
     where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("explain", name)
-    folder = RunFolder.create(where, {**as_dict(cfg), "name": name}, call.line)
+    folder = RunFolder.create(where, {**as_dict(cfg), "name": name}, call.line, numbered=cfg.run_dir is None)
     folder.log_to_file("explain.log")
     folder.note(checkpoint=cfg.checkpoint, layer=maps.layer, places=list(maps.places))
     log.info("heat of %d x %d places, from %s", *maps.places, maps.layer)

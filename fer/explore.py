@@ -43,7 +43,9 @@ def run(cfg: ExploreConfig, call: Call) -> None:
     lenient = dataclasses.replace(cfg.data, max_skipped=1.0)
     data = judging.set_up(FaceData(lenient, cfg.augment, cfg.seed, cache_dir), cfg.progress)
     found = explore(data.prepared, read_samples(cfg.data, cache_dir).table, data.emotions, data.aus)
-    folder = RunFolder.create(call.sweep_dir or where, as_dict(cfg), call.line)
+    folder = RunFolder.create(
+        call.sweep_dir or where, as_dict(cfg), call.line, numbered=cfg.run_dir is None and call.sweep_dir is None
+    )
     folder.log_to_file("explore.log")
     folder.note(data=judging.about_data(cfg.data, data.prepared), augment=cfg.augment.name)
     write_tables(found, folder.path)

@@ -14,7 +14,9 @@ from importlib import metadata
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
+from filelock import FileLock, Timeout
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
@@ -38,6 +40,12 @@ PACKAGES = (
 
 JOB_RECORD = "job.json"
 """The file by which a sweep remembers a job, beside its run (`fer.sweep`)."""
+
+LOCK = ".lock"
+"""The file in a run folder that the process at work there holds."""
+
+_held: WeakValueDictionary[Path, FileLock] = WeakValueDictionary()
+"""Those of this process, which may go on in a folder that it was at work in before."""
 
 
 def default_run_dir(command: str, name: str) -> Path:
@@ -66,7 +74,7 @@ def holds_run(path: Path) -> bool:
 
 def _free(path: Path) -> bool:
     """Whether a run may be started in a folder: it is empty, or holds one that ended before it saved anything to go on from."""
-    if not path.exists() or (path.is_dir() and all(file.name == JOB_RECORD for file in path.iterdir())):
+    if not path.exists() or (path.is_dir() and all(file.name in (JOB_RECORD, LOCK) for file in path.iterdir())):
         return True
     try:
         ended = json.loads((path / "run.json").read_text(encoding="utf-8"))
@@ -94,26 +102,62 @@ class RunFolder:
     def __init__(self, path: Path, about: dict[str, Any]) -> None:
         self.path, self.about = path, about
         self.started = time.monotonic()
+        self._lock: FileLock | None = None
 
     @classmethod
-    def create(cls, path: Path, config: dict[str, Any], line: str) -> RunFolder:
-        """Makes the folder.
+    def create(cls, path: Path, config: dict[str, Any], line: str, *, numbered: bool = False) -> RunFolder:
+        """Makes the folder, which is this process's own until the run ends.
+
+        Args:
+            numbered: what somebody else has taken since `path` was chosen gets a number.
 
         Raises:
-            FerError: it already holds a run, or can't be made.
+            FerError: it already holds a run, another process is at work there, or it can't be made.
         """
-        check_free(path)
-        run = cls(
-            path,
-            {"command": line, "name": config["name"], "seed": config.get("seed"), "finished": False, **_surroundings()},
-        )
+        about = {"command": line, "name": config["name"], "seed": config.get("seed"), "finished": False}
+        chosen, number = path, 2
+        while True:
+            try:
+                run = cls(chosen, {**about, **_surroundings()})
+                check_free(chosen)
+                chosen.mkdir(parents=True, exist_ok=True)
+                run.hold()
+                check_free(chosen)  # another process may have come and gone
+                break
+            except FerError:
+                if not numbered:
+                    raise
+                chosen, number = path.with_name(f"{path.name}_{number}"), number + 1
+            except OSError as error:
+                raise FerError(f"run_dir={chosen} can't be written: {error.strerror}") from error
         try:
-            path.mkdir(parents=True, exist_ok=True)
             run.keep_config(config)
             run.save()
         except OSError as error:
-            raise FerError(f"run_dir={path} can't be written: {error.strerror}") from error
+            raise FerError(f"run_dir={chosen} can't be written: {error.strerror}") from error
         return run
+
+    def hold(self) -> RunFolder:
+        """Makes sure that no other process is at work in the folder while this object lives, and returns it.
+
+        Raises:
+            FerError: one is.
+        """
+        lock = _held.get(self.path) or FileLock(self.path / LOCK, thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise FerError(f"{self.path}: another process is at work in this run folder") from error
+        except NotImplementedError:  # a file system without locks
+            return self
+        self._lock = _held[self.path] = lock
+        return self
+
+    def let_go(self) -> None:
+        """Ends `hold`."""
+        if self._lock is not None:
+            self._lock.release(force=True)
+            self._lock = None
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:

@@ -63,7 +63,8 @@ def begin(cfg: TrainConfig, call: Call, callbacks: Sequence[Callback] = ()) -> f
     module = training.build_module(cfg, data, weights, call.kept)
 
     def described() -> RunFolder:
-        folder = RunFolder.create(where, as_dict(cfg), call.line)
+        own = cfg.run_dir is None and call.sweep_dir is None
+        folder = RunFolder.create(where, as_dict(cfg), call.line, numbered=own)
         describing.describe(folder, cfg, data, weights)
         return folder
 
@@ -127,7 +128,7 @@ def go_on(cfg: TrainConfig, folder: RunFolder, call: Call) -> float | None:
     from fer import team, training
 
     together = team.assemble(cfg.trainer.accelerator)
-    folder = together.folder(lambda: folder)
+    folder = together.folder(folder.hold)
     data = together.first(lambda: training.read_data(cfg, call.kept))
     module = together.first(lambda: training.rebuild_module(cfg, folder, data, call.kept))
     folder.keep_config({**as_dict(cfg), "resume": None})
@@ -151,12 +152,15 @@ def finish(
     folder.log_to_file("train.log")
     log.info("run folder: %s", folder.path)
     try:
-        fitting.fit(cfg, folder, module, data, callbacks, kept, together)
-    except Interrupted as stopped:
+        try:
+            fitting.fit(cfg, folder, module, data, callbacks, kept, together)
+        except Interrupted as stopped:
+            together.part()
+            raise Interrupted(str(folder.path)) from stopped
         together.part()
-        raise Interrupted(str(folder.path)) from stopped
-    together.part()
-    return training.judge_best(cfg, folder, data, module, kept, brief) if together.leads else None
+        return training.judge_best(cfg, folder, data, module, kept, brief) if together.leads else None
+    finally:
+        folder.let_go()
 
 
 def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:

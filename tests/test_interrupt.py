@@ -29,6 +29,7 @@ from fer.model.callbacks import StopSafely
 from fer.model.finished import load_module
 from fer.model.network import TwoHeadNetwork
 from fer.model.weights import save_backbone
+from fer.runs import RunFolder
 
 Train = Callable[..., Path]
 
@@ -171,6 +172,31 @@ def test_run_folder_that_holds_a_run_is_not_overwritten(train: Train) -> None:
     train()
     with pytest.raises(FerError, match="is not empty"):
         train()
+
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from fer.runs import RunFolder
+mine = RunFolder.create(Path(sys.argv[1]), {"name": "x"}, "")
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_folder_is_one_process_s_while_it_is_at_work_there(train: Train, tmp_path: Path) -> None:
+    where = tmp_path / "run"
+    other = subprocess.Popen([sys.executable, "-c", HOLDER, str(where)], stdout=subprocess.PIPE)
+    try:
+        assert other.stdout is not None and other.stdout.readline() == b"held\n"
+        with pytest.raises(FerError, match="another process is at work in this run folder"):
+            train("trainer.max_epochs=1")
+        # a folder that was named by the time is one of its own then
+        assert RunFolder.create(where, {"name": "x"}, "", numbered=True).path == tmp_path / "run_2"
+    finally:
+        other.kill()
+        other.communicate()
+    assert train("trainer.max_epochs=1") == where  # nothing was saved there to go on from
 
 
 def test_resume_notices_other_data(train: Train, resume: Train, tmp_path: Path, tree: Path) -> None:
