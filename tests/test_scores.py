@@ -185,6 +185,41 @@ def test_one_person_has_no_interval(predictions: pd.DataFrame) -> None:
     assert found["au"]["per_au"]["AU1"]["f1_ci"] is None
 
 
+def test_one_labelled_person_among_others_has_no_interval_either(predictions: pd.DataFrame) -> None:
+    coded = predictions["subject"] == "S001"
+    table = predictions.assign(**{name: predictions[name].where(coded) for name in AUS}).drop(
+        columns=[c for c in predictions if c.startswith("emotion")]
+    )
+    found = judge(table, HALF, n_boot=20)
+    assert found["score"] is not None and found["au"]["n_subjects"] == 1
+    assert found["score_ci"] is None
+
+
+def constant(predictions: pd.DataFrame, answer: str) -> dict[str, object]:
+    others = [name for name in CLASSES if name != answer]
+    return {f"emotion_prob_{answer}": 0.8} | {f"emotion_prob_{name}": 0.1 for name in others} | {"emotion_pred": answer}
+
+
+def test_networks_that_are_each_dead_are_dead_whatever_they_differ_in(predictions: pd.DataFrame) -> None:
+    # each fold's network knows one answer of its own
+    folds = [
+        rows.assign(fold=k, **constant(rows, CLASSES[k % 3]))
+        for k, (_, rows) in enumerate(predictions.groupby(predictions.index // 40))
+    ]
+    found = judge(pd.concat(folds), HALF, n_boot=10)
+    assert found["emotion"]["dead"] and not found["au"]["dead"]
+    assert not judge(predictions.assign(fold=predictions.index // 40), HALF, n_boot=10)["emotion"]["dead"]
+
+
+def test_always_the_same_is_no_death_where_it_is_nearly_always_right_and_the_rest_is_ranked() -> None:
+    rare = np.arange(300) < 9
+    table = pd.DataFrame({"path": [f"{i}.png" for i in range(300)], "subject": [f"S{i % 60}" for i in range(300)]})
+    table["emotion"], table["emotion_pred"] = np.where(rare, "negative", "positive"), "positive"
+    for ranked, chance in ((np.where(rare, 0.4, 0.1), False), (np.tile((0.4, 0.1), 150), True)):
+        table["emotion_prob_negative"], table["emotion_prob_positive"] = ranked, 1 - ranked
+        assert judge(table, {}, n_boot=10)["emotion"]["dead"] is chance
+
+
 def test_an_au_that_only_one_person_lacks_has_no_auc_interval(predictions: pd.DataFrame) -> None:
     table = predictions.assign(AU1=(predictions["subject"] != "S001").astype(int))
     row = judge(table, HALF, n_boot=20)["au"]["per_au"]["AU1"]

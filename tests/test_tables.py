@@ -45,6 +45,22 @@ def test_verdict_needs_the_whole_interval() -> None:
     assert "Emotion: not shown to be better than guessing" in text
 
 
+def test_guessing_knows_the_commonest_answer_of_these_people() -> None:
+    # on other people than the training's, whose commonest answer is rare here
+    table = make_predictions(n=300, skill=0)
+    table["emotion"] = table["emotion"].where(table["emotion"] != "positive", "surprise")
+    found = judge(table, HALF, emotion_rates={"negative": 0.1, "positive": 0.8, "surprise": 0.1}, n_boot=200)
+    text = printed({"test": found})
+    text = " ".join(text.split())  # lines are broken
+    assert "Emotion: not shown to be better than guessing" in text and "always answering surprise" in text
+
+
+def test_few_people_allow_no_verdict() -> None:
+    text = printed({"test": judge(make_predictions(n_subjects=7, skill=3), HALF, n_boot=200)})
+    assert "Action units: 7 people are too few to say" in text and "Emotion: 7 people are too few to say" in text
+    assert "better than guessing" not in text
+
+
 def test_a_dead_model_stands_in_bold_red_at_the_top(scores: Scores) -> None:
     dead = scores | {"emotion": scores["emotion"] | {"dead": True, "dead_reason": "always happy"}}
     text = printed({"test": dead}, force_terminal=True, color_system="standard", width=100)

@@ -51,17 +51,18 @@ _WITH_INTERVAL = ("f1", "auc", "ap")
 
 
 class _Judged:
-    """A head's answers with the point value, the draws and the people behind them."""
+    """A head's answers with the point value, the draws and the people behind them; `networks`: (images,) which network each is of."""
 
-    def __init__(self, answers: Answers, resampling: Weights) -> None:
-        self.answers = answers
+    def __init__(self, answers: Answers, resampling: Weights, networks: npt.NDArray[np.intp]) -> None:
+        self.answers, self.networks = answers, networks
         self.subjects = resampling.subjects
         self.point: Measures = measure(answers, unweighted(len(answers.targets)))
         self.draws: Measures = measure(answers, resampling)
         self.n_labelled = int((answers.loss_counts > 0).sum())
+        self.n_subjects = self._n_people(answers.loss_counts > 0)
 
     def interval(self, draws: FloatArray) -> list[float] | None:
-        return interval(draws, self._n_people(self.answers.loss_counts > 0))
+        return interval(draws, self.n_subjects)
 
     def label_interval(self, name: str, column: int) -> list[float] | None:
         """None unless at least two people show the label (and for AUC two lack it): no other draw would differ."""
@@ -88,7 +89,7 @@ class _Judged:
         return found
 
     def verdict(self) -> Scores:
-        reason = dead_reason(self.answers)
+        reason = dead_reason(self.answers, self.networks)
         return {"dead": reason is not None, "dead_reason": reason}
 
     def _n_people(self, images: npt.NDArray[np.bool_]) -> int:
@@ -124,26 +125,31 @@ def judge(
         )
     resampling = resample_subjects(predictions["subject"], n_boot, seed)
     scores: Scores = {"n_images": len(predictions), "n_subjects": resampling.counts.shape[0]}
-    parts: list[tuple[FloatArray, FloatArray]] = []
+    # the folds of a cross-validation are answered by a network each
+    networks = pd.factorize(predictions["fold"])[0] if "fold" in predictions else np.zeros(len(predictions), np.intp)
+    heads: list[tuple[_Judged, str]] = []
     sections: Scores = {}
     if au_columns(predictions):
-        judged = _Judged(au_answers(predictions, thresholds), resampling)
+        judged = _Judged(au_answers(predictions, thresholds), resampling, networks)
         if judged.n_labelled:
             sections["au"] = _au_section(judged, predictions, thresholds, base_rates)
-            parts.append((judged.point.macro["ap"], judged.draws.macro["ap"]))
+            heads.append((judged, "ap"))
     if emotion_classes(predictions):
-        judged = _Judged(emotion_answers(predictions), resampling)
+        judged = _Judged(emotion_answers(predictions), resampling, networks)
         if judged.n_labelled:
             sections["emotion"] = _emotion_section(judged, predictions, emotion_rates)
-            parts.append((judged.point.macro["f1"], judged.draws.macro["f1"]))
-    return scores | _score(parts, scores["n_subjects"]) | sections
+            heads.append((judged, "f1"))
+    return scores | _score(heads) | sections
 
 
-def _score(parts: list[tuple[FloatArray, FloatArray]], n_subjects: int) -> Scores:
-    if not parts:
+def _score(heads: list[tuple[_Judged, str]]) -> Scores:
+    if not heads:
         return {"score": None, "score_ci": None}
-    point, draws = (mean_of_defined(np.stack(values, axis=-1)) for values in zip(*parts, strict=True))
-    return {"score": number(point[0]), "score_ci": interval(draws, n_subjects)}
+    point, draws = (
+        mean_of_defined(np.stack([measures.macro[name] for measures, name in values], axis=-1))
+        for values in ([(head.point, name) for head, name in heads], [(head.draws, name) for head, name in heads])
+    )
+    return {"score": number(point[0]), "score_ci": interval(draws, min(head.n_subjects for head, _ in heads))}
 
 
 def _au_section(
@@ -158,6 +164,7 @@ def _au_section(
         per_au[name] = counts | {"threshold": float(np.median(thresholds[name]))} | judged.per_label(column)
     return {
         "n_images": judged.n_labelled,
+        "n_subjects": judged.n_subjects,
         **summary(judged.point, "binary_accuracy"),
         "loss_ci": judged.interval(judged.draws.loss),
         "binary_accuracy_ci": judged.interval(judged.draws.accuracy),
@@ -175,6 +182,7 @@ def _emotion_section(judged: _Judged, predictions: pd.DataFrame, rates: Mapping[
     per_class = {name: {"n": int(counts[k])} | judged.per_label(k) for k, name in enumerate(classes)}
     return {
         "n_images": judged.n_labelled,
+        "n_subjects": judged.n_subjects,
         "loss": number(judged.point.loss[0]),
         "loss_ci": judged.interval(judged.draws.loss),
         "accuracy": number(judged.point.micro["f1"][0]),

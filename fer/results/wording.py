@@ -11,6 +11,10 @@ FEW_POSITIVES = 10
 """Pictures that show a label, below which its scores say little."""
 
 
+FEW_PEOPLE = 8
+"""Labelled people, below which percentile intervals are too narrow to say that something is better than guessing."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What the numbers of one head allow to be said."""
@@ -43,23 +47,40 @@ def verdicts(scores: Mapping[str, Any]) -> list[Verdict]:
     found = []
     if au := scores.get("au"):
         value, ci = au["macro"]["auc"], au["macro_auc_ci"]
-        found.append(_verdict("Action units", au["dead"], "macro AUC", value, ci, "guessing", NO_SKILL_AUC))
+        found.append(_verdict("Action units", au, "macro AUC", value, ci, "guessing", NO_SKILL_AUC))
     if emotion := scores.get("emotion"):
-        majority = emotion["baselines"]["majority"]
-        always = f"always answering {majority['answer']}"
+        answer, floor = _best_constant(emotion)
         value, ci = emotion["accuracy"], emotion["accuracy_ci"]
-        found.append(_verdict("Emotion", emotion["dead"], "accuracy", value, ci, always, majority["accuracy"]))
+        found.append(_verdict("Emotion", emotion, "accuracy", value, ci, f"always answering {answer}", floor))
     return found
 
 
+def _best_constant(emotion: Mapping[str, Any]) -> tuple[str, float]:
+    """The answer that is right most often here, and how often: on other data hardly the commonest one of the training people."""
+    majority = emotion["baselines"]["majority"]
+    counts = {name: row["n"] for name, row in emotion["per_class"].items()}
+    commonest = max(counts, key=lambda name: counts[name])
+    share = counts[commonest] / sum(counts.values())
+    return (commonest, share) if share > majority["accuracy"] else (majority["answer"], majority["accuracy"])
+
+
 def _verdict(
-    head: str, dead: bool, measure: str, value: float | None, ci: list[float] | None, rival: str, floor: float
+    head: str,
+    section: Mapping[str, Any],
+    measure: str,
+    value: float | None,
+    ci: list[float] | None,
+    rival: str,
+    floor: float,
 ) -> Verdict:
     if value is None or ci is None:
-        return Verdict(head, False if dead else None, f"too few people or labels to say ({measure} has no interval)")
+        said = f"too few people or labels to say ({measure} has no interval)"
+        return Verdict(head, False if section["dead"] else None, said)
     numbers = f"{measure} {value:.3f}, 95% interval {ci[0]:.3f} to {ci[1]:.3f}; {rival} gives {floor:.3f}"
-    if dead:
+    if section["dead"]:
         return Verdict(head, False, f"dead, not to be used ({numbers})")
+    if (n_people := section["n_subjects"]) < FEW_PEOPLE:
+        return Verdict(head, None, f"{n_people} people are too few to say ({numbers})")
     if ci[0] > floor:
         return Verdict(head, True, f"better than guessing ({numbers})")
     return Verdict(head, False, f"not shown to be better than guessing ({numbers})")
