@@ -49,8 +49,10 @@ def refuse_taken(target: Path, overwrite: bool) -> None:
     """
     if target.is_dir() or not target.parent.is_dir():
         raise FerError(f"output={target}: {'is a folder' if target.is_dir() else 'its folder does not exist'}")
-    if target.exists() and not overwrite:
-        raise FerError(f"output={target} is there already: choose another name, or overwrite=true")
+    parts = (target, target.with_suffix(".bin")) if target.suffix == ".xml" else (target,)
+    taken = next((part for part in parts if part.exists()), None)
+    if taken is not None and not overwrite:
+        raise FerError(f"output={target}: {taken} is there already: choose another name, or overwrite=true")
 
 
 main = command("export", run)

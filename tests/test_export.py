@@ -193,6 +193,10 @@ def test_nothing_is_written_over_without_a_word(export: Export, tmp_path: Path) 
         export("absent/model.safetensors")
     assert (tmp_path / "exported" / "model.safetensors").read_text() == "precious"
     assert export("model.safetensors", "overwrite=true").stat().st_size > 1e6
+    (tmp_path / "exported" / "other.bin").write_text("precious")
+    with pytest.raises(FerError, match=r"other\.bin is there already"):  # OpenVINO's weights would be written there
+        export("other.xml")
+    assert (tmp_path / "exported" / "other.bin").read_text() == "precious"
 
 
 @pytest.mark.parametrize(

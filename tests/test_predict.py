@@ -149,6 +149,16 @@ def test_what_is_looked_at_is_never_written_over(predict: Predict, folder: Path,
     table.write_text(f"path\n{next(folder.glob('*.png'))}\n")
     with pytest.raises(FerError, match="is the input"):
         predict(table, "overwrite=true", output=str(table))
+    beside = folder.parent / "beside.csv"
+    beside.write_text(f"path\n{folder.name}/{next(folder.glob('*.png')).name}\n")
+    with pytest.raises(FerError, match="where the pictures are"):  # of another folder than the table's
+        predict(beside, f"annotate={folder}", "overwrite=true", output="other.csv")
+    below = folder.parent / "below"
+    for place in (below, below / "more"):
+        place.mkdir()
+        (place / "a.jpg").write_bytes(next(iter(before.values())))
+    with pytest.raises(FerError, match="where the pictures are"):  # a.jpg would be drawn as more/a.jpg
+        predict(below, f"annotate={below / 'more'}", "overwrite=true", output="other.csv")
     assert {path: path.read_bytes() for path in before} == before
 
 

@@ -54,3 +54,10 @@ def test_no_smoothing_changes_nothing_and_whole_pictures_are_nobody() -> None:
     assert tracks.follow(whole, answers(0.2), 0.0)[0] == [None]
     numbers, found = tracks.follow(whole, answers(0.8), 0.1)
     assert numbers == [None] and found.au_prob[0, 0] == pytest.approx(0.8)
+
+
+def test_a_video_that_jumps_back_in_time_begins_anew() -> None:
+    tracks = Tracks(0.5)
+    tracks.follow(boxes((0, 0)), answers(0.9), 10.0)
+    numbers, found = tracks.follow(boxes((0, 0)), answers(0.1), 9.9)
+    assert numbers == [1] and found.au_prob[0, 0] == pytest.approx(0.1)

@@ -48,11 +48,13 @@ def _refuse_own_source(cfg: PredictConfig, source: Source) -> None:
     """`overwrite=true` is for answers, never for what they are about."""
     if cfg.output is not None and cfg.input is not None and _same(cfg.output, cfg.input):
         raise FerError(f"output={cfg.output} is the input: choose another file")
-    pictures = Path(cfg.input or "").parent if source.single else source.root
-    if cfg.annotate is not None and pictures is not None and _same(cfg.annotate, pictures):
-        raise FerError(
-            f"annotate={cfg.annotate} is where the pictures are, and they would be written over: choose another folder"
-        )
+    if cfg.annotate is not None:
+        drawn = PictureFolder(Path(cfg.annotate).expanduser(), source.root)
+        theirs = {folder.resolve() for folder in source.folders.values()}
+        if any((drawn.folder / drawn.inside(Path(folder))).resolve() in theirs for folder in source.folders):
+            raise FerError(
+                f"annotate={cfg.annotate} is where the pictures are, and they would be written over: choose another folder"
+            )
 
 
 def _same(one: str | Path, other: str | Path) -> bool:
@@ -191,13 +193,17 @@ class PictureFolder:
         except OSError as error:
             raise FerError(f"annotate={path} can't be written: {error.strerror or error}") from error
 
+    def inside(self, folder: Path) -> Path:
+        """Where below this folder the pictures of an original one go."""
+        if self.root is not None and folder.is_relative_to(self.root) and ".." not in folder.parts:
+            return folder.relative_to(self.root)
+        return Path()
+
     def _path(self, item: Item) -> Path:
         original = Path(item.path)
         if item.frame is not None:
             return self.folder / f"{original.stem}_{item.frame:06d}.jpg"
-        inside = Path(original.name)
-        if self.root is not None and original.is_relative_to(self.root) and ".." not in original.parts:
-            inside = original.relative_to(self.root)
+        inside = self.inside(original.parent) / original.name
         path, number = self.folder / inside.with_suffix(".jpg"), 2
         while path in self._taken:  # a.png beside a.jpg, or equal names from several folders
             path, number = self.folder / inside.with_name(f"{inside.stem}_{number}.jpg"), number + 1

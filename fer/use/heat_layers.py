@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from fer.data.faces import Box
+from fer.data.images import MAX_PIXELS
 from fer.errors import FerError
 from fer.results.thumbnails import layer
 from fer.use.predictor import Predictor
@@ -78,6 +78,6 @@ def read_box(text: str | None) -> Box | None:
         numbers = [float(word) for word in text.split(",")]
     except ValueError:
         numbers = []
-    if len(numbers) != 4 or not all(map(math.isfinite, numbers)) or min(numbers[2:]) <= 0:
+    if len(numbers) != 4 or not all(abs(number) <= MAX_PIXELS for number in numbers) or min(numbers[2:]) <= 0:
         raise FerError(f"box={text[:60]} must be x,y,w,h in pixels")
     return Box(*numbers)

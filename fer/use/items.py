@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fer.data.faces import Box
@@ -40,6 +40,7 @@ class Source:
         live: whether they come from a camera: the end is when the user stops it.
         single: whether `input` named one picture.
         root: the folder below which the pictures lie, if there is one.
+        folders: in which there are pictures: as in the items' paths -> where that is.
     """
 
     items: Iterator[Item]
@@ -48,3 +49,4 @@ class Source:
     live: bool = False
     single: bool = False
     root: Path | None = None
+    folders: Mapping[str, Path] = field(default_factory=dict)

@@ -41,7 +41,7 @@ def open_source(word: str, every: int = 1) -> Source:
     if path.suffix.lower() in TABLES and path.is_file():
         return _of_table(path)
     if path.is_file():
-        return Source(iter([Item(str(path), path)]), 1, single=True)
+        return Source(iter([Item(str(path), path)]), 1, single=True, folders=_folders([str(path)]))
     if word.isdecimal():
         return open_camera(int(word), every)
     if glob.has_magic(word):
@@ -54,7 +54,11 @@ def open_source(word: str, every: int = 1) -> Source:
 def _of_files(files: list[str], root: Path, problem: str) -> Source:
     if not files:
         raise FerError(problem)
-    return Source((Item(file, Path(file)) for file in files), len(files), root=root)
+    return Source((Item(file, Path(file)) for file in files), len(files), root=root, folders=_folders(files))
+
+
+def _folders(paths: list[str], start: Path = Path()) -> dict[str, Path]:
+    return {folder: start / folder for folder in {os.path.dirname(path) for path in paths}}
 
 
 def _is_image(file: str) -> bool:
@@ -97,7 +101,8 @@ def _of_table(table: Path) -> Source:
     if len(sides) == len(BOX_COLUMNS):
         numbers = [file.numbers(side, "a number of pixels or empty").astype(float) for side in sides]
         boxes = [_box(values) for values in zip(*numbers, strict=True)]
-    return Source(_rows(table.parent, paths, boxes), len(paths), root=table.parent)
+    folders = _folders(paths, table.parent)
+    return Source(_rows(table.parent, paths, boxes), len(paths), root=table.parent, folders=folders)
 
 
 def _rows(folder: Path, paths: list[str], boxes: list[tuple[Box, ...] | None]) -> Iterator[Item]:

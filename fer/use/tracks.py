@@ -51,7 +51,8 @@ class Tracks:
         Returns:
             A number per box that stays with a face (None for a whole picture), and the averaged answers.
         """
-        self._tracks = [track for track in self._tracks if time - track.seen <= FORGOTTEN_S]
+        # files that were joined from several jump back in time
+        self._tracks = [track for track in self._tracks if 0 <= time - track.seen <= FORGOTTEN_S]
         faces = [k for k, (_, how) in enumerate(boxes) if how != "whole"]
         known = dict(self._match([boxes[k][0] for k in faces]))
         numbers: list[int | None] = [None] * len(boxes)
