@@ -190,6 +190,7 @@ def test_what_can_not_be_compared_is_refused(tmp_path: Path) -> None:
         found(first, second, reference="x")
     with pytest.raises(FerError, match="reference=made: several are called so"):
         found(first, second, reference="made")
+    assert found(first, second, reference=str(second)).comparison.reference == 1
     rewrite(second, emotion="positive")
     with pytest.raises(FerError, match="other labels of the same pictures"):
         found(first, second)
@@ -202,6 +203,21 @@ def test_what_can_not_be_compared_is_refused(tmp_path: Path) -> None:
     split.assign(split="train").to_csv(first / "split.csv", index=False)
     with pytest.raises(FerError, match="has learned from val000"):
         found(first, second)
+
+
+def test_a_name_with_the_signs_of_a_formula_is_a_name(tmp_path: Path) -> None:
+    for k, name in enumerate(("/w/$a^^b$.pt", "/w/$c$.pt")):
+        made_run(tmp_path / str(k), TYPED | {"model.weights": name, "optimizer.lr": 0.1**k}, 1.0, seed=k)
+    assert "/w/$a^^b$.pt" in write_sweep_page(tmp_path).read_text(encoding="utf-8")
+
+
+def test_only_training_counts_as_the_time_of_a_run(tmp_path: Path) -> None:
+    # an evaluation whose pixels had still to be made is no slower model
+    path = made_run(tmp_path / "a", TYPED, 1.0)
+    about = json.loads((path / "run.json").read_text())
+    assert read_runs([str(path)])[0].seconds == 10
+    (path / "run.json").write_text(json.dumps(about | {"timings": {"total_s": 60}}))
+    assert read_runs([str(path)])[0].seconds is None
 
 
 def test_the_page_of_a_sweep_does_not_outlive_what_it_says(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "fer",
     "font.size": 9,
+    "text.parse_math": False,  # names of runs and settings may hold a $
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": FAINT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -140,10 +141,14 @@ def named(runs: Sequence[JudgedRun], labels: Sequence[str], reference: str) -> i
         FerError: none or several are.
     """
     path = str(reference).rstrip("/")
+    folder = Path(reference).expanduser().resolve()
     found = [
         k
         for k, (run, label) in enumerate(zip(runs, labels, strict=True))
-        if reference in (run.about.get("name"), label) or path == run.path.name or str(run.path).endswith(f"/{path}")
+        if reference in (run.about.get("name"), label)
+        or path == run.path.name
+        or folder == run.path.resolve()
+        or str(run.path).endswith(f"/{path}")
     ]
     if len(found) != 1:
         some = ", ".join(labels[k] for k in found or range(len(runs))[:5])

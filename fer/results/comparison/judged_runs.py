@@ -38,9 +38,8 @@ class JudgedRun:
 
     @property
     def seconds(self) -> float | None:
-        """Of training."""
-        timings = self.about.get("timings") or {}
-        found: float | None = timings.get("fit_s", timings.get("total_s"))
+        """Of training, in all; None where nothing was trained."""
+        found: float | None = (self.about.get("timings") or {}).get("fit_s")
         return found
 
     def dead(self, split: str) -> bool:
