@@ -15,8 +15,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fer.data import cache, faces, store
+from fer.data import cache, faces, images, store
 from fer.data.cache import build_pixels, default_cache_dir, usable_cores
+from fer.data.synthetic.tree import cached_tree
 from fer.errors import FerError
 
 N = 12
@@ -95,6 +96,19 @@ def test_second_build_opens_no_picture(table: pd.DataFrame, cache_dir: Path, mon
     second = build_pixels(table, cache_dir=cache_dir, jobs=1, **SETTINGS)
     np.testing.assert_array_equal(first.array, second.array)
     assert second.problems == first.problems and second.how.tolist() == first.how.tolist()
+
+
+@pytest.mark.parametrize("failure", [OSError(errno.EIO, "Input/output error"), MemoryError()])
+def test_what_a_machine_could_not_read_once_is_read_again(
+    table: pd.DataFrame, cache_dir: Path, failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(images, "_rgb", lambda image: (_ for _ in ()).throw(failure))
+        assert len(build_pixels(table, cache_dir=cache_dir, **SETTINGS).problems) == N
+    again = build_pixels(table, cache_dir=cache_dir, **SETTINGS)
+    assert set(again.problems) == {3, 5}
+    no_decoding(monkeypatch)  # what is wrong with those stays so
+    assert build_pixels(table, cache_dir=cache_dir, **SETTINGS).problems == again.problems
 
 
 @pytest.mark.parametrize(
@@ -243,6 +257,15 @@ def test_the_bound_spares_what_another_process_holds(table: pd.DataFrame, cache_
     with store._locked(held):
         build_pixels(table, cache_dir=cache_dir, max_bytes=0, **SETTINGS | {"image_size": 35})
     assert held in stored(cache_dir)
+
+
+def test_drawn_sets_count_and_go_like_other_caches(table: pd.DataFrame, cache_dir: Path) -> None:
+    drawn = cached_tree(cache_dir, 1, frames=2, jobs=1)
+    assert (drawn, True) in [(folder, size > 1000) for _, size, folder in store._stored(cache_dir)]
+    store._in_use.clear()
+    aged(drawn, 9)
+    build_pixels(table, cache_dir=cache_dir, max_bytes=0, **SETTINGS)
+    assert not drawn.exists() and cached_tree(cache_dir, 1, frames=2, jobs=1).is_dir()
 
 
 @pytest.mark.parametrize("when", ["before", "while writing"])

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fer.data import csv
-from fer.data.samples import NOT_FOUND, OUTSIDE_ROOT, au_columns
+from fer.data.samples import NOT_FOUND, OUTSIDE_ROOT, REFERENCE_BOX_COLUMNS, au_columns
 from fer.errors import FerError
 
 PLAIN = "path,subject,emotion\na.png,010,happy\nb.png,011,sadness\n"
@@ -280,3 +280,44 @@ def test_the_photographs_have_the_counts_of_their_readme() -> None:
         "contempt": 3,
     }
     assert table["emotion"].value_counts().to_dict() == expected
+
+
+def test_a_coarse_emotion_fills_in_where_there_is_no_fine_one(tmp_path: Path) -> None:
+    text = "path,subject,emotion,high_level_emotion\na.png,1,happy,negative\nb.png,2,,negative\nc.png,3,,\n"
+    found = csv.read(table_of(tmp_path, text), None, "subject")
+    assert found.table["emotion"].tolist() == ["happy", "negative"]
+    assert found.skipped.items == {csv.NO_LABEL: ["line 4"]}
+
+
+def test_units_under_other_names_are_counted_as_left_out(tmp_path: Path) -> None:
+    text = "path,subject,emotion,AU12_c,au_4,AU1\na.png,1,happy,1,0,1\nb.png,2,sadness,0,1,0\n"
+    found = csv.read(table_of(tmp_path, text), None, "subject")
+    assert au_columns(found.table) == ["AU1"] and found.skipped.items == {csv.OTHER_AU: ["AU12_c", "au_4"]}
+
+
+@pytest.mark.parametrize("names", [("Anna", "anna"), ("Zo\u00eb", "Zoe\u0308"), ("1", "01"), ("7", "7.0")])
+def test_spellings_that_may_be_one_person_are_named(
+    tmp_path: Path, names: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    text = f"path,subject,emotion\na.png,{names[0]},happy\nb.png,{names[1]},sadness\nc.png,8,happy\n"
+    assert csv.read(table_of(tmp_path, text), None, "subject").table["subject"].nunique() == 3
+    assert f"{names[0]!r} and {names[1]!r} count as different people" in caplog.text
+
+
+def test_a_reference_is_never_the_face_of_somebody_else(tmp_path: Path) -> None:
+    text = "path,subject,AU1,reference\na.png,1,0,\nb.png,1,1,a.png\nc.png,2,1,{}\n"
+    for reference, owner in (("a.png", "1"), ("b.png", "1")):
+        table = table_of(tmp_path, text.format(reference))
+        with pytest.raises(FerError, match=f"line 4: the reference of 2 is a picture of {owner}"):
+            csv.read(table, None, "subject", reference=True)
+
+
+def test_a_reference_is_cut_as_it_is_by_itself(tmp_path: Path) -> None:
+    text = "path,subject,AU1,reference,x,y,w,h,landmarks\na.png,1,0,,1,2,3,4,a.txt\nb.png,1,1,a.png,5,6,7,8,\n"
+    table = csv.read(table_of(tmp_path, text, images="a.png b.png a.txt"), None, "subject", reference=True).table
+    assert table.loc[1, list(REFERENCE_BOX_COLUMNS)].tolist() == [1, 2, 3, 4]
+    assert table.loc[1, "reference_landmarks"] == str(tmp_path / "a.txt")
+
+
+def test_a_path_of_another_system_is_said_to_be_one(tmp_path: Path) -> None:
+    assert "its parts are parted by /" in refusal(table_of(tmp_path, "path,subject,emotion\nimg\\a.png,1,happy\n"))

@@ -195,12 +195,14 @@ def test_headers(tmp_path: Path) -> None:
     turned = Image.Exif()
     turned[274] = 6
     Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "turned.jpg", exif=turned)
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(tmp_path / "turned.tif", exif=turned)
     (tmp_path / "none.png").write_bytes(b"")
-    names = ("grey.png", "deep.png", "turned.jpg", "none.png")
+    names = ("grey.png", "deep.png", "turned.jpg", "turned.tif", "none.png")
     found = read_headers(pd.Series([str(tmp_path / name) for name in names]))
-    assert found.iloc[:3].to_numpy().tolist() == [
+    assert found.iloc[:4].to_numpy().tolist() == [
         [6, 4, "grey", 8, "PNG"],
         [6, 4, "grey", 16, "PNG"],
         [4, 6, "colour", 8, "JPEG"],
+        [4, 6, "colour", 8, "TIFF"],
     ]
-    assert found.iloc[3].isna().all()
+    assert found.iloc[4].isna().all()

@@ -20,12 +20,15 @@ import platformdirs
 
 from fer.data.faces import PIXELS_VERSION, Box, Crop, How, face_pixels, read_landmarks, stored_size
 from fer.data.images import BadImage, Pixels8, decode
-from fer.data.samples import BOX_COLUMNS, FILE_COLUMNS
+from fer.data.samples import BOX_COLUMNS, FILE_COLUMNS, REFERENCE_BOX_COLUMNS
 from fer.data.store import MAX_BYTES, obtain
 
 HOW = ("landmarks", "box", "detector", "whole", "broken")
 CHUNK = 32
 """Pictures in flight per thread: enough to keep all busy, few enough that memory stays flat."""
+
+PASSING = "passing"
+"""A file beside pixels of which some could not be read for reasons that may pass: they are made again when they are asked for again."""
 
 Progress = Callable[[int, int], None]
 
@@ -70,6 +73,7 @@ class _Row(NamedTuple):
     box: Box | None
     reference: str | None = None
     reference_landmarks: str | None = None
+    reference_box: Box | None = None
 
 
 def default_cache_dir() -> Path:
@@ -118,11 +122,20 @@ def build_pixels(
     pair = 2 if "reference" in table else 1
     shape = (len(rows), side, side, (3 if color else 1) * pair)
 
+    made_now = False
+
     def fill(folder: Path) -> None:
+        nonlocal made_now
+        made_now = True
         _write(folder, shape, _made(rows, image_size, crop, color, jobs), progress)
 
+    def load(folder: Path) -> Pixels:
+        if (folder / PASSING).exists() and not made_now:
+            raise ValueError("what could not be read then may be there now")
+        return _load(folder)
+
     folder = cache_dir.absolute() / "pixels" / _key(rows, image_size, crop, color)
-    return obtain(folder, _load, fill, math.prod(shape), max_bytes)
+    return obtain(folder, load, fill, math.prod(shape), max_bytes)
 
 
 def make_pixels(table: pd.DataFrame, image_size: int, crop: Crop, color: bool) -> Iterator[object]:
@@ -134,12 +147,16 @@ def _rows(table: pd.DataFrame) -> list[_Row]:
     n = len(table)
     columns = [table[name] if name in table else [None] * n for name in FILE_COLUMNS]
     files = [[None if pd.isna(path) else str(path) for path in column] for column in columns]
-    boxes: list[Box | None] = [None] * n
-    if set(BOX_COLUMNS) <= set(table.columns):
-        numbers = table[list(BOX_COLUMNS)].to_numpy(dtype=np.float64, na_value=np.nan)
-        boxes = [Box(*box.tolist()) if np.isfinite(box).all() else None for box in numbers]
-    every = zip(table["path"], *files, boxes, strict=True)
-    return [_Row(str(path), marks, box, other, others) for path, marks, other, others, box in every]
+    boxes = [_boxes(table, names) for names in (BOX_COLUMNS, REFERENCE_BOX_COLUMNS)]
+    every = zip(table["path"], *files, *boxes, strict=True)
+    return [_Row(str(path), marks, box, other, others, its) for path, marks, other, others, box, its in every]
+
+
+def _boxes(table: pd.DataFrame, names: tuple[str, ...]) -> list[Box | None]:
+    if not set(names) <= set(table.columns):
+        return [None] * len(table)
+    numbers = table[list(names)].to_numpy(dtype=np.float64, na_value=np.nan)
+    return [Box(*box.tolist()) if np.isfinite(box).all() else None for box in numbers]
 
 
 def _key(rows: list[_Row], image_size: int, crop: Crop, color: bool) -> str:
@@ -166,13 +183,13 @@ def _pixels_of(row: _Row, *, image_size: int, crop: Crop, color: bool) -> _Made 
     except BadImage as error:
         return error
     except OSError as error:  # gone since it was decoded
-        return BadImage(f"{row.path}: {error.strerror}")
+        return BadImage(f"{row.path}: {error.strerror}", passing=True)
     landmarks = read_landmarks(Path(row.landmarks)) if row.landmarks else None
     pixels, box, how = face_pixels(image, image_size, crop, color, landmarks, row.box)
     if row.reference is None:
         return _Made(pixels, box, how, digest)
     neutral = _pixels_of(
-        _Row(row.reference, row.reference_landmarks, None), image_size=image_size, crop=crop, color=color
+        _Row(row.reference, row.reference_landmarks, row.reference_box), image_size=image_size, crop=crop, color=color
     )
     if isinstance(neutral, BadImage):
         return neutral
@@ -206,6 +223,8 @@ def _write(
         for row, made in enumerate(pictures):
             if isinstance(made, BadImage):
                 problems[row] = str(made)
+                if made.passing:
+                    (folder / PASSING).touch()
                 file.write(bytes(math.prod(shape[1:])))
             else:
                 boxes[row], digests[row] = made.box, made.digest

@@ -166,7 +166,7 @@ def _sequences(tree: _Tree, folder: str, kind: str) -> dict[SequenceId, Frames]:
     found: dict[SequenceId, Frames] = {}
     for subject in _named(tree, folder, _SUBJECT):
         for sequence in _named(tree, subject.path, _SEQUENCE):
-            files = found.setdefault((subject.name.upper(), sequence.name), {})
+            files = found.setdefault((f"S{int(subject.name[1:]):03d}", f"{int(sequence.name):03d}"), {})
             _collect(tree, sequence.path, (int(subject.name[1:]), int(sequence.name)), kind, files)
     return found
 

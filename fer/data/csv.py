@@ -4,7 +4,7 @@
 | --- | --- |
 | path | `path`, `filepath`, `file_path`, `file`, `filename`, `image`, `image_path`, `img` |
 | subject | what `data.subject` says; by default also `subject_id`, `person`, `person_id`, `participant`, `identity` |
-| emotion | `emotion`, `high_level_emotion`, `expression`, `label` |
+| emotion | `emotion`, and where that is empty `high_level_emotion`; else `expression`, `label` |
 | AUs | each of `AU1`, `AU01`, `au12`, ... (0, 1 or empty), beside it `AU1_intensity` (0 to 5 or empty; 0 = no grade) |
 | optional | `sequence`; `frame` or `image_index`; `x`, `y`, `w`, `h` (all four); `landmarks` |
 
@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import unicodedata
 from pathlib import Path
 
 import pandas as pd
@@ -38,8 +39,10 @@ NO_LABEL = "row with neither AU nor emotion label"
 NO_LANDMARKS = "landmark file not found"
 NO_REFERENCE = "neutral picture that is not there"
 UNKNOWN_AU = "column of an AU that FACS does not have"
+OTHER_AU = "column of an AU that is named neither AU<n> nor AU<n>_intensity"
 
 _AU = re.compile(r"(AU\d+)(_intensity)?", re.IGNORECASE)
+_OTHER_AU = re.compile(r"AU_?\d+", re.IGNORECASE)
 
 
 def read(table: Path, root: Path | None, subject: str, frames: str = "peak", reference: bool = False) -> Samples:
@@ -72,17 +75,31 @@ def read(table: Path, root: Path | None, subject: str, frames: str = "peak", ref
     if landmarks := file.find("landmarks"):
         samples["landmarks"] = _found(file.text(landmarks)[samples.index], NO_LANDMARKS, table, root, skipped)
     if reference:
-        samples["reference"] = _references(file, samples.index, root, skipped)
+        samples = _with_references(file, samples, root, skipped)
     return Samples(checked(samples, str(table)), skipped)
 
 
-def _references(file: TableFile, lines: pd.Index, root: Path | None, skipped: Skipped) -> pd.Series[str]:
+def _with_references(file: TableFile, samples: pd.DataFrame, root: Path | None, skipped: Skipped) -> pd.DataFrame:
+    """With `reference`, and where that is a row of the table, too, the landmarks and the face box of it, by which it is cut there."""
     column = file.find("reference")
     if column is None:
         raise FerError(
             f"{file.path}: data.reference=neutral needs a column `reference`: the path of a neutral picture of the same person"
         )
-    return _found(file.text(column)[lines], NO_REFERENCE, file.path, root, skipped)
+    samples["reference"] = _found(file.text(column)[samples.index], NO_REFERENCE, file.path, root, skipped)
+    _refuse_others_faces(file, samples)
+    where = [name for name in ("landmarks", *BOX_COLUMNS) if name in samples]
+    its = samples.set_index("path")[where].reindex(samples["reference"]).add_prefix("reference_")
+    return pd.concat([samples, its.set_axis(samples.index)], axis=1)
+
+
+def _refuse_others_faces(file: TableFile, samples: pd.DataFrame) -> None:
+    owner = dict(zip(samples["path"], samples["subject"], strict=True))
+    for line, subject, reference in samples[["subject", "reference"]].dropna().itertuples():
+        if owner.setdefault(reference, subject) != subject:
+            raise FerError(
+                f"{file.path}, line {line}: the reference of {subject} is a picture of {owner[reference]}: {reference}"
+            )
 
 
 def _places(file: TableFile) -> pd.Series[str]:
@@ -110,7 +127,18 @@ def _subjects(file: TableFile, name: str, places: pd.Series[str]) -> pd.Series[s
     file.refuse(column, file.cells[column].str.lower().isin(nobody), "a name for the person on the image")
     if column == file.find(*PATH_COLUMNS):
         _warn_own_person(file)
+    _warn_spellings(file.path, file.cells[column])
     return file.cells[column]
+
+
+def _warn_spellings(path: Path, subjects: pd.Series[str]) -> None:
+    names = pd.Series(subjects.unique())
+    alike = names.map(lambda name: unicodedata.normalize("NFKC", name).casefold().lstrip("0").removesuffix(".0"))
+    for _, same in names.groupby(alike):
+        if len(same) > 1:
+            log.warning(
+                "%s: %s count as different people; if they are one, splits leak", path, " and ".join(map(repr, same))
+            )
 
 
 def _warn_own_person(file: TableFile) -> None:
@@ -124,10 +152,14 @@ def _labels(file: TableFile, skipped: Skipped) -> pd.DataFrame:
     labels: dict[str, pd.Series] = {}
     if emotion := file.find(*EMOTION_COLUMNS):
         labels["emotion"] = _emotions(file, emotion)
+        if emotion == file.find(EMOTION_COLUMNS[0]) and (coarse := file.find(EMOTION_COLUMNS[1])):
+            labels["emotion"] = labels["emotion"].fillna(_emotions(file, coarse))
     for column in file.cells.columns:
         match = _AU.fullmatch(column)
         unit = au_number(match[1]) if match else None
-        if match and unit is None:
+        if not match and _OTHER_AU.match(column):
+            skipped.add(OTHER_AU, column)
+        elif match and unit is None:
             skipped.add(UNKNOWN_AU, column)
         elif match:
             name = f"AU{unit}{'_intensity' if match[2] else ''}"
@@ -212,7 +244,10 @@ def _resolved(places: pd.Series[str], table: Path, root: Path | None) -> pd.Seri
 
 
 def _inside(path: str, base: str) -> bool:
-    return os.path.commonpath([base, path]) == base
+    try:
+        return os.path.commonpath([base, path]) == base
+    except ValueError:  # on another drive
+        return False
 
 
 def _existing(file: TableFile, places: pd.Series[str], root: Path | None, skipped: Skipped) -> pd.Series[str]:
@@ -224,6 +259,9 @@ def _existing(file: TableFile, places: pd.Series[str], root: Path | None, skippe
     if not exists.any():
         first = paths.iloc[0]
         why = f"{places.iloc[0]} leads out of data.root" if pd.isna(first) else f"{first} does not exist"
+        why += " (a path of another system: here its parts are parted by /)" * (
+            "\\" in places.iloc[0] and os.sep == "/"
+        )
         raise FerError(
             f"{file.path}: none of its {len(places)} images can be had: {why}; set data.root to where the paths start"
         )

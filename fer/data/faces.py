@@ -184,7 +184,7 @@ def face_pixels(
 def read_landmarks(path: Path) -> npt.NDArray[np.float64] | None:
     """[n, 2] points from a file of `x y` lines (blank ones allowed), or None where it is missing or damaged."""
     try:
-        rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         points = np.array(rows, dtype=np.float64)
     except (OSError, ValueError):
         return None

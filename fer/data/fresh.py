@@ -91,6 +91,7 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
 
 def yield_to_training(worker: int) -> None:
     """Loader processes that draw must not take the cores from the network: they get what it leaves, and one thread each."""
-    os.nice(10)
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(10)
     cv2.setNumThreads(1)
     threadpool_limits(1)  # of numpy's products: two draw a face no sooner than one, at twice the processor time

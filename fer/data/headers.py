@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 from PIL import Image
+from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
 from fer.data.cache import usable_cores
 from fer.data.images import FORMATS
@@ -40,7 +41,11 @@ def read_headers(paths: pd.Series) -> pd.DataFrame:
 def _header(path: str) -> Header:
     try:
         with Image.open(path, formats=FORMATS) as image:
-            size = image.size[::-1] if image.getexif().get(ORIENTATION, 1) >= 5 else image.size
+            # of a TIFF, newer Pillows say the upright size already
+            width, height = image.size
+            if isinstance(image, TiffImageFile):
+                width, height = image.tag_v2[IMAGEWIDTH], image.tag_v2[IMAGELENGTH]
+            size = (height, width) if image.getexif().get(ORIENTATION, 1) >= 5 else (width, height)
             grey = image.mode in _GREY or image.mode.startswith("I;16")
             color = "grey" if grey else "palette" if image.mode in ("P", "PA") else "colour"
             return Header(*size, color, _BITS.get(image.mode, 8), image.format)

@@ -6,6 +6,7 @@ first frame only.
 
 from __future__ import annotations
 
+import errno
 import io
 from pathlib import Path
 from typing import BinaryIO
@@ -28,7 +29,15 @@ BACKGROUND = (128, 128, 128)
 
 
 class BadImage(FerError):
-    """A file that can't be used as a picture; the message is `<file>: <what is wrong>`."""
+    """A file that can't be used as a picture; the message is `<file>: <what is wrong>`.
+
+    Attributes:
+        passing: whether the machine failed and not the picture (no permission, a network drive that is away, no memory).
+    """
+
+    def __init__(self, message: str, *, passing: bool = False) -> None:
+        super().__init__(message)
+        self.passing = passing
 
 
 def decode(source: Path | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> Pixels8:
@@ -57,7 +66,10 @@ def decode(source: Path | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> 
             return _rgb(image)
     # Pillow's decoders answer hostile bytes with nearly every built-in error, so no shorter list is complete.
     except Exception as error:
-        raise BadImage(f"{_name(source)}: {_reason(error)}") from error
+        # what Pillow finds wrong with a file has no number of the system; and one that is missing is not there
+        system = isinstance(error, OSError) and error.errno not in (None, errno.ENOENT)
+        passing = system or isinstance(error, MemoryError)
+        raise BadImage(f"{_name(source)}: {_reason(error)}", passing=passing) from error
 
 
 def from_pillow(image: Image.Image) -> Pixels8:

@@ -22,6 +22,7 @@ from fer.labels import EMOTION_SETS, au_number, emotion_in_set
 log = logging.getLogger(__name__)
 
 UNLABELLED = "image without a label for either head"
+USELESS_LANDMARKS = "landmark file without 68 points in the picture"
 NO_REFERENCE = "image without another, neutral picture of the same person"
 OTHER_CLASS = "emotion without a place in data.emotions"
 
@@ -84,6 +85,7 @@ def prepare(cfg: DataConfig, cache_dir: Path, *, split: bool = True, progress: P
     )
     kept = chosen.assign(pixel=np.arange(len(chosen)))
     kept = _without_broken(kept, pixels, skipped)
+    _count_useless_landmarks(table, pixels, skipped)
     _check_skipped(skipped, n_read, cfg.max_skipped)
     kept = _without_unlabelled(kept, skipped)
     counts = _counts(table, cfg.judged_frames)[kept["pixel"]]
@@ -166,6 +168,14 @@ def _without_broken(table: pd.DataFrame, pixels: Pixels, skipped: Skipped) -> pd
     for reason in pixels.problems.values():
         skipped.add(BROKEN, reason)
     return table[~table["pixel"].isin(list(pixels.problems))]
+
+
+def _count_useless_landmarks(table: pd.DataFrame, pixels: Pixels, skipped: Skipped) -> None:
+    """Files of landmarks that were there and told nothing of where the face is."""
+    if "landmarks" in table:
+        useless = table["landmarks"].notna() & np.isin(pixels.how, ("box", "detector"))
+        for path in table.loc[useless, "landmarks"]:
+            skipped.add(USELESS_LANDMARKS, path)
 
 
 def _check_skipped(skipped: Skipped, n_read: int, most: float) -> None:

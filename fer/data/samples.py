@@ -3,7 +3,7 @@
 Columns, in this order: `path` (absolute), `subject`, `sequence`, `frame`, `emotion`, then one `AU<n>` per coded unit
 (0/1), then what a data set has beyond that: `AU<n>_intensity` (1-5; missing = present but not graded, or absent), `x y
 w h` (face box in pixels of the upright picture), `landmarks` (a file with one `x y` line per point), `reference` (a neutral
-picture of the same person) and `reference_landmarks`. A missing label is `<NA>`, never 0.
+picture of the same person) and its `reference_landmarks` and `reference_x ... reference_h`. A missing label is `<NA>`, never 0.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 KEY_COLUMNS = ("path", "subject", "sequence", "frame", "emotion")
 BOX_COLUMNS = ("x", "y", "w", "h")
+REFERENCE_BOX_COLUMNS = ("reference_x", "reference_y", "reference_w", "reference_h")
 FILE_COLUMNS = ("landmarks", "reference", "reference_landmarks")
 
 BROKEN = "image that can't be read"
@@ -123,6 +125,6 @@ def _occurrence(column: pd.Series, name: str, source: str) -> pd.Series:
 
 def fingerprint(table: pd.DataFrame) -> str:
     """SHA-256 of the table's labels and file names: equal for equal data wherever the folder stands."""
-    names = table["path"].map(lambda p: "/".join(str(p).split("/")[-3:]))
+    names = table["path"].map(lambda p: "/".join(Path(str(p)).parts[-3:]))
     text = table.assign(path=names).drop(columns=list(FILE_COLUMNS), errors="ignore").to_csv(index=False)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -62,13 +62,18 @@ def obtain(
                 _make_room(folder.parent, n_bytes, max_bytes)
                 _fill(folder, fill, n_bytes)
                 content = load(folder)
-            (folder / MARK).touch()
+            use(folder)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         wrong = f"the disk has no room for {n_bytes / 1e9:.2f} GB" if full else f"can't be used ({error})"
         raise FerError(f"cache_dir={cache_dir}: {wrong}; free some space or choose another cache_dir") from error
-    _in_use.add(folder)
     return content
+
+
+def use(folder: Path) -> None:
+    """Notes that a folder of caches is used now, and by this process: what is noted so counts, and goes when it was not used for long."""
+    (folder / MARK).touch()
+    _in_use.add(folder)
 
 
 def _locked(folder: Path) -> AcquireReturnProxy[FileLock]:
@@ -124,7 +129,7 @@ def _make_room(kind_dir: Path, n_bytes: int, max_bytes: int) -> None:
 def _stored(cache_dir: Path) -> list[tuple[float, int, Path]]:
     """(last use, bytes, folder) of everything stored, the least recently used first."""
     found = []
-    for mark in cache_dir.glob(f"*/*/{MARK}"):
+    for mark in (*cache_dir.glob(f"*/*/{MARK}"), *cache_dir.glob(f"*/{MARK}")):
         # Another process may be removing it right now.
         with contextlib.suppress(OSError):
             size = sum(path.stat().st_size for path in mark.parent.rglob("*"))

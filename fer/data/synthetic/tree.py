@@ -20,6 +20,7 @@ import pandas as pd
 from filelock import FileLock
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from fer.data import store
 from fer.data.synthetic.cast import N_SUBJECTS, plan
 from fer.data.synthetic.identity import sample_identity
 from fer.data.synthetic.render import Drawing, draw_face
@@ -111,6 +112,7 @@ def cached_tree(
                 shutil.rmtree(leftover, ignore_errors=True)
             _log.info("drawing the synthetic set into %s", root)
             write_tree(root, n_subjects, seed, frames, jobs, progress)
+        store.use(root)
     return root
 
 
