@@ -56,6 +56,13 @@ def test_a_sequence_becomes_its_peak_with_all_labels(tmp_path: Path) -> None:
     assert samples.skipped.counts() == {}
 
 
+def test_folders_of_one_person_are_one_however_many_zeros_they_have(tmp_path: Path) -> None:
+    add_sequence(tmp_path, subject="S005", facs=None, emotion=None)
+    put(tmp_path, "Emotion/S0005/001/S0005_001_00000011_emotion.txt", "   3.0000000e+00\n")
+    row = only_row(ckplus.read(tmp_path, "peak"))
+    assert (row["subject"], row["emotion"]) == ("S005", "disgust")
+
+
 def test_a_listed_au_is_present_also_with_intensity_0_which_is_no_grade(tmp_path: Path) -> None:
     add_sequence(tmp_path)
     row = only_row(ckplus.read(tmp_path, "peak"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from fer.data import cache as pixel_cache
 from fer.data.batches import EpochBatches
 from fer.data.datamodule import FaceData
 from fer.data.pictures import au_targets, emotion_targets
-from fer.data.prepare import prepare
+from fer.data.prepare import PEAK_LOST, USELESS_LANDMARKS, prepare
 from fer.errors import FerError
 
 
@@ -141,6 +142,20 @@ def test_one_broken_picture_among_many_is_reported_and_left_out(tmp_path: Path, 
         (tmp_path / names[k]).write_text("no picture")
     with pytest.raises(FerError, match=r"4 of 24 pictures can't be used, more than data.max_skipped=0.05"):
         prepare(cfg, cache)
+
+
+def test_a_sequence_that_loses_its_peak_and_landmarks_of_no_use_are_counted(
+    tree: Path, cache: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "tree"
+    shutil.copytree(tree, copy)
+    peaks = sorted(max(folder.glob("*.png")) for folder in copy.glob("cohn-kanade-images/*/*"))
+    peaks[0].write_text("no picture")
+    useless = max((copy / "Landmarks").glob("S*/*/*.txt"))
+    useless.write_text("1,2\n")
+    prepared = prepare(settings(copy, frames="peak3", judged_frames="peak", max_skipped=0.5), cache)
+    assert prepared.skipped.items[PEAK_LOST] == ["/".join(peaks[0].parts[-3:-1])]
+    assert prepared.skipped.items[USELESS_LANDMARKS] == [str(useless)]
 
 
 def test_missing_files_count_as_broken(tmp_path: Path, cache: Path) -> None:

@@ -208,6 +208,8 @@ def test_read_landmarks(tmp_path: Path) -> None:
     path = tmp_path / "points.txt"
     path.write_text("   2.0520372e+02   2.3115628e+02\n\n   2.06e+02  -2.6e-01\n\n")
     np.testing.assert_allclose(read_landmarks(path), [[205.20372, 231.15628], [206, -0.26]])
+    path.write_text("1 2\n", encoding="utf-8-sig")
+    np.testing.assert_allclose(read_landmarks(path), [[1, 2]])
     for bad in ("", "1 2\n3\n", "x y\n1 2\n", "1 2 3\n", "1 nan\n", "\x00\xff"):
         path.write_text(bad, encoding="utf-8")
         assert read_landmarks(path) is None

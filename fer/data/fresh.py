@@ -53,6 +53,7 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
     ) -> None:
         self.point_tasks = point_tasks
         self.n, self.cfg, self.aus, self.emotions, self.seed, self.augmented = n, cfg, aus, emotions, seed, augmented
+        self._draws: tuple[int, np.ndarray] | None = None
 
     def __len__(self) -> int:
         return self.n
@@ -70,7 +71,10 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
         for name in self.point_tasks:
             batch[name] = torch.from_numpy(np.stack([getattr(one, name) for one in drawn])).float()
         if self.augmented:
-            batch["draws"] = torch.from_numpy(epoch_draws(self.seed, places[0][0], self.n)[index])
+            epoch = places[0][0]
+            if self._draws is None or self._draws[0] != epoch:
+                self._draws = epoch, epoch_draws(self.seed, epoch, self.n)
+            batch["draws"] = torch.from_numpy(self._draws[1][index])
         return batch
 
     def _drawn(self, epoch: int, index: int) -> _Drawn:

@@ -22,6 +22,7 @@ from fer.labels import EMOTION_SETS, au_number, emotion_in_set
 log = logging.getLogger(__name__)
 
 UNLABELLED = "image without a label for either head"
+PEAK_LOST = "sequence without its peak, so not judged"
 USELESS_LANDMARKS = "landmark file without 68 points in the picture"
 NO_REFERENCE = "image without another, neutral picture of the same person"
 OTHER_CLASS = "emotion without a place in data.emotions"
@@ -88,7 +89,9 @@ def prepare(cfg: DataConfig, cache_dir: Path, *, split: bool = True, progress: P
     _count_useless_landmarks(table, pixels, skipped)
     _check_skipped(skipped, n_read, cfg.max_skipped)
     kept = _without_unlabelled(kept, skipped)
-    counts = _counts(table, cfg.judged_frames)[kept["pixel"]]
+    judged = _counts(table, cfg.judged_frames)
+    _count_unjudged(table[~table.index.isin(kept["pixel"]) & judged], kept, cfg.judged_frames, skipped)
+    counts = judged[kept["pixel"]]
     if people is not None:
         kept = kept.assign(counts=counts).merge(people, on="subject")
         counts = kept.pop("counts") | (kept["split"] == "train")
@@ -162,6 +165,15 @@ def _counts(table: pd.DataFrame, judged_frames: str) -> pd.Series:
         return pd.Series(True, table.index)
     last = table.groupby(["subject", "sequence"])["frame"].transform("max")
     return (table["frame"] == last).fillna(True).astype(bool) | table["sequence"].isna()
+
+
+def _count_unjudged(lost: pd.DataFrame, kept: pd.DataFrame, judged_frames: str, skipped: Skipped) -> None:
+    """Sequences that nobody is judged on, because of `lost`, their peaks: what is left of them can be learned from alone."""
+    if judged_frames == "peak":
+        for subject, sequence in (
+            lost.merge(kept, on=["subject", "sequence"])[["subject", "sequence"]].drop_duplicates().values
+        ):
+            skipped.add(PEAK_LOST, f"{subject}/{sequence}")
 
 
 def _without_broken(table: pd.DataFrame, pixels: Pixels, skipped: Skipped) -> pd.DataFrame:
