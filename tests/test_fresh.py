@@ -15,7 +15,8 @@ from fer.config import AugmentConfig, DataConfig
 from fer.data.datamodule import FaceData
 from fer.data.faces import face_pixels
 from fer.data.fresh import FreshFaces
-from fer.data.synthetic import SUPPORTED_AUS, fits, fresh_face
+from fer.data.synthetic import SUPPORTED_AUS, fits, fresh, fresh_face
+from fer.data.synthetic.identity import sample_identity
 from fer.errors import FerError
 from fer.fitting import beside_drawing
 from fer.labels import BASIC
@@ -177,3 +178,19 @@ def test_what_is_learned_from_them_starts_another_run(
 def test_other_data_cannot_be_drawn() -> None:
     with pytest.raises(FerError, match=r"data.fresh_pictures is for data=synthetic only"):
         composed("train", "data=ckplus", "data.root=x", "data.fresh_pictures=8")
+
+
+def test_nobody_of_the_drawn_set_is_drawn_anew() -> None:
+    # the seeds [0, 5] and [0, 5, 0, 0] are the same to numpy
+    people = {repr(sample_identity(np.random.default_rng([0, number]))) for number in range(130)}
+    for epoch in range(130):
+        new = sample_identity(np.random.default_rng([0, epoch, 0, fresh._PERSON]))
+        assert repr(new) not in people
+
+
+def test_units_that_undo_each_other_are_not_drawn_together() -> None:
+    codes = [set(fresh._expression(np.random.default_rng([7, k]))[1]) for k in range(4000)]
+    mixtures = [code for code in codes if code]
+    for pair in ((18, 20), (20, 22), (38, 39), (5, 43), (7, 43)):
+        assert not any(code.issuperset(pair) for code in mixtures)
+        assert all(any(unit in code for code in mixtures) for unit in pair)

@@ -24,7 +24,7 @@ AU_COUNTS = {
 # fmt: on
 """Lucey et al. 2010, Table 1: sequences of 593 that show each unit."""
 
-_MAX_SUBJECTS = 999
+MAX_SUBJECTS = 999
 STRONG_LID = 5
 """AU5 at E stands in for AU4 in fear (Table 2)."""
 WEAK_LID = 2
@@ -91,7 +91,7 @@ def plan(n_subjects: int = N_SUBJECTS, seed: int = 0) -> pd.DataFrame:
     """Draws up the set.
 
     Args:
-        n_subjects: 1 to 999; 123 gives the counts of CK+ exactly, other numbers scale them.
+        n_subjects: 1 to 999; 123 gives the emotion counts of CK+ exactly and its AU counts nearly, other numbers scale them.
         seed: The same seed gives the same plan.
 
     Returns:
@@ -102,8 +102,8 @@ def plan(n_subjects: int = N_SUBJECTS, seed: int = 0) -> pd.DataFrame:
     Raises:
         FerError: If `n_subjects` is out of range.
     """
-    if not 1 <= n_subjects <= _MAX_SUBJECTS:
-        raise FerError(f"subjects={n_subjects}: a CK+ tree has room for 1 to {_MAX_SUBJECTS} subjects")
+    if not 1 <= n_subjects <= MAX_SUBJECTS:
+        raise FerError(f"subjects={n_subjects}: a CK+ tree has room for 1 to {MAX_SUBJECTS} subjects")
     rng = np.random.default_rng([seed, n_subjects])
     counts = _scaled_emotions(n_subjects)
     rows: list[tuple[str | None, dict[int, int]]]
@@ -144,8 +144,9 @@ def sample_code(emotion: str, rng: np.random.Generator) -> dict[int, int]:
 
 
 def _tidy(aus: set[int], emotion: str) -> set[int]:
-    """Drops units that a face can't show together: a mouth stretches or the jaw drops; wide-open lids don't droop."""
+    """Drops units that a face can't show together: a mouth stretches or the jaw drops; nostrils widen or narrow."""
     drop = {26} if 27 in aus else set()
+    drop |= {39} if 38 in aus else set()
     drop |= {24} if emotion == "contempt" and 25 in aus else set()
     needs_open = aus & {16, 26, 27}
     return (aus - drop) | ({25} if needs_open else set())

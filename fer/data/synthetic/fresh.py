@@ -25,6 +25,11 @@ PER_PERSON = 8
 RANDOM_UNITS = (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 14, 15, 16, 17, 18, 20, 22, 23, 24, 25, 26, 27, 28, 38, 39, 43)
 _FAINTEST = 0.3
 """Weakest strength of a unit that is called present: fainter ones can't be seen in a crop of a hundred pixels, and teach to guess."""
+_CONTRARY = ((18, 20), (20, 22), (38, 39))
+"""Units that pull one place two ways: together hardly anything is to be seen of either."""
+_BEHIND_SHUT_LIDS = {5, 7}
+_PERSON, _PICTURE, _NEUTRAL = 3, 1, 2
+"""Last words of seeds. None is 0: numpy takes [a, b, 0, 0] for [a, b], which is the seed of a person of the tree."""
 _MARGIN = 1.18
 """Side of the drawn picture over that of the stored crop: the crop then takes it at about its own scale."""
 
@@ -38,7 +43,7 @@ class FreshFace:
         landmarks: [68, 2] pixel x, y.
         resting: [68, 2] where they would be with no unit active.
         aus: AU number -> strength above 0 to 1; units that are not named are absent.
-        emotion: a basic emotion, `neutral`, or None where the units make none.
+        emotion: a basic emotion, `neutral`, or None for a mixture of units, whatever it may look like.
         neutral: the same person with no unit active, of the same recording; None where it was not asked for.
     """
 
@@ -58,8 +63,8 @@ def fresh_face(seed: int, epoch: int, number: int, stored: int, reference: bool 
         stored: side in pixels of the crop that it is for (`fer.data.faces.stored_size`).
         reference: whether a neutral picture is drawn beside it, for as much work again. Does not change the first.
     """
-    person = sample_identity(np.random.default_rng([seed, epoch, number // PER_PERSON, 0]))
-    rng = np.random.default_rng([seed, epoch, number, 1])
+    person = sample_identity(np.random.default_rng([seed, epoch, number // PER_PERSON, _PERSON]))
+    rng = np.random.default_rng([seed, epoch, number, _PICTURE])
     emotion, aus = _expression(rng)
     side = round(stored * _MARGIN)
     view = sample_view(rng, (side, side), fill=0.77, spread=float(rng.uniform(0.5, 3)))
@@ -69,7 +74,7 @@ def fresh_face(seed: int, epoch: int, number: int, stored: int, reference: bool 
     drawing = draw_face(rng, aus, person, view, imbalance=_imbalance(aus, rng))
     neutral = None
     if reference:
-        own = np.random.default_rng([seed, epoch, number, 2])
+        own = np.random.default_rng([seed, epoch, number, _NEUTRAL])
         rest = draw_face(own, {}, person, jitter(view, own))
         # one camera, one file format
         neutral = FreshFace(_developed(rest.image, copy.deepcopy(rng)), rest.landmarks, rest.resting, {}, NEUTRAL)
@@ -91,6 +96,10 @@ def _expression(rng: np.random.Generator) -> tuple[str | None, dict[int, float]]
     units -= {26} if 27 in units else set()
     units |= {25} if units & {16, 22, 26, 27} else set()
     units -= {24, 28} if 25 in units else set()
+    units -= _BEHIND_SHUT_LIDS if 43 in units else set()
+    for pair in _CONTRARY:
+        if units.issuperset(pair):
+            units.remove(pair[int(rng.integers(2))])
     return None, {au: float(rng.uniform(_FAINTEST, 1)) for au in sorted(units)}
 
 
