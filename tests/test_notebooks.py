@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from conftest import SMALL
 
+from fer.data import ckplus
+
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 
 
@@ -22,9 +24,33 @@ def test_there_are_three() -> None:
     assert sorted(path.name for path in NOTEBOOKS.glob("*.ipynb")) == names
 
 
-@pytest.mark.parametrize("name", ["1_explore", "2_train_and_read_a_run", "3_compare_a_sweep"])
+@pytest.fixture(scope="module")
+def emotions_alone(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of the same pictures with nothing but emotions."""
+    table = ckplus.read(tree, "peak").table[["path", "subject", "emotion"]].dropna()
+    path = tmp_path_factory.mktemp("table") / "labels.csv"
+    table.to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("1_explore", "all"),
+        ("1_explore", "emotions"),
+        ("2_train_and_read_a_run", "all"),
+        ("2_train_and_read_a_run", "emotions"),
+        ("3_compare_a_sweep", "all"),
+    ],
+)
 def test_it_runs_from_top_to_bottom(
-    name: str, tree: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    labels: str,
+    tree: Path,
+    emotions_alone: Path,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MPLBACKEND", "Agg")
@@ -37,10 +63,12 @@ def test_it_runs_from_top_to_bottom(
         exec(compile("".join(cell["source"]), f"{name}, code cell {k}", "exec"), known)
         if "parameters" in cell["metadata"].get("tags", []):
             assert known["DATA"][0] == "data=synthetic"
-            known["DATA"] = ["data=ckplus", f"data.root={tree}", f"cache_dir={cache}"]
+            where = ["data=ckplus", f"data.root={tree}"]
+            known["DATA"] = where if labels == "all" else ["data=csv", f"data.table={emotions_alone}"]
+            known["DATA"] += [f"cache_dir={cache}"]
             known["SMALL"] = small
             known["GRID"] = known.get("GRID", [])[:1]
     import matplotlib.pyplot as plt
 
-    assert plt.get_fignums() or name == "2_train_and_read_a_run"
+    assert plt.get_fignums() or (name, labels) == ("1_explore", "emotions")
     plt.close("all")
