@@ -11,12 +11,9 @@ import re
 from pathlib import Path
 
 from fer.cli import Call, command
-from fer.config import DataConfig, EvaluateConfig, absolute, as_dict, bad_source, from_dict
+from fer.config import OF_THE_MODEL, DataConfig, EvaluateConfig, absolute, as_dict, bad_source, from_dict
 from fer.errors import FerError
 from fer.runs import RunFolder, default_run_dir
-
-OF_THE_MODEL = ("image_size", "crop", "color", "reference", "emotions", "aus")
-"""Data settings that the network was trained with: other values would feed it other pictures, or ask it for other answers."""
 
 
 def run(cfg: EvaluateConfig, call: Call) -> float | None:

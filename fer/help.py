@@ -9,7 +9,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from fer.config import NEVER_SWEPT, SCHEMAS, TrainConfig, conf_dir, settings_of
+from fer.cli import NAMES_OF_GROUPS
+from fer.config import NEVER_SWEPT, OF_THE_MODEL, SCHEMAS, TrainConfig, conf_dir, settings_of
+
+OF_A_RUN = ("evaluate", "explain")
+"""Commands that look at the data of a finished run, unless other data is typed."""
 
 
 def print_help(name: str) -> None:
@@ -18,7 +22,8 @@ def print_help(name: str) -> None:
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         values = compose(name)
     several = "" if name in NEVER_SWEPT else "      several values, a run each: -m key=a,b"
-    print(f"{_purpose(name)}\n\nusage: python -m fer.{name} [key=value ...]{several}\n")
+    what = "RUN_OR_SWEEP... " if name == "compare" else ""
+    print(f"{_purpose(name)}\n\nusage: python -m fer.{name} {what}[key=value ...]{several}\n")
     for folder in sorted(p for p in conf_dir().iterdir() if p.is_dir()):
         trains = folder.name == "experiment" and issubclass(SCHEMAS[name], TrainConfig)
         if folder.name in values or trains or (folder.name == "sweep" and name == "train"):
@@ -26,10 +31,18 @@ def print_help(name: str) -> None:
     print()
     group = ""
     for key, limits in settings_of(SCHEMAS[name]):
+        if key in NAMES_OF_GROUPS:  # said by the group, above
+            continue
         if "." in key and key.split(".")[0] != group:
             group = key.split(".")[0]
             print()
         value = OmegaConf.select(values, key)
+        if name in OF_A_RUN and key.startswith("data."):
+            value = (
+                "(as in the run)"
+                if key.removeprefix("data.") not in OF_THE_MODEL
+                else "(as in the run: can't be changed)"
+            )
         print(f"  {key}={'null' if value is None else value}{_limits(limits)}\n      {limits['help']}")
 
 

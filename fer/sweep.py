@@ -35,7 +35,16 @@ class SomeJobsFailed(Exception):
 
 
 def is_sweep(typed: list[Override]) -> bool:
-    """Whether many jobs were asked for: by `-m`, or by a named grid of `conf/sweep`."""
+    """Whether many jobs were asked for: by `-m`, or by a named grid of `conf/sweep`.
+
+    Raises:
+        FerError: `-m` with an option that shows something and starts no job.
+    """
+    words = {word.split("=")[0] for word in sys.argv[1:]}
+    if words & {"--cfg", "-c", "--info", "-i"}:
+        if words & {"-m", "--multirun"}:
+            raise FerError("--cfg and --info show the settings of one run: leave out -m")
+        return False
     return bool({"-m", "--multirun"} & set(sys.argv[1:])) or any(o.key_or_group == "sweep" for o in typed)
 
 

@@ -187,3 +187,16 @@ def test_jobs_share_the_last_of_a_kind_alone() -> None:
     for key in (1, 1, 2, 1):
         kept.get("data", key, lambda key=key: made.append(key))
     assert made == [1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        (("--cfg", "job", "sweep=heads"), 0, "dense: 256"),
+        (("--cfg", "job", "-m", "model.dense=1,2"), 2, "leave out -m"),
+    ],
+)
+def test_settings_can_be_shown_without_a_sweep(words: tuple[str, ...], status: int, said: str, tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "fer.train", *words], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == status and said in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())

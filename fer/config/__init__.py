@@ -17,6 +17,7 @@ from fer.config.commands import (
     TuneConfig,
 )
 from fer.config.groups import (
+    OF_THE_MODEL,
     POINT_TASKS,
     AugmentConfig,
     DataConfig,
@@ -51,6 +52,7 @@ from fer.config.setting import (
 
 __all__ = [
     "NEVER_SWEPT",
+    "OF_THE_MODEL",
     "POINT_TASKS",
     "SCHEMAS",
     "AugmentConfig",

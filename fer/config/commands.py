@@ -58,6 +58,9 @@ class EvaluateConfig:
 
 @dataclass
 class CrossvalConfig(TrainConfig):
+    run_dir: str | None = setting(None, "where to write; null: outputs/crossval/<name>/<date_time>")
+    resume: str | None = setting(None, "folder of a cross-validation that was stopped, to go on with")
+    test: bool | None = setting(None, "has no meaning here: each fold is judged on its test people")
     repeats: int = setting(1, "times that the people are cut into folds anew", least=1, most=100)
     leave_one_out: bool = setting(False, "a fold for each person, instead of data.folds")
     soup: bool = setting(
@@ -100,7 +103,7 @@ class ExploreConfig:
 @dataclass
 class SynthesizeConfig:
     root: str | None = setting(None, "folder to write (required); must not exist or be empty")
-    subjects: int = setting(123, "number of people", least=3, most=5000)
+    subjects: int = setting(123, "number of people", least=3, most=999)
     seed: int = setting(0, "seed of everything that is drawn", least=0, most=2**31 - 1)
 
 

@@ -19,7 +19,7 @@ class DataConfig:
     subject: str = setting(
         "subject", "csv only: the column that names the person; `path` makes every picture its own person"
     )
-    subjects: int = setting(123, "synthetic only: number of people to draw", least=3, most=5000)
+    subjects: int = setting(123, "synthetic only: number of people to draw", least=3, most=999)
     fresh_pictures: int = setting(
         0,
         "synthetic only: pictures drawn anew for every training epoch, instead of those of the drawn set (0)",
@@ -120,6 +120,9 @@ class ModelConfig:
     freeze_epochs: int = setting(3, "gradual: epochs before the backbone is set free", least=1)
 
 
+OF_THE_MODEL = ("image_size", "crop", "color", "reference", "emotions", "aus")
+"""Data settings that a network is trained with: other values would feed it other pictures, or ask it for other answers."""
+
 POINT_TASKS = {"landmarks": "landmark_weight", "movement": "movement_weight"}
 """What can be learned of landmarks beside the labels -> its setting in `loss`."""
 
@@ -189,7 +192,7 @@ class SchedulerConfig:
 @dataclass
 class TrainerConfig:
     max_epochs: int = setting(25, "epochs at most", least=1, most=100_000)
-    patience: int = setting(10, "early stopping: epochs without a better validation loss", least=1)
+    patience: int = setting(10, "early stopping: epochs without a better trainer.monitor", least=1)
     monitor: str = setting(
         "val/loss", "what chooses the best checkpoint and stops early", choices=("val/loss", "val/score")
     )
