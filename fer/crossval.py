@@ -135,7 +135,7 @@ def reopened(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig
     old: CrossvalConfig = from_dict(CrossvalConfig, folder.config(), str(folder.path / "config.yaml"))
     if folder.about["finished"]:
         raise FerError(f"resume={cfg.resume}: that cross-validation is finished")
-    folder.hold()
+    folder.take_up()
     if "cache_dir" in call.keys:
         old = dataclasses.replace(old, cache_dir=cfg.cache_dir)
     if "data.workers" in call.keys:

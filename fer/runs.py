@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -44,6 +45,7 @@ JOB_RECORD = "job.json"
 LOCK = ".lock"
 """The file in a run folder that the process at work there holds."""
 
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 _held: WeakValueDictionary[Path, FileLock] = WeakValueDictionary()
 """Those of this process, which may go on in a folder that it was at work in before."""
 
@@ -65,6 +67,8 @@ def check_free(path: Path) -> None:
     """
     if not _free(path):
         raise FerError(f"run_dir={path} is not empty: choose another folder, or go on with its run by resume={path}")
+    if path not in _held and (path / LOCK).exists():  # or a process is at work there that has saved nothing yet
+        RunFolder(path, {}).hold().let_go()
 
 
 def holds_run(path: Path) -> bool:
@@ -74,7 +78,12 @@ def holds_run(path: Path) -> bool:
 
 def _free(path: Path) -> bool:
     """Whether a run may be started in a folder: it is empty, or holds one that ended before it saved anything to go on from."""
-    if not path.exists() or (path.is_dir() and all(file.name in (JOB_RECORD, LOCK) for file in path.iterdir())):
+    if not path.exists():
+        return True
+    names = {file.name for file in path.iterdir()} if path.is_dir() else {""}
+    if LOCK in names:  # a run was begun here, and may have been killed between its first files
+        names = {name for name in names if name != "config.yaml" and ".tmp" not in name}
+    if names <= {JOB_RECORD, LOCK}:
         return True
     try:
         ended = json.loads((path / "run.json").read_text(encoding="utf-8"))
@@ -103,6 +112,7 @@ class RunFolder:
         self.path, self.about = path, about
         self.started = time.monotonic()
         self._lock: FileLock | None = None
+        self._log: logging.Handler | None = None
 
     @classmethod
     def create(cls, path: Path, config: dict[str, Any], line: str, *, numbered: bool = False) -> RunFolder:
@@ -147,17 +157,38 @@ class RunFolder:
         try:
             lock.acquire(timeout=0)
         except Timeout as error:
-            raise FerError(f"{self.path}: another process is at work in this run folder") from error
-        except NotImplementedError:  # a file system without locks
+            raise FerError(
+                f"{self.path}: another process is at work in this run folder (if none is, remove {self.path / LOCK})"
+            ) from error
+        except (NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
+                raise
+            log.warning("%s: its file system has no locks; see to it that no two processes work there", self.path)
             return self
         self._lock = _held[self.path] = lock
         return self
 
     def let_go(self) -> None:
-        """Ends `hold`."""
+        """Ends `hold`, and what `log_to_file` began."""
         if self._lock is not None:
             self._lock.release(force=True)
             self._lock = None
+        if self._log is not None:
+            logging.getLogger("fer").removeHandler(self._log)
+            self._log.close()
+            self._log = None
+
+    def take_up(self) -> RunFolder:
+        """`hold` of a folder that was opened to be gone on with.
+
+        Raises:
+            FerError: another process is at work there, or was since.
+        """
+        self.hold()
+        if RunFolder.open(self.path).about != self.about:
+            self.let_go()
+            raise FerError(f"{self.path}: another process was at work in this run folder just now: type the line again")
+        return self
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -221,6 +252,7 @@ class RunFolder:
             logger.removeHandler(kept)
         logger.addHandler(file)
         logger.setLevel(logging.INFO)
+        self._log = file
 
     def seconds(self) -> float:
         """Since this process took up the run."""

@@ -128,7 +128,8 @@ def go_on(cfg: TrainConfig, folder: RunFolder, call: Call) -> float | None:
     from fer import team, training
 
     together = team.assemble(cfg.trainer.accelerator)
-    folder = together.folder(folder.hold)
+    training.check_machine(cfg)
+    folder = together.folder(folder.take_up)
     data = together.first(lambda: training.read_data(cfg, call.kept))
     module = together.first(lambda: training.rebuild_module(cfg, folder, data, call.kept))
     folder.keep_config({**as_dict(cfg), "resume": None})
@@ -170,11 +171,16 @@ def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
         FerError: the run is finished, or something was typed that would make it another run.
     """
     old: TrainConfig = from_dict(TrainConfig, folder.config(), str(folder.path / "config.yaml"))
-    was, now = dict(flat(as_dict(old))), dict(flat(as_dict(cfg)))
+    was, now = dict(flat(as_dict(old))), dict(flat(as_dict(settled(cfg, call))))
+
+    def same(key: str) -> bool:  # of a group, all that it brings
+        keys = [k for k in was if k == key or k.startswith(f"{key}.")]
+        return bool(keys) and all(was[k] == now[k] for k in keys)
+
     other = [
         override
         for override, key in zip(call.overrides, call.keys, strict=True)
-        if key not in CHANGEABLE and (key not in was or was[key] != now[key])
+        if key not in CHANGEABLE and not same(key)
     ]
     if other:
         raise FerError(

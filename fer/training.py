@@ -50,9 +50,18 @@ def check_early(cfg: TrainConfig, run_dir: Path) -> None:
     """
     check_maps(cfg)
     check_weights_file(cfg.model.weights or "none")
+    check_free(run_dir)
+    check_machine(cfg)
+
+
+def check_machine(cfg: TrainConfig) -> None:
+    """Refuses what this machine can't do.
+
+    Raises:
+        FerError: there is no such processor, not so many of them, or no compiler for `trainer.compile`.
+    """
     judging.check_accelerator(cfg.trainer.accelerator)
     _check_devices(cfg.trainer)
-    check_free(run_dir)
     if cfg.trainer.compile and not any(map(shutil.which, (os.environ.get("CXX", "c++"), "g++", "clang++", "cl"))):
         raise FerError(
             "trainer.compile needs a C++ compiler, and none is found here (g++ or clang++): install one, or leave it off"
@@ -216,6 +225,9 @@ def rebuild_module(cfg: TrainConfig, folder: RunFolder, data: FaceData, kept: Ke
         raise FerError(f"{folder.path} stopped before its first checkpoint: start it anew with run_dir={folder.path}")
     for unfinished in checkpoints.glob("*.tmp*"):  # of a process that was killed while it wrote
         unfinished.unlink()
+    n_done = int(load_checkpoint(checkpoints / "last.ckpt")["epoch"]) + 1
+    if cfg.trainer.max_epochs < n_done:
+        raise FerError(f"{folder.path} has been trained for {n_done} epochs: trainer.max_epochs must be no less")
     backbone = frozen.first_backbone(cfg, read_weights(cfg), kept or Kept()) if frozen.is_frozen(cfg) else None
     module, card = load_module(checkpoints / "last.ckpt", backbone)
     frozen.check_same(module, card)

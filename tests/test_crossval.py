@@ -68,6 +68,17 @@ def test_everyone_is_judged_once_by_a_network_that_never_saw_them(finished: Path
     assert set(pooled["subject"]) == set(everyone)
 
 
+def test_each_fold_s_log_is_its_own(finished: Path) -> None:
+    for fold in range(3):
+        said = [
+            line
+            for line in (finished / "folds" / str(fold) / "train.log").read_text().splitlines()
+            if "run folder" in line
+        ]
+        assert len(said) == 1 and said[0].endswith(f"folds/{fold}")
+    assert (finished / "crossval.log").read_text().count("run folder") == 4
+
+
 def test_pooled_decisions_are_those_of_the_folds(finished: Path) -> None:
     pooled = pd.read_csv(finished / "predictions.csv", dtype={"subject": str})
     for fold in range(3):
@@ -172,9 +183,9 @@ def test_more_folds_than_people_is_refused(crossval: Start) -> None:
 
 def test_people_without_a_neutral_picture_are_in_no_fold(tree: Path, cache: Path, tmp_path: Path) -> None:
     rows, table = ["path,subject,AU4,reference"], tmp_path / "table.csv"
-    *pictures, neutral = sorted((tree / "cohn-kanade-images").glob("*/*/*.png"))[:5]
-    for k, picture in enumerate(pictures):
-        rows.append(f"{picture},p{k},1,{neutral if k else ''}")
+    pictures = sorted((tree / "cohn-kanade-images").glob("*/*/*.png"))
+    for k in range(4):
+        rows.append(f"{pictures[k]},p{k},1,{pictures[k + 4] if k else ''}")
     table.write_text("\n".join(rows))
     typed = ("data=csv", f"data.table={table}", "leave_one_out=true", "data.reference=neutral", "data.aus=[4]")
     settled = settle(composed("crossval", *SMALL, *typed, f"cache_dir={cache}"))
@@ -248,7 +259,7 @@ def test_a_soup_is_the_mean_of_the_folds_and_answers_for_new_people(
     weights = tmp_path / "backbone.safetensors"
     module, _ = load_module(trained / "checkpoints" / "best.ckpt")
     save_backbone(module.network, weights)
-    done = crossval("data.folds=3", f"model.weights={weights}", "soup=true")
+    done = crossval("data.folds=3", "model.backbone=resnet18", f"model.weights={weights}", "soup=true")
     soup = load_checkpoint(done / "soup.ckpt")
     folds = [load_checkpoint(done / "folds" / str(k) / "checkpoints" / "best.ckpt") for k in range(3)]
     for name, weight in soup["state_dict"].items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import itertools
 import json
@@ -29,7 +30,7 @@ from fer.model.callbacks import StopSafely
 from fer.model.finished import load_module
 from fer.model.network import TwoHeadNetwork
 from fer.model.weights import save_backbone
-from fer.runs import RunFolder
+from fer.runs import LOCK, RunFolder
 
 Train = Callable[..., Path]
 
@@ -166,6 +167,43 @@ def test_finished_run_is_not_resumed_and_settings_are_not_changed(train: Train, 
         resume(run_dir, "model.dense=4")
     with pytest.raises(FerError, match="cosine"):
         resume(run_dir, "trainer.max_epochs=5")
+    with pytest.raises(FerError, match="finished"):  # not: what was typed again would change nothing
+        resume(run_dir, "model.dense=16", "data.batch_size=8", "augment=default")
+    with pytest.raises(FerError, match="experiment=best would change"):
+        resume(run_dir, "experiment=best")
+
+
+def test_fewer_epochs_than_were_trained_are_refused_and_change_nothing(train: Train, resume: Train) -> None:
+    run_dir = train("scheduler=none")
+    about = json.loads((run_dir / "run.json").read_text())
+    (run_dir / "run.json").write_text(json.dumps(about | {"finished": False}))  # as if killed while it judged
+    before = (run_dir / "config.yaml").read_text()
+    with pytest.raises(FerError, match="has been trained for 2 epochs"):
+        resume(run_dir, "trainer.max_epochs=1")
+    assert (run_dir / "config.yaml").read_text() == before
+
+
+def test_what_a_kill_between_the_first_files_leaves_is_no_run(train: Train, tmp_path: Path) -> None:
+    where = tmp_path / "run"
+    where.mkdir()
+    (where / "config.yaml").write_text("seed: 1")
+    with pytest.raises(FerError, match="is not empty"):  # somebody's own
+        train("trainer.max_epochs=1")
+    for name in (LOCK, "run.json.tmp123"):
+        (where / name).touch()
+    assert train("trainer.max_epochs=1") == where
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP])
+def test_a_file_system_without_locks_is_worked_on_with_a_warning(
+    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(number, "none here")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    assert RunFolder.create(tmp_path / "run", {"name": "x"}, "").path.is_dir()
+    assert "its file system has no locks" in caplog.text
 
 
 def test_run_folder_that_holds_a_run_is_not_overwritten(train: Train) -> None:
