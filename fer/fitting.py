@@ -9,6 +9,7 @@ from contextlib import contextmanager, nullcontext
 
 import lightning
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
@@ -140,7 +141,8 @@ def make_trainer(
         gradient_clip_val=cfg.trainer.gradient_clip or None,
         logger=logger,
         callbacks=[*make_callbacks(cfg.trainer, folder.path, shown), *callbacks],
-        plugins=[AtomicCheckpointIO(), *([together.environment] if together.environment else [])],
+        # one process is one, also under Slurm: there Lightning would requeue it, as another run
+        plugins=[AtomicCheckpointIO(), together.environment or LightningEnvironment()],
         deterministic="warn",
         num_sanity_val_steps=0,
         log_every_n_steps=1,

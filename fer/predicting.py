@@ -17,6 +17,7 @@ from scipy.special import expit, softmax
 from torch import Tensor
 
 from fer.data.datamodule import FaceData
+from fer.model.features import full_precision
 from fer.model.module import FaceModule
 
 
@@ -31,7 +32,7 @@ def predict(module: FaceModule, data: FaceData, parts: list[str], accelerator: s
     data.predicted = parts
     if data.features is not None:
         data.features = data.features.in_full_precision()
-    with quiet_lightning():
+    with quiet_lightning(), full_precision():
         trainer = lightning.Trainer(
             accelerator=accelerator,
             devices=1,

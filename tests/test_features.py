@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ from fer.cli import Call
 from fer.data.augment import epoch_views, view_draws
 from fer.errors import FerError
 from fer.jobs import Kept
-from fer.model.features import CHUNK, frozen_features
+from fer.model.features import CHUNK, FrozenFeatures, frozen_features
 from fer.model.network import TwoHeadNetwork
 from fer.train import run as start
 
@@ -184,3 +185,21 @@ def test_jobs_of_a_sweep_hold_the_features_of_one_augmentation(tree: Path, cache
         start(composed("train", *typed), Call("", typed, tmp_path / str(k), kept))
         held.append(kept._last["features"][1])
     assert [len(features) for features in held] == [4, 4]  # three views, validation
+
+
+def test_features_are_made_where_the_statistics_are_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # the device meta stands for any that the network is not on yet
+    made, network = [], TwoHeadNetwork("resnet18", 32, 8, 0.0, 1, 2)
+    pixels = SimpleNamespace(array=np.zeros((2, 37, 37, 1), np.uint8), folder=tmp_path)
+    features = FrozenFeatures(
+        network, "x", pixels, 32, composed("train").augment, 0, tmp_path, torch.device("meta"), "32-true"
+    )
+
+    def chunks(self: FrozenFeatures, *_: object) -> Iterator[torch.Tensor]:
+        made.append((self.network.mean.device.type, next(self.network.backbone.parameters()).device.type))
+        yield torch.zeros(2, 512)
+
+    monkeypatch.setattr(FrozenFeatures, "_chunks", chunks)
+    (tmp_path / "new").mkdir()
+    features._make(np.arange(2), "plain", tmp_path / "new")
+    assert made == [("meta", "meta")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -114,8 +115,10 @@ class FrozenFeatures:
     def _make(self, rows: Rows, view: str | int, folder: Path) -> None:
         draws = view_draws(view, len(self.pixels.array)) if isinstance(view, int) else None
         backbone, training = self.network.backbone, self.network.backbone.training
-        backbone.to(self.device).eval()
-        found = torch.cat(list(self._chunks(rows, view, draws)))
+        self.network.to(self.device)  # with the statistics that pictures are normalised by
+        backbone.eval()
+        with full_precision():
+            found = torch.cat(list(self._chunks(rows, view, draws)))
         backbone.train(training)
         save_file({"features": found}, folder / "features.safetensors")
 
@@ -135,6 +138,17 @@ class FrozenFeatures:
             yield found
             if self.progress:
                 self.progress(min(start + CHUNK, len(rows)), len(rows))
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """32-bit sums of convolutions on GPUs, which would take 19-bit numbers (TF32) else: answers are the network's, not the processor's."""
+    was = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = was
 
 
 def _load(folder: Path) -> Tensor:
