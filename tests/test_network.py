@@ -168,3 +168,13 @@ def test_inception_weights_want_pictures_in_minus_one_to_one(tmp_path: Path) -> 
         3, 1, 1
     )
     assert torch.allclose(whole(imagenet), network.features(images), atol=1e-4)
+
+
+def test_a_checkpoint_as_weights_brings_whom_it_learned_from_and_its_statistics(trained: Path, tmp_path: Path) -> None:
+    checkpoint = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    checkpoint["hyper_parameters"]["preprocessing"]["mean"] = [0.5, 0.4, 0.3]
+    torch.save(checkpoint, tmp_path / "best.ckpt")
+    found = weights.find_weights("resnet18", str(tmp_path / "best.ckpt"))
+    assert found.mean == (0.5, 0.4, 0.3)
+    assert found.seen is not None and torch.equal(found.seen["seen_files"], checkpoint["fer"]["seen_files"])
+    found.load_into(make_backbone("resnet18", 32).module)

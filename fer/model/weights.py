@@ -24,7 +24,7 @@ from fer.config import is_file_name
 from fer.errors import FerError, first_line
 from fer.model.backbone import check_backbone
 from fer.model.carried import PARTS, CarriedHeads
-from fer.model.checkpoints import SEEN, write_whole
+from fer.model.checkpoints import CARD, SEEN, all_seen, write_whole
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, TwoHeadNetwork
 
 log = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ def _timeout(seconds: float) -> Iterator[None]:
 def _from_file(path: Path, backbone: str) -> Weights:
     check_weights_file(str(path))
     try:
-        state, meta = _safetensors(path) if path.suffix == ".safetensors" else (_pickled(path), {})
+        state, meta = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:
         raise FerError(f"model.weights={path} can't be read as weights: {first_line(error)}") from error
     for prefix in ("module.", "network.", "backbone."):  # of DataParallel, of our own checkpoints and backbones
@@ -238,16 +238,23 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118 (no iterator)
 
 
-def _pickled(path: Path) -> dict[str, Tensor]:
+def _pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     try:
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever an arbitrary file makes the unpickler say
         raise ValueError(f"not a file of plain tensors ({type(error).__name__})") from error
+    about, meta = content, {}
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError("not a dictionary of tensors")
-    return content
+    if isinstance(
+        about.get(CARD), dict
+    ):  # a checkpoint of ours: whom it learned from, and what its pictures were normalised by
+        content = content | all_seen(about[CARD])
+        statistics = about["hyper_parameters"]["preprocessing"]
+        meta = {name: ",".join(map(repr, statistics[name])) for name in ("mean", "std") if name in statistics}
+    return content, meta
 
 
 def _sha256(state: Any) -> str:
