@@ -18,8 +18,8 @@ from fer.benchmarking import first_step, of_choices, of_predict, of_startup, of_
 from fer.benchmarking.clock import ROUNDS, Spent, Stage, alternate
 from fer.benchmarking.findings import Findings, Ratio
 from fer.benchmarking.table import print_findings
-from fer.cli import Call
-from fer.config import TrainConfig
+from fer.cli import Call, refuse_bad_overrides
+from fer.config import SCHEMAS, TrainConfig
 from fer.errors import FerError
 from fer.model.module import FaceModule
 
@@ -151,11 +151,14 @@ def test_startup_asks_for_the_same_settings(
         return subprocess.CompletedProcess(words, 2 if "model.dens=1" in words else 0, "", "")
 
     monkeypatch.setattr(of_startup.subprocess, "run", start)
-    found = benchmark("what=startup")
+    found = benchmark("what=startup", "optimizer=sgd", "scheduler=plateau")
     assert [words[:4] for words in asked[:1]] == [[sys.executable, "-m", "fer.train", "--help"]]
     words = asked[-1][3:]
     assert "model.dense=16" in words and "model.backbone='shufflenet_v2_x0_5'" in words
-    composed("train", *words)  # they can be typed
+    assert {"data=ckplus", "optimizer=sgd", "scheduler=plateau"} <= set(words)
+    refuse_bad_overrides(words, SCHEMAS["train"])  # they can be typed
+    asked_for = composed("train", *words)
+    assert (asked_for.optimizer.name, asked_for.data.subjects) == ("sgd", 40)
     assert len(found["ratios"]) == 3 and len(found["startup_s"]) == 3
 
 

@@ -101,7 +101,7 @@ class RealTraining(Callback):
             self._n_images, self._seconds, self._cores = (
                 self._n_images + len(batch["index"]),
                 self._seconds + seconds,
-                cores,
+                self._cores + cores,
             )
             self._left -= 1
         self._first = False

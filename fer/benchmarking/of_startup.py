@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 
 from fer.benchmarking.composing import composed
 from fer.benchmarking.findings import Findings
+from fer.cli import NAMES_OF_GROUPS
 from fer.config import TrainConfig, as_dict, flat, settings_of
 from fer.errors import FerError
 
@@ -36,10 +37,14 @@ def measure(cfg: TrainConfig, scratch: Path, found: Findings) -> None:
 
 def typed_for(cfg: TrainConfig) -> list[str]:
     """What would be typed for `fer.train` to get these settings."""
-    usual = composed("train", ())
-    now = dict(flat(as_dict(cfg)))
+    now, usual = dict(flat(as_dict(cfg))), composed("train", ())
+    groups = [
+        f"{key.removesuffix('.name')}={now[key]}" for key in NAMES_OF_GROUPS if now[key] != OmegaConf.select(usual, key)
+    ]
+    usual = composed("train", groups)  # a group brings settings of its own
     keys = [key for key, _ in settings_of(TrainConfig) if key not in ("run_dir", "resume", "test", "name")]
-    return [f"{key}={_quoted(now[key])}" for key in keys if now[key] != _plain(OmegaConf.select(usual, key))]
+    others = [key for key in keys if now[key] != _plain(OmegaConf.select(usual, key))]
+    return [*groups, *(f"{key}={_quoted(now[key])}" for key in others)]
 
 
 def _plain(value: Any) -> Any:

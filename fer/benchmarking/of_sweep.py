@@ -73,7 +73,7 @@ def measure(cfg: TrainConfig, scratch: Path, budget: float, found: Findings) -> 
 def _without_features(cache: Path, place: Path) -> Path:
     """A cache folder with all that is in `cache` but features."""
     place.mkdir()
-    for folder in cache.iterdir():
+    for folder in cache.iterdir() if cache.is_dir() else ():
         if folder.is_dir() and folder.name != "features":
             (place / folder.name).symlink_to(folder, target_is_directory=True)
     return place
