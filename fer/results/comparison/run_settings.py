@@ -14,6 +14,10 @@ from fer.results.comparison.judged_runs import JudgedRun
 _NO_SETTINGS = {"name", "run_dir", "resume", "cache_dir", "test", "sweep", "data.workers", "trainer.progress"}
 """Keys that make no other model."""
 
+MANY = 3
+"""More settings than that make no name for a run."""
+AS_MOST = "as most"
+
 
 def settings_that_differ(runs: Sequence[JudgedRun]) -> pd.DataFrame:
     """A row per run, a text column per key that differs: among those that were typed, or else among all."""
@@ -64,6 +68,11 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield f"{prefix}{key}", "-" if value is None else str(value)
 
 
+def _of_most(values: pd.Series) -> str | None:
+    value, n = Counter(values).most_common(1)[0]
+    return str(value) if n > len(values) / 2 else None
+
+
 def short_keys(keys: Sequence[str]) -> dict[str, str]:
     """Each key by its last word, where no other key ends in the same."""
     last = {key: key.replace("/", ".").split(".")[-1] for key in keys}
@@ -72,9 +81,18 @@ def short_keys(keys: Sequence[str]) -> dict[str, str]:
 
 
 def labels_of(runs: Sequence[JudgedRun], settings: pd.DataFrame) -> list[str]:
-    """A name for each run: its differing settings, or its own name, with as much of its folder as keeps names apart."""
+    """A name for each run: its differing settings, or its own name, with as much of its folder as keeps names apart.
+
+    Of more than three settings those that a run has in common with most others are left out, and one that has all is `as most`:
+    such runs change a recipe in one place each.
+    """
     short = short_keys(list(settings.columns))
-    named = [" ".join(f"{short[key]}={settings[key].iloc[k]}" for key in settings.columns) for k in range(len(runs))]
+    common = {key: _of_most(settings[key]) if len(settings.columns) > MANY else None for key in settings.columns}
+    named = [
+        " ".join(f"{short[key]}={value}" for key in settings.columns if (value := settings[key].iloc[k]) != common[key])
+        or AS_MOST * bool(len(settings.columns))
+        for k in range(len(runs))
+    ]
     labels = [text or str(run.about.get("name") or run.path.name) for text, run in zip(named, runs, strict=True)]
     counts = Counter(labels)
     labels = [
