@@ -6,7 +6,7 @@
 | subject | what `data.subject` says; by default also `subject_id`, `person`, `person_id`, `participant`, `identity` |
 | emotion | `emotion`, and where that is empty `high_level_emotion`; else `expression`, `label` |
 | AUs | each of `AU1`, `AU01`, `au12`, ... (0, 1 or empty), beside it `AU1_intensity` (0 to 5 or empty; 0 = no grade) |
-| optional | `sequence`; `frame` or `image_index`; `x`, `y`, `w`, `h` (all four); `landmarks` |
+| optional | `sequence`; `frame` or `image_index`; `x`, `y`, `w`, `h` (all four); `landmarks`; `reference` |
 
 An empty label (also `NA`, `NaN`, `None`, `null`) is a missing one. A value that is not allowed ends the reading with
 its line, because a table that is wrong in one place is wrong in more. Rows without any label and rows whose file can't
