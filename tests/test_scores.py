@@ -211,6 +211,13 @@ def test_networks_that_are_each_dead_are_dead_whatever_they_differ_in(prediction
     assert not judge(predictions.assign(fold=predictions.index // 40), HALF, n_boot=10)["emotion"]["dead"]
 
 
+def test_a_fold_for_each_person_changes_nothing_about_dead_and_living_models() -> None:
+    for answered, dead in (("positive", True), (None, False)):
+        table = make_predictions(n=100, n_subjects=100).assign(fold=range(100))
+        table = table if answered is None else table.assign(**constant(table, answered))
+        assert judge(table, HALF, n_boot=10)["emotion"]["dead"] is dead
+
+
 def test_always_the_same_is_no_death_where_it_is_nearly_always_right_and_the_rest_is_ranked() -> None:
     rare = np.arange(300) < 9
     table = pd.DataFrame({"path": [f"{i}.png" for i in range(300)], "subject": [f"S{i % 60}" for i in range(300)]})

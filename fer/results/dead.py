@@ -4,6 +4,7 @@ A dead network gives the same answer for every picture. Its micro scores can sti
 of the labels alone give a micro-AUC of .7 on AU data.
 """
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -36,21 +37,33 @@ def dead_reason(answers: Answers, networks: npt.NDArray[np.intp] | None = None) 
 
     Args:
         networks: (images,) which network answered each, from 0: several that are each dead are dead, whatever they differ in.
+            Those with fewer than 10 images are judged with the others alone.
     """
+    n_images = len(answers.targets)
+    found = _reason(answers, np.zeros(n_images, np.intp))
+    if found or networks is None:
+        return found
+    enough = (np.bincount(networks) >= _MIN_IMAGES)[networks]
+    if not enough.any():
+        return None
+    own = Answers(answers.labels, *(getattr(answers, f.name)[enough] for f in fields(Answers) if f.name != "labels"))
+    return _reason(own, np.unique(networks[enough], return_inverse=True)[1])
+
+
+def _reason(answers: Answers, networks: npt.NDArray[np.intp]) -> str | None:
     known = ~np.isnan(answers.targets)
     n_images = len(known)
-    own = np.zeros(n_images, np.intp) if networks is None else networks
-    true_variation = _variation(answers.targets == 1, known, own)
+    true_variation = _variation(answers.targets == 1, known, networks)
     if n_images < _MIN_IMAGES or true_variation == 0:
         return None
-    spread = _relative_spread(answers, own)
+    spread = _relative_spread(answers, networks)
     if spread < _SMALLEST_SPREAD:
         return f"the probabilities hardly move from picture to picture (at most {spread:.2%} of the possible spread)"
-    variation = _variation(answers.decisions, np.ones_like(known), own)
+    variation = _variation(answers.decisions, np.ones_like(known), networks)
     if variation >= _SMALLEST_SHARE * true_variation or _rightly_constant(answers, known):
         return None
     if variation == 0:
-        each = "" if own.max() == 0 else " of each network"
+        each = "" if networks.max() == 0 else " of each network"
         return f"the same decisions for all {n_images} pictures{each}"
     return f"decisions differ between pictures in {variation:.2%} of all cells, the labels in {true_variation:.1%}"
 
