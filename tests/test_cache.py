@@ -111,6 +111,24 @@ def test_what_a_machine_could_not_read_once_is_read_again(
     assert build_pixels(table, cache_dir=cache_dir, **SETTINGS).problems == again.problems
 
 
+def test_a_picture_that_stays_unreadable_costs_the_others_nothing(
+    table: pd.DataFrame, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, decode = [], cache.decode
+
+    def refused(path: Path) -> np.ndarray:
+        opened.append(path)
+        if str(path) == table["path"][0]:
+            raise images.BadImage(f"{path}: permission denied", passing=True)
+        return decode(path)
+
+    monkeypatch.setattr(cache, "decode", refused)
+    first = build_pixels(table, cache_dir=cache_dir, **SETTINGS)
+    assert set(first.problems) == {0, 3, 5} and len(opened) == N
+    assert build_pixels(table, cache_dir=cache_dir, **SETTINGS).problems == first.problems
+    assert len(opened) == N + 1
+
+
 @pytest.mark.parametrize(
     "change", ["picture", "touched", "order", "image_size", "crop", "color", "version", "box", "landmarks"]
 )

@@ -305,7 +305,7 @@ def test_spellings_that_may_be_one_person_are_named(
 
 
 def test_a_reference_is_never_the_face_of_somebody_else(tmp_path: Path) -> None:
-    text = "path,subject,AU1,reference\na.png,1,0,\nb.png,1,1,a.png\nc.png,2,1,{}\n"
+    text = "path,subject,AU1,reference\na.png,1,,\nb.png,1,1,a.png\nc.png,2,1,{}\n"  # the neutral one without a label
     for reference, owner in (("a.png", "1"), ("b.png", "1")):
         table = table_of(tmp_path, text.format(reference))
         with pytest.raises(FerError, match=f"line 4: the reference of 2 is a picture of {owner}"):
@@ -313,10 +313,12 @@ def test_a_reference_is_never_the_face_of_somebody_else(tmp_path: Path) -> None:
 
 
 def test_a_reference_is_cut_as_it_is_by_itself(tmp_path: Path) -> None:
-    text = "path,subject,AU1,reference,x,y,w,h,landmarks\na.png,1,0,,1,2,3,4,a.txt\nb.png,1,1,a.png,5,6,7,8,\n"
-    table = csv.read(table_of(tmp_path, text, images="a.png b.png a.txt"), None, "subject", reference=True).table
-    assert table.loc[1, list(REFERENCE_BOX_COLUMNS)].tolist() == [1, 2, 3, 4]
-    assert table.loc[1, "reference_landmarks"] == str(tmp_path / "a.txt")
+    text = "path,subject,AU1,reference,x,y,w,h,landmarks\na.png,1,{},,1,2,3,4,a.txt\nb.png,1,1,a.png,5,6,7,8,\n"
+    for label in ("0", ""):
+        path = table_of(tmp_path, text.format(label), images="a.png b.png a.txt")
+        row = csv.read(path, None, "subject", reference=True).table.iloc[-1]
+        assert row[list(REFERENCE_BOX_COLUMNS)].tolist() == [1, 2, 3, 4]
+        assert row["reference_landmarks"] == str(tmp_path / "a.txt")
 
 
 def test_a_path_of_another_system_is_said_to_be_one(tmp_path: Path) -> None:

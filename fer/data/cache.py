@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -27,8 +28,10 @@ HOW = ("landmarks", "box", "detector", "whole", "broken")
 CHUNK = 32
 """Pictures in flight per thread: enough to keep all busy, few enough that memory stays flat."""
 
-PASSING = "passing"
-"""A file beside pixels of which some could not be read for reasons that may pass: they are made again when they are asked for again."""
+PASSING = "passing.json"
+"""Beside pixels of which some could not be read for reasons that may pass: their rows, which are tried again."""
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 
@@ -130,8 +133,11 @@ def build_pixels(
         _write(folder, shape, _made(rows, image_size, crop, color, jobs), progress)
 
     def load(folder: Path) -> Pixels:
-        if (folder / PASSING).exists() and not made_now:
-            raise ValueError("what could not be read then may be there now")
+        failed = json.loads((folder / PASSING).read_text()) if (folder / PASSING).exists() and not made_now else []
+        again = _made([rows[row] for row in failed], image_size, crop, color, jobs)
+        if any(not isinstance(made, BadImage) for made in again):
+            log.info("pictures that could not be read when the pixels were made can be read now: they are made anew")
+            raise ValueError("out of date")
         return _load(folder)
 
     folder = cache_dir.absolute() / "pixels" / _key(rows, image_size, crop, color)
@@ -217,14 +223,14 @@ def _write(
     boxes = np.full((n, 4), np.nan)
     digests = np.zeros(n, np.int64)
     problems: dict[int, str] = {}
+    passing: list[int] = []
     # Appended, not assigned through a writable map: on a full disk that is an error, not a killed process.
     with open(folder / "pixels.npy", "wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
         for row, made in enumerate(pictures):
             if isinstance(made, BadImage):
                 problems[row] = str(made)
-                if made.passing:
-                    (folder / PASSING).touch()
+                passing += [row] if made.passing else []
                 file.write(bytes(math.prod(shape[1:])))
             else:
                 boxes[row], digests[row] = made.box, made.digest
@@ -236,6 +242,8 @@ def _write(
     np.save(folder / "boxes.npy", boxes, allow_pickle=False)
     np.save(folder / "digests.npy", digests, allow_pickle=False)
     (folder / "problems.json").write_text(json.dumps(problems), encoding="utf-8")
+    if passing:
+        (folder / PASSING).write_text(json.dumps(passing))
 
 
 def _load(folder: Path) -> Pixels:

@@ -68,33 +68,43 @@ def read(table: Path, root: Path | None, subject: str, frames: str = "peak", ref
     file, skipped = TableFile.read(table), Skipped()
     places = _places(file)
     samples = pd.concat([_labels(file, skipped), _optional(file)], axis=1)
-    samples = samples.assign(subject=_subjects(file, subject, places))
+    samples = everyone = samples.assign(subject=_subjects(file, subject, places))
     samples = _labelled(file, samples, skipped)
     samples = samples.assign(path=_existing(file, places[samples.index], root, skipped)).dropna(subset=["path"])
     _no_image_twice(file, samples["path"])
     if landmarks := file.find("landmarks"):
         samples["landmarks"] = _found(file.text(landmarks)[samples.index], NO_LANDMARKS, table, root, skipped)
     if reference:
-        samples = _with_references(file, samples, root, skipped)
+        samples = _with_references(file, samples, everyone.assign(path=_resolved(places, table, root)), root, skipped)
     return Samples(checked(samples, str(table)), skipped)
 
 
-def _with_references(file: TableFile, samples: pd.DataFrame, root: Path | None, skipped: Skipped) -> pd.DataFrame:
-    """With `reference`, and where that is a row of the table, too, the landmarks and the face box of it, by which it is cut there."""
+def _with_references(
+    file: TableFile, samples: pd.DataFrame, everyone: pd.DataFrame, root: Path | None, skipped: Skipped
+) -> pd.DataFrame:
+    """With `reference`, and where that is a row of the table, too, the landmarks and the face box of it, by which it is cut.
+
+    Args:
+        everyone: all rows, with or without a label.
+    """
     column = file.find("reference")
     if column is None:
         raise FerError(
             f"{file.path}: data.reference=neutral needs a column `reference`: the path of a neutral picture of the same person"
         )
     samples["reference"] = _found(file.text(column)[samples.index], NO_REFERENCE, file.path, root, skipped)
-    _refuse_others_faces(file, samples)
-    where = [name for name in ("landmarks", *BOX_COLUMNS) if name in samples]
-    its = samples.set_index("path")[where].reindex(samples["reference"]).add_prefix("reference_")
+    _refuse_others_faces(file, samples, everyone)
+    if landmarks := file.find("landmarks"):
+        paths = _resolved(file.text(landmarks), file.path, root)
+        everyone = everyone.assign(landmarks=paths.where(paths.map(os.path.isfile, na_action="ignore").eq(True)))
+    where = [name for name in ("landmarks", *BOX_COLUMNS) if name in everyone]
+    rows = everyone.dropna(subset=["path"]).drop_duplicates("path").set_index("path")
+    its = rows[where].reindex(samples["reference"]).add_prefix("reference_")
     return pd.concat([samples, its.set_axis(samples.index)], axis=1)
 
 
-def _refuse_others_faces(file: TableFile, samples: pd.DataFrame) -> None:
-    owner = dict(zip(samples["path"], samples["subject"], strict=True))
+def _refuse_others_faces(file: TableFile, samples: pd.DataFrame, everyone: pd.DataFrame) -> None:
+    owner = dict(zip(everyone["path"], everyone["subject"], strict=True))
     for line, subject, reference in samples[["subject", "reference"]].dropna().itertuples():
         if owner.setdefault(reference, subject) != subject:
             raise FerError(

@@ -86,7 +86,8 @@ def prepare(cfg: DataConfig, cache_dir: Path, *, split: bool = True, progress: P
     )
     kept = chosen.assign(pixel=np.arange(len(chosen)))
     kept = _without_broken(kept, pixels, skipped)
-    _count_useless_landmarks(table, pixels, skipped)
+    if cfg.crop == "face":
+        _count_useless_landmarks(table, pixels, skipped)
     _check_skipped(skipped, n_read, cfg.max_skipped)
     kept = _without_unlabelled(kept, skipped)
     judged = _counts(table, cfg.judged_frames)
@@ -185,7 +186,7 @@ def _without_broken(table: pd.DataFrame, pixels: Pixels, skipped: Skipped) -> pd
 def _count_useless_landmarks(table: pd.DataFrame, pixels: Pixels, skipped: Skipped) -> None:
     """Files of landmarks that were there and told nothing of where the face is."""
     if "landmarks" in table:
-        useless = table["landmarks"].notna() & np.isin(pixels.how, ("box", "detector"))
+        useless = table["landmarks"].notna() & np.isin(pixels.how, ("box", "detector", "whole"))
         for path in table.loc[useless, "landmarks"]:
             skipped.add(USELESS_LANDMARKS, path)
 
