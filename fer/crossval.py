@@ -195,10 +195,11 @@ def judged(folder: RunFolder, folds: list[Path], *, soup: bool) -> float | None:
     table[["subject", "fold"]].drop_duplicates().to_csv(folder.path / "split.csv", index=False)
     first = RunFolder.open(folds[0]).about
     data = {key: value for key, value in first["data"].items() if key != "split_hash"}
-    fit_s = sum(RunFolder.open(fold).about["timings"]["fit_s"] for fold in folds)
-    folder.note(
-        data=data, timings={"fit_s": fit_s}, **{key: first.get(key) for key in ("weights", "device", "precision")}
-    )
+    times = [RunFolder.open(fold).about.get("timings", {}).get("fit_s") for fold in folds]
+    timings = (
+        {} if None in times else {"fit_s": round(sum(times), 1)}
+    )  # unknown of a fold that was killed when it had ended
+    folder.note(data=data, timings=timings, **{key: first.get(key) for key in ("weights", "device", "precision")})
     judging.write_scores(folder, table, metrics)
     if soup:  # before the run counts as finished
         leave_soup(folder, folds)

@@ -168,12 +168,17 @@ class RunFolder:
         self._lock = _held[self.path] = lock
         return self
 
-    def let_go(self) -> None:
-        """Ends `hold`, and what `log_to_file` began."""
+    def let_go(self, error: BaseException | None = None) -> None:
+        """Ends `hold`, and what `log_to_file` began, with a last word there on the `error` that ended the work."""
         if self._lock is not None:
             self._lock.release(force=True)
             self._lock = None
         if self._log is not None:
+            if error is not None:
+                ours = isinstance(error, FerError)
+                trace = None if ours else (type(error), error, error.__traceback__)
+                said = log.makeRecord(log.name, logging.ERROR, "", 0, "ended by: %s", (first_line(error),), trace)
+                self._log.handle(said)
             logging.getLogger("fer").removeHandler(self._log)
             self._log.close()
             self._log = None

@@ -161,7 +161,7 @@ def finish(
         together.part()
         return training.judge_best(cfg, folder, data, module, kept, brief) if together.leads else None
     finally:
-        folder.let_go()
+        folder.let_go(sys.exception())
 
 
 def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
@@ -173,9 +173,9 @@ def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
     old: TrainConfig = from_dict(TrainConfig, folder.config(), str(folder.path / "config.yaml"))
     was, now = dict(flat(as_dict(old))), dict(flat(as_dict(settled(cfg, call))))
 
-    def same(key: str) -> bool:  # of a group, all that it brings
-        keys = [k for k in was if k == key or k.startswith(f"{key}.")]
-        return bool(keys) and all(was[k] == now[k] for k in keys)
+    def same(key: str) -> bool:  # of a group all that it brings, of an experiment all that there is
+        keys = [k for k in was if key == "experiment" or k == key or k.startswith(f"{key}.")]
+        return bool(keys) and all(was[k] == now[k] for k in keys if k == key or k not in {*FREE, *CHANGEABLE})
 
     other = [
         override

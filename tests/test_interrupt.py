@@ -159,7 +159,7 @@ def test_person_called_na_can_be_resumed(train: Train, resume: Train, tmp_path: 
     assert len(pd.read_csv(run_dir / "curves.csv")) == 3
 
 
-def test_finished_run_is_not_resumed_and_settings_are_not_changed(train: Train, resume: Train) -> None:
+def test_finished_run_is_not_resumed_and_settings_are_not_changed(train: Train, resume: Train, tree: Path) -> None:
     run_dir = train()
     with pytest.raises(FerError, match="finished"):
         resume(run_dir)
@@ -171,6 +171,9 @@ def test_finished_run_is_not_resumed_and_settings_are_not_changed(train: Train, 
         resume(run_dir, "model.dense=16", "data.batch_size=8", "augment=default")
     with pytest.raises(FerError, match="experiment=best would change"):
         resume(run_dir, "experiment=best")
+    typed = ("data=ckplus", f"data.root={tree}", *SMALL, "data.workers=1")  # as `train` did, but for what may change
+    with pytest.raises(FerError, match="finished"):
+        resume(run_dir, *typed)
 
 
 def test_fewer_epochs_than_were_trained_are_refused_and_change_nothing(train: Train, resume: Train) -> None:
@@ -249,9 +252,10 @@ def test_resume_notices_other_data(train: Train, resume: Train, tmp_path: Path, 
         resume(run_dir, "trainer.max_epochs=3")
 
 
-def test_nan_stops_the_run_with_a_clear_word(train: Train) -> None:
+def test_nan_stops_the_run_with_a_clear_word(train: Train, tmp_path: Path) -> None:
     with pytest.raises(FerError, match=r"not a number in epoch 0.*optimizer\.lr"):
         train("optimizer=sgd", "optimizer.lr=10", "trainer.gradient_clip=0", "optimizer.weight_decay=9")
+    assert "ended by: the loss is not a number" in (tmp_path / "run" / "train.log").read_text()
 
 
 def test_write_that_fails_keeps_the_old_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
