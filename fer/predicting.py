@@ -17,8 +17,8 @@ from scipy.special import expit, softmax
 from torch import Tensor
 
 from fer.data.datamodule import FaceData
-from fer.model.features import full_precision
 from fer.model.module import FaceModule
+from fer.model.network import full_precision
 
 
 def predict(module: FaceModule, data: FaceData, parts: list[str], accelerator: str) -> tuple[pd.DataFrame, np.ndarray]:

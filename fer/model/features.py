@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from fer.data.augment import augmented_view, centre_view, changes_anything, view
 from fer.data.cache import Pixels, Progress
 from fer.data.features import Rows
 from fer.data.store import obtain
-from fer.model.network import TwoHeadNetwork
+from fer.model.network import TwoHeadNetwork, full_precision
 
 FEATURES_VERSION = 2
 """Raised when the same pictures, weights and settings give other features: old ones are then not used."""
@@ -35,7 +34,7 @@ def frozen_features(network: TwoHeadNetwork, images: Float[Tensor, "N C H W"]) -
     """What a frozen backbone says of pictures; of each one the same, whoever shares its batch."""
     if network.backbone.training:
         raise AssertionError("a frozen backbone in training mode would move its BatchNorm statistics")
-    with torch.no_grad():
+    with torch.no_grad(), full_precision():
         chunks = [network.features(_filled(chunk)) for chunk in torch.split(images, CHUNK)]
     return torch.cat(chunks)[: len(images)]
 
@@ -117,8 +116,7 @@ class FrozenFeatures:
         backbone, training = self.network.backbone, self.network.backbone.training
         self.network.to(self.device)  # with the statistics that pictures are normalised by
         backbone.eval()
-        with full_precision():
-            found = torch.cat(list(self._chunks(rows, view, draws)))
+        found = torch.cat(list(self._chunks(rows, view, draws)))
         backbone.train(training)
         save_file({"features": found}, folder / "features.safetensors")
 
@@ -138,17 +136,6 @@ class FrozenFeatures:
             yield found
             if self.progress:
                 self.progress(min(start + CHUNK, len(rows)), len(rows))
-
-
-@contextmanager
-def full_precision() -> Iterator[None]:
-    """32-bit sums of convolutions on GPUs, which would take 19-bit numbers (TF32) else: answers are the network's, not the processor's."""
-    was = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = was
 
 
 def _load(folder: Path) -> Tensor:

@@ -5,6 +5,8 @@ Letters in shapes: N batch, A action units, E emotions, D dense units, F backbon
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -130,3 +132,14 @@ def probabilities(logits: Logits) -> dict[str, Tensor]:
     if logits.emotion is not None:
         found["emotion"] = logits.emotion.float().softmax(1)
     return found
+
+
+@contextmanager
+def full_precision() -> Iterator[None]:
+    """32-bit sums of convolutions on GPUs, which would take 19-bit numbers (TF32) else: answers are the network's, not the processor's."""
+    was = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = was

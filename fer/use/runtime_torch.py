@@ -15,7 +15,7 @@ from fer.data.augment import centre_view
 from fer.data.images import Pixels8
 from fer.errors import FerError, first_line
 from fer.model.finished import load_module
-from fer.model.network import Logits, TwoHeadNetwork, probabilities
+from fer.model.network import Logits, TwoHeadNetwork, full_precision, probabilities
 from fer.use.answers import Answers, Probabilities
 from fer.use.facts import METADATA_KEY, Facts
 
@@ -73,7 +73,7 @@ class TorchRuntime:
     def run(self, images: Tensor) -> Answers:
         """[N, 3, H, W] to calibrated probabilities."""
         lower = torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
-        with torch.inference_mode(), lower:
+        with torch.inference_mode(), full_precision(), lower:
             logits: Logits = self.module(images)
             found = calibrated(logits, self.facts.temperature)
         return Answers(_array(found.get("au"), len(images)), _array(found.get("emotion"), len(images)))
