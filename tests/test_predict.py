@@ -159,6 +159,11 @@ def test_what_is_looked_at_is_never_written_over(predict: Predict, folder: Path,
         (place / "a.jpg").write_bytes(next(iter(before.values())))
     with pytest.raises(FerError, match="where the pictures are"):  # a.jpg would be drawn as more/a.jpg
         predict(below, f"annotate={below / 'more'}", "overwrite=true", output="other.csv")
+    links = folder.parent / "links"
+    links.mkdir()
+    (links / "a.png").symlink_to(next(folder.glob("*.png")))
+    with pytest.raises(FerError, match="where the pictures are"):
+        predict(links, f"annotate={folder}", "overwrite=true", output="other.csv")
     assert {path: path.read_bytes() for path in before} == before
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from types import TracebackType
 
@@ -50,7 +51,7 @@ def _refuse_own_source(cfg: PredictConfig, source: Source) -> None:
         raise FerError(f"output={cfg.output} is the input: choose another file")
     if cfg.annotate is not None:
         drawn = PictureFolder(Path(cfg.annotate).expanduser(), source.root)
-        theirs = {folder.resolve() for folder in source.folders.values()}
+        theirs = {place.resolve() for places in source.folders.values() for place in places}
         if any((drawn.folder / drawn.inside(Path(folder))).resolve() in theirs for folder in source.folders):
             raise FerError(
                 f"annotate={cfg.annotate} is where the pictures are, and they would be written over: choose another folder"
@@ -189,7 +190,9 @@ class PictureFolder:
         path = self._path(seen.item)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            draw(seen.shown, seen.faces).save(path, quality=92, subsampling=0)
+            unfinished = path.with_name(f".{path.name}.tmp{os.getpid()}")
+            draw(seen.shown, seen.faces).save(unfinished, "JPEG", quality=92, subsampling=0)
+            os.replace(unfinished, path)  # of a link there, the link
         except OSError as error:
             raise FerError(f"annotate={path} can't be written: {error.strerror or error}") from error
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +40,7 @@ class Source:
         live: whether they come from a camera: the end is when the user stops it.
         single: whether `input` named one picture.
         root: the folder below which the pictures lie, if there is one.
-        folders: in which there are pictures: as in the items' paths -> where that is.
+        folders: in which there are pictures: as in the items' paths -> where that is, and where links in it lead.
     """
 
     items: Iterator[Item]
@@ -49,4 +49,4 @@ class Source:
     live: bool = False
     single: bool = False
     root: Path | None = None
-    folders: Mapping[str, Path] = field(default_factory=dict)
+    folders: Mapping[str, Set[Path]] = field(default_factory=dict)

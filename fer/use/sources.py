@@ -57,8 +57,14 @@ def _of_files(files: list[str], root: Path, problem: str) -> Source:
     return Source((Item(file, Path(file)) for file in files), len(files), root=root, folders=_folders(files))
 
 
-def _folders(paths: list[str], start: Path = Path()) -> dict[str, Path]:
-    return {folder: start / folder for folder in {os.path.dirname(path) for path in paths}}
+def _folders(paths: list[str], start: Path = Path()) -> dict[str, set[Path]]:
+    found: dict[str, set[Path]] = {}
+    for path in paths:
+        folder = os.path.dirname(path)
+        places = found.setdefault(folder, {start / folder})
+        if os.path.islink(start / path):  # a folder of links is a usual way to choose pictures
+            places.add((start / path).resolve().parent)
+    return found
 
 
 def _is_image(file: str) -> bool:
