@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -218,6 +219,14 @@ def test_runs_that_change_a_recipe_in_one_place_are_named_by_it(tmp_path: Path) 
         made_run(tmp_path / str(k), recipe | change, 1.0, seed=k)
     assert found(tmp_path).labels == ["as most", "loss=focal", "seed=2", "dropout=0.5", "lr=0.01"]
     assert found(tmp_path, reference="as most").comparison.reference == 0
+
+
+def test_a_grid_that_lacks_a_run_is_no_recipe(tmp_path: Path) -> None:
+    grid = list(itertools.product(("bce", "focal"), (1, 2), (0.1, 0.5), (0.01, 0.001)))
+    for k, values in enumerate(grid[:-1]):
+        typed = dict(zip(("loss", "seed", "model.dropout", "optimizer.lr"), values, strict=True))
+        made_run(tmp_path / f"{k:02d}", typed, 1.0, seed=k)
+    assert found(tmp_path).labels[0] == "loss=bce seed=1 dropout=0.1 lr=0.01"
 
 
 def test_only_training_counts_as_the_time_of_a_run(tmp_path: Path) -> None:

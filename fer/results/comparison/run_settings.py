@@ -14,8 +14,8 @@ from fer.results.comparison.judged_runs import JudgedRun
 _NO_SETTINGS = {"name", "run_dir", "resume", "cache_dir", "test", "sweep", "data.workers", "trainer.progress"}
 """Keys that make no other model."""
 
-MANY = 3
-"""More settings than that make no name for a run."""
+MANY, FEW = 3, 2
+"""More settings than `MANY` make no name for a run, if it differs from the others in `FEW` at most."""
 AS_MOST = "as most"
 
 
@@ -83,11 +83,13 @@ def short_keys(keys: Sequence[str]) -> dict[str, str]:
 def labels_of(runs: Sequence[JudgedRun], settings: pd.DataFrame) -> list[str]:
     """A name for each run: its differing settings, or its own name, with as much of its folder as keeps names apart.
 
-    Of more than three settings those that a run has in common with most others are left out, and one that has all is `as most`:
-    such runs change a recipe in one place each.
+    Where runs change a recipe of many settings in one or two places each, only these are named, and the recipe is `as most`.
     """
     short = short_keys(list(settings.columns))
-    common = {key: _of_most(settings[key]) if len(settings.columns) > MANY else None for key in settings.columns}
+    common = {key: _of_most(settings[key]) for key in settings.columns}
+    n_changed = (settings != pd.Series(common, dtype="object")).sum(axis="columns")
+    if len(settings.columns) <= MANY or n_changed.max() > FEW:
+        common = dict.fromkeys(common)
     named = [
         " ".join(f"{short[key]}={value}" for key in settings.columns if (value := settings[key].iloc[k]) != common[key])
         or AS_MOST * bool(len(settings.columns))
