@@ -13,7 +13,7 @@ from fer.results.comparison.figures import curves_overlaid, parallel_coordinates
 from fer.results.comparison.findings import Findings, find
 from fer.results.comparison.judged_runs import read_runs
 from fer.results.comparison.run_settings import short_keys
-from fer.results.comparison.tables import duration, p_value, signed, span
+from fer.results.comparison.tables import columns_of, duration, p_value, signed, span
 from fer.results.page import render
 from fer.runs import write_text
 
@@ -72,7 +72,7 @@ def _context(findings: Findings, name: str, line: str) -> dict[str, Any]:
         "won": won,
         "above": above,
         "notes": rest,
-        "heads": list(short_keys(list(findings.settings.columns)).values()) or ["run"],
+        "heads": list(short_keys(columns_of(findings)).values()) or ["run"],
         "rows": [_row(findings, k) for k in findings.order],
         "versus": "reference" if findings.reference_named else "best",
         "reach": _reach(findings),
@@ -83,9 +83,9 @@ def _context(findings: Findings, name: str, line: str) -> dict[str, Any]:
 
 
 def _row(findings: Findings, k: int) -> dict[str, Any]:
-    named = list(findings.settings.loc[k]) or [findings.labels[k]]
+    columns = columns_of(findings)
     return {
-        "cells": named,
+        "cells": list(findings.settings.loc[k, columns]) if columns else [findings.labels[k]],
         "standing": findings.standing(k),
         "seconds": findings.runs[k].seconds,
         "folder": str(findings.runs[k].path),

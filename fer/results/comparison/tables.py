@@ -11,6 +11,8 @@ from fer.results.comparison.findings import Findings
 from fer.results.comparison.run_settings import short_keys
 
 WIDTH = 100
+MOST_COLUMNS = 5
+"""Settings that a page has room for, a column each."""
 _GAP = 2
 _STYLES = {"worse": "red", "dead": "red", "better": "green", "winner": "green"}
 HEADS = ("score", "95%", "diff", "95%", "p", "", "time")
@@ -94,14 +96,20 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
+def columns_of(findings: Findings) -> list[str]:
+    """The settings with a column each on a page; none where there are too many: then a run is called by its label."""
+    keys = list(findings.settings.columns)
+    return keys if len(keys) <= MOST_COLUMNS else []
+
+
 def as_markdown(findings: Findings, title: str) -> str:
     """The content of `compare.md`."""
-    keys = list(findings.settings.columns)
+    keys = columns_of(findings)
     heads = ["", *(keys or ["run"]), *(head or "mark" for head in HEADS)]
     lines = [f"# {title}", "", *(f"- {sentence}" for sentence in findings.sentences()), ""]
     lines += [_row(heads), _row(["---"] * len(heads))]
     for place, k in enumerate(findings.order, start=1):
-        named = list(findings.settings.loc[k]) if keys else [findings.labels[k]]
+        named = list(findings.settings.loc[k, keys]) if keys else [findings.labels[k]]
         lines.append(_row([str(place), *named, *numbers_of(findings, k)]))
     return "\n".join(lines) + "\n"
 
