@@ -53,7 +53,7 @@ def test_no_epoch_opens_a_picture(tree: Path, tmp_path: Path) -> None:
 
 def test_a_compiled_backbone_learns_the_same_and_keeps_its_names(train: Train, trained: Path, tmp_path: Path) -> None:
     with torch.compiler.set_stance("force_eager"):  # the compiler itself takes a minute
-        folder = train("trainer.compile=true", run_dir=tmp_path / "compiled")
+        folder = train("model.backbone=resnet18", "trainer.compile=true", run_dir=tmp_path / "compiled")
     usual, compiled = (
         torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"] for run in (trained, folder)
     )
