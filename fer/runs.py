@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import os
@@ -15,13 +14,13 @@ from importlib import metadata
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
-from weakref import WeakValueDictionary
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from fer.errors import FerError, first_line
+from fer.locks import LOCK, check_idle, hold
 from fer.version import __version__
 
 log = logging.getLogger(__name__)
@@ -42,13 +41,6 @@ PACKAGES = (
 JOB_RECORD = "job.json"
 """The file by which a sweep remembers a job, beside its run (`fer.sweep`)."""
 
-LOCK = ".lock"
-"""The file in a run folder that the process at work there holds."""
-
-_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-_held: WeakValueDictionary[Path, FileLock] = WeakValueDictionary()
-"""Those of this process, which may go on in a folder that it was at work in before."""
-
 
 def default_run_dir(command: str, name: str) -> Path:
     """`outputs/<command>/<name>/<date_time>` under the current folder; a run started in the same second gets a number."""
@@ -67,8 +59,7 @@ def check_free(path: Path) -> None:
     """
     if not _free(path):
         raise FerError(f"run_dir={path} is not empty: choose another folder, or go on with its run by resume={path}")
-    if path not in _held and (path / LOCK).exists():  # or a process is at work there that has saved nothing yet
-        RunFolder(path, {}).hold().let_go()
+    check_idle(path)  # a process may be at work there that has saved nothing yet
 
 
 def holds_run(path: Path) -> bool:
@@ -131,7 +122,7 @@ class RunFolder:
                 run = cls(chosen, {**about, **_surroundings()})
                 check_free(chosen)
                 chosen.mkdir(parents=True, exist_ok=True)
-                run.hold()
+                run._lock = hold(chosen)
                 check_free(chosen)  # another process may have come and gone
                 break
             except FerError:
@@ -147,29 +138,8 @@ class RunFolder:
             raise FerError(f"run_dir={chosen} can't be written: {error.strerror}") from error
         return run
 
-    def hold(self) -> RunFolder:
-        """Makes sure that no other process is at work in the folder while this object lives, and returns it.
-
-        Raises:
-            FerError: one is.
-        """
-        lock = _held.get(self.path) or FileLock(self.path / LOCK, thread_local=False)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise FerError(
-                f"{self.path}: another process is at work in this run folder (if none is, remove {self.path / LOCK})"
-            ) from error
-        except (NotImplementedError, OSError) as error:
-            if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
-                raise
-            log.warning("%s: its file system has no locks; see to it that no two processes work there", self.path)
-            return self
-        self._lock = _held[self.path] = lock
-        return self
-
     def let_go(self, error: BaseException | None = None) -> None:
-        """Ends `hold`, and what `log_to_file` began, with a last word there on the `error` that ended the work."""
+        """Gives the folder back, and ends what `log_to_file` began, with a last word there on the `error` that ended the work."""
         if self._lock is not None:
             self._lock.release(force=True)
             self._lock = None
@@ -184,12 +154,12 @@ class RunFolder:
             self._log = None
 
     def take_up(self) -> RunFolder:
-        """`hold` of a folder that was opened to be gone on with.
+        """Makes a folder that was opened this process's own, to go on with its run, and returns it.
 
         Raises:
             FerError: another process is at work there, or was since.
         """
-        self.hold()
+        self._lock = hold(self.path)
         if RunFolder.open(self.path).about != self.about:
             self.let_go()
             raise FerError(f"{self.path}: another process was at work in this run folder just now: type the line again")

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fer"
 FLOORS = [
     {"fer", "fer.labels", "fer.errors", "fer.version"},
     {"fer.config"},
-    {"fer.cli", "fer.help", "fer.jobs", "fer.processes", "fer.refusals", "fer.runs", "fer.sweep"},
+    {"fer.cli", "fer.help", "fer.jobs", "fer.locks", "fer.processes", "fer.refusals", "fer.runs", "fer.sweep"},
     {"fer.data"},
     {"fer.model", "fer.results"},
     {"fer.predicting", "fer.judging", "fer.picturing", "fer.best_curves", "fer.team"},
@@ -38,7 +38,7 @@ FLOORS = [
 ]
 """From the top down: a room may import from its own floor and from those above."""
 
-WITHOUT_TORCH = ("fer.labels", "fer.config", "fer.cli", "fer.help", "fer.runs", "fer.jobs", "fer.processes", "fer.sweep",
+WITHOUT_TORCH = ("fer.labels", "fer.config", "fer.cli", "fer.help", "fer.runs", "fer.locks", "fer.jobs", "fer.processes", "fer.sweep",
                  "fer.train", "fer.evaluate", "fer.explore", "fer.synthesize",
                  "fer.data.samples", "fer.data.readers", "fer.data.prepare", "fer.data.synthetic", "fer.results.report",
                  "fer.results.scores", "fer.results.tables", "fer.results.thresholds", "fer.use.predictor",

@@ -25,12 +25,13 @@ from test_train import same_weights
 
 from fer import fitting
 from fer.errors import FerError
+from fer.locks import LOCK
 from fer.model import callbacks, checkpoints
 from fer.model.callbacks import StopSafely
 from fer.model.finished import load_module
 from fer.model.network import TwoHeadNetwork
 from fer.model.weights import save_backbone
-from fer.runs import LOCK, RunFolder
+from fer.runs import RunFolder
 
 Train = Callable[..., Path]
 
