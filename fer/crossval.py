@@ -196,9 +196,8 @@ def judged(folder: RunFolder, folds: list[Path], *, soup: bool) -> float | None:
     first = RunFolder.open(folds[0]).about
     data = {key: value for key, value in first["data"].items() if key != "split_hash"}
     times = [RunFolder.open(fold).about.get("timings", {}).get("fit_s") for fold in folds]
-    timings = (
-        {} if None in times else {"fit_s": round(sum(times), 1)}
-    )  # unknown of a fold that was killed when it had ended
+    # unknown of a fold that was killed when its training had ended
+    timings = {} if None in times else {"fit_s": round(sum(times), 1)}
     folder.note(data=data, timings=timings, **{key: first.get(key) for key in ("weights", "device", "precision")})
     judging.write_scores(folder, table, metrics)
     if soup:  # before the run counts as finished

@@ -38,11 +38,8 @@ def print_help(name: str) -> None:
             print()
         value = OmegaConf.select(values, key)
         if name in OF_A_RUN and key.startswith("data."):
-            value = (
-                "(as in the run)"
-                if key.removeprefix("data.") not in OF_THE_MODEL
-                else "(as in the run: can't be changed)"
-            )
+            fixed = key.removeprefix("data.") in OF_THE_MODEL
+            value = "(as in the run: can't be changed)" if fixed else "(as in the run)"
         print(f"  {key}={'null' if value is None else value}{_limits(limits)}\n      {limits['help']}")
 
 

@@ -178,3 +178,11 @@ def test_a_checkpoint_as_weights_brings_whom_it_learned_from_and_its_statistics(
     assert found.mean == (0.5, 0.4, 0.3)
     assert found.seen is not None and torch.equal(found.seen["seen_files"], checkpoint["fer"]["seen_files"])
     found.load_into(make_backbone("resnet18", 32).module)
+
+
+@pytest.mark.parametrize("damage", ["fer", "hyper_parameters"])
+def test_a_damaged_checkpoint_as_weights_is_one_line(trained: Path, tmp_path: Path, damage: str) -> None:
+    checkpoint = torch.load(trained / "checkpoints" / "best.ckpt", weights_only=True)
+    torch.save(checkpoint | {damage: 7}, tmp_path / "best.ckpt")
+    with pytest.raises(FerError, match="can't be read as weights: a damaged checkpoint"):
+        weights.find_weights("resnet18", str(tmp_path / "best.ckpt"))

@@ -144,11 +144,10 @@ def _subjects(file: TableFile, name: str, places: pd.Series[str]) -> pd.Series[s
 def _warn_spellings(path: Path, subjects: pd.Series[str]) -> None:
     names = pd.Series(subjects.unique())
     alike = names.map(lambda name: unicodedata.normalize("NFKC", name).casefold().lstrip("0").removesuffix(".0"))
-    for _, same in names.groupby(alike):
-        if len(same) > 1:
-            log.warning(
-                "%s: %s count as different people; if they are one, splits leak", path, " and ".join(map(repr, same))
-            )
+    groups = [" and ".join(map(repr, same)) for _, same in names.groupby(alike) if len(same) > 1]
+    if groups:
+        more = f", and {len(groups) - 1} more such names," if len(groups) > 1 else ""
+        log.warning("%s: %s%s count as different people; if they are one, splits leak", path, groups[0], more)
 
 
 def _warn_own_person(file: TableFile) -> None:
@@ -269,9 +268,8 @@ def _existing(file: TableFile, places: pd.Series[str], root: Path | None, skippe
     if not exists.any():
         first = paths.iloc[0]
         why = f"{places.iloc[0]} leads out of data.root" if pd.isna(first) else f"{first} does not exist"
-        why += " (a path of another system: here its parts are parted by /)" * (
-            "\\" in places.iloc[0] and os.sep == "/"
-        )
+        if "\\" in places.iloc[0] and os.sep == "/":
+            why += " (a path of another system: here its parts are parted by /)"
         raise FerError(
             f"{file.path}: none of its {len(places)} images can be had: {why}; set data.root to where the paths start"
         )

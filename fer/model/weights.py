@@ -248,12 +248,13 @@ def _pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         content = content["state_dict"]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise ValueError("not a dictionary of tensors")
-    if isinstance(
-        about.get(CARD), dict
-    ):  # a checkpoint of ours: whom it learned from, and what its pictures were normalised by
-        content = content | all_seen(about[CARD])
-        statistics = about["hyper_parameters"]["preprocessing"]
-        meta = {name: ",".join(map(repr, statistics[name])) for name in ("mean", "std") if name in statistics}
+    if CARD in about:  # a checkpoint of ours says whom it learned from, and what its pictures were normalised by
+        try:
+            content = content | all_seen(about[CARD])
+            statistics = about["hyper_parameters"]["preprocessing"]
+            meta = {name: ",".join(map(repr, statistics[name])) for name in ("mean", "std") if name in statistics}
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError("a damaged checkpoint") from error
     return content, meta
 
 

@@ -24,7 +24,7 @@ AU_COUNTS = {
 # fmt: on
 """Lucey et al. 2010, Table 1: sequences of 593 that show each unit."""
 
-MAX_SUBJECTS = 999
+_MAX_SUBJECTS = 999
 STRONG_LID = 5
 """AU5 at E stands in for AU4 in fear (Table 2)."""
 WEAK_LID = 2
@@ -102,8 +102,8 @@ def plan(n_subjects: int = N_SUBJECTS, seed: int = 0) -> pd.DataFrame:
     Raises:
         FerError: If `n_subjects` is out of range.
     """
-    if not 1 <= n_subjects <= MAX_SUBJECTS:
-        raise FerError(f"subjects={n_subjects}: a CK+ tree has room for 1 to {MAX_SUBJECTS} subjects")
+    if not 1 <= n_subjects <= _MAX_SUBJECTS:
+        raise FerError(f"subjects={n_subjects}: a CK+ tree has room for 1 to {_MAX_SUBJECTS} subjects")
     rng = np.random.default_rng([seed, n_subjects])
     counts = _scaled_emotions(n_subjects)
     rows: list[tuple[str | None, dict[int, int]]]
