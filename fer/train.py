@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer.cli import Call, command
-from fer.config import TrainConfig, as_dict, flat, from_dict, resolve
+from fer.config import TrainConfig, as_dict, flat, from_dict, idle, resolve
 from fer.errors import FerError, Interrupted
 from fer.processes import check_started, this_line
 from fer.runs import RunFolder, default_run_dir, holds_run
@@ -57,6 +57,8 @@ def begin(cfg: TrainConfig, call: Call, callbacks: Sequence[Callback] = ()) -> f
     check_started("train", call.overrides, cfg.trainer.devices, cfg.trainer.num_nodes)
     from fer import describing, team, training  # torch and all: only now that the settings are known to be good
 
+    for line in idle(cfg):
+        log.warning(line)
     together = team.assemble(cfg.trainer.accelerator)
     where = Path(together.alone(lambda: str(chosen_dir(cfg, call))))
     data, weights = together.first(lambda: (training.read_data(cfg, call.kept), training.read_weights(cfg)))

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from conftest import composed
 
 from fer.cli import NAMES_OF_GROUPS, show_messages
-from fer.config import SCHEMAS, TrainConfig, conf_dir, settings_of
+from fer.config import SCHEMAS, TrainConfig, conf_dir, idle, settings_of
 
 
 def fer(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -151,10 +152,31 @@ def test_paths_can_be_clicked_on_a_terminal_and_are_plain_elsewhere(
 
 
 def test_every_setting_of_every_file_is_checked_and_has_a_help_text() -> None:
-    from conftest import composed
-
     for group in sorted(p for p in conf_dir().iterdir() if p.is_dir()):
         for file in group.glob("*.yaml"):
             needed = {"ckplus": ["data.root=x"], "csv": ["data.table=x"]}.get(file.stem, [])
             composed("tune" if group.name == "search" else "train", f"{group.name}={file.stem}", *needed)
     assert all(limits["help"] for _, limits in settings_of(TrainConfig))
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (
+            ("experiment=best", "scheduler=step"),
+            ["scheduler.warmup_epochs=1 has no effect with scheduler=step"],
+        ),
+        (
+            ("experiment=best", "model.finetune=frozen", "augment.mixup=0"),
+            ["optimizer.backbone_lr=0.0004 has no effect with model.finetune=frozen"],
+        ),
+        (
+            ("loss.balance=uncertainty", "loss.au_weight=2"),
+            ["loss.au_weight=2.0 has no effect with loss.balance=uncertainty"],
+        ),
+        *[((f"optimizer={name}", "scheduler=none"), []) for name in ("adam", "adamw", "rmsprop", "sgd")],
+        *[((f"experiment={file.stem}",), []) for file in sorted((conf_dir() / "experiment").glob("*.yaml"))],
+    ],
+)
+def test_settings_that_do_nothing_are_named(typed: tuple[str, ...], said: list[str]) -> None:
+    assert list(idle(composed("train", *typed, "data=synthetic"))) == said

@@ -29,6 +29,7 @@ from fer.config.groups import (
     SchedulerConfig,
     TrainerConfig,
 )
+from fer.config.idle import idle
 from fer.config.rules import (
     absolute,
     bad_name,
@@ -88,6 +89,7 @@ __all__ = [
     "flat",
     "from_dict",
     "group_of",
+    "idle",
     "is_file_name",
     "resolve",
     "setting",
