@@ -56,6 +56,11 @@ def test_windows_line_ends_and_blank_lines_do_not_matter(tmp_path: Path) -> None
     assert "line 4" in message and "'smug'" in message
 
 
+def test_a_cell_with_line_breaks_moves_no_line_number(tmp_path: Path) -> None:
+    text = 'path,subject,emotion,note\na.png,1,happy,"two\nlines"\n\nb.png,2,smug,\n'
+    assert "line 5: column emotion is 'smug'" in refusal(table_of(tmp_path, text))
+
+
 @pytest.mark.parametrize("name", [*csv.PATH_COLUMNS, "FilePath"])
 def test_the_path_column_may_have_any_usual_name(tmp_path: Path, name: str) -> None:
     table = table_of(tmp_path, PLAIN.replace("path,", f"{name},"))

@@ -47,7 +47,10 @@ class TableFile:
             raise FerError(f"{key}: {path} can't be read: {error.strerror}") from error
         except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise FerError(f"{key}: {path} is not a csv file in UTF-8: {' '.join(str(error).split())}") from error
-        return cls(path, _with_header(path, key, raw.fillna("").apply(_of_each, how=_strip)))
+        raw = raw.fillna("")
+        breaks = raw.apply(_of_each, how=_line_breaks).sum(axis="columns")  # a quoted cell may hold some
+        raw.index = pd.RangeIndex(1, len(raw) + 1) + breaks.cumsum().shift(fill_value=0).to_numpy()
+        return cls(path, _with_header(path, key, raw.apply(_of_each, how=_strip)))
 
     def find(self, *names: str) -> str | None:
         """The column that bears the first of `names` that is there, whatever its case."""
@@ -93,6 +96,10 @@ def _strip(words: pd.Series[str]) -> pd.Series[str]:
     return words.str.strip()
 
 
+def _line_breaks(words: pd.Series[str]) -> pd.Series[int]:
+    return words.str.count("\n")
+
+
 def _without_missing(words: pd.Series[str]) -> pd.Series[str]:
     return words.where(~words.str.lower().isin(MISSING_WORDS))
 
@@ -107,7 +114,7 @@ def _with_header(path: Path, key: str, raw: pd.DataFrame) -> pd.DataFrame:
     twice = next((name for name in lowered if lowered.count(name) > 1), None)
     if twice:
         raise FerError(f"{key}: {path} has two columns named {twice}")
-    cells = raw.iloc[1:].set_axis(raw.index[1:] + 1, axis="index").set_axis(names, axis="columns")
+    cells = raw.iloc[1:].set_axis(names, axis="columns")
     cells = cells.loc[(cells != "").any(axis=1), [name for name in names if name]]
     if cells.empty:
         raise FerError(f"{key}: {path} has no rows below its header")
