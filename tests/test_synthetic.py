@@ -11,10 +11,12 @@ from fer.data import synthetic
 SEED = 3
 
 
-def drawing(aus: dict[int, float], imbalance: dict[int, float] | None = None) -> synthetic.Drawing:
+def drawing(
+    aus: dict[int, float], imbalance: dict[int, float] | None = None, hair: str = "bald", **looks: float
+) -> synthetic.Drawing:
     """One bald, frontal person without camera noise, 2 pixels a millimetre."""
     person = synthetic.sample_identity(np.random.default_rng(SEED))
-    person = replace(person, hair="bald", glasses=None, beard=(0.0, 0.0, 0.0))
+    person = replace(person, hair=hair, glasses=None, beard=(0.0, 0.0, 0.0), **looks)
     view = synthetic.sample_view(np.random.default_rng(SEED), (490, 640))
     view = replace(view, yaw=0.0, pitch=0.0, roll=0.0, noise=0.0, scale=1.7, center=(320.0, 250.0))
     return synthetic.draw_face(np.random.default_rng(SEED), aus, person, view, imbalance=imbalance)
@@ -142,6 +144,29 @@ def test_unit_changes_its_own_region(neutral: synthetic.Drawing, au: int) -> Non
     inside = change[int(low[1]) : int(high[1]), int(low[0]) : int(high[0])]
     assert (inside > 12).sum() > 40, "hardly visible"
     assert inside.sum() > 0.75 * change.sum(), "changes other parts of the face"
+
+
+@pytest.mark.parametrize(("au", "reach"), [(4, (20, 24)), (1, (17, 26)), (9, (17, 26))])
+def test_sharp_lines_are_dark_thin_and_there_in_the_expression_alone(au: int, reach: tuple[int, int]) -> None:
+    smooth, lined = (
+        {strength: drawing({au: strength} if strength else {}, lines=lines).image.astype(float) for strength in (0, 1)}
+        for lines in (0.0, 2.0)
+    )
+    assert np.array_equal(smooth[0], lined[0]), "lines on a face at rest"
+    darker = smooth[1] - lined[1]
+    assert darker.min() > -2 and darker.max() > 20
+    rows, columns = np.nonzero(darker > 8)
+    marks = drawing({}).landmarks
+    assert marks[reach[0], 0] < columns.mean() < marks[reach[1], 0] and rows.mean() < marks[30, 1]
+    assert len(rows) < 0.02 * np.prod(np.ptp(marks, axis=0)), "not a line but an area"
+
+
+def test_hair_covers_the_lines_under_it() -> None:
+    fringe, bald = (
+        np.subtract(*(drawing({1: 1.0, 2: 1.0}, lines=lines, hair=hair).image.astype(float) for lines in (0.0, 2.0)))
+        for hair in ("fringe", "bald")
+    )
+    assert (fringe > 8).sum() < 0.7 * (bald > 8).sum()
 
 
 def test_same_seed_same_picture_other_seed_other_person() -> None:

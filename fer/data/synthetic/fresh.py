@@ -82,11 +82,11 @@ def fresh_face(seed: int, epoch: int, number: int, stored: int, reference: bool 
 
 
 def _expression(rng: np.random.Generator) -> tuple[str | None, dict[int, float]]:
-    """Half by the recipes of the emotions, the rest neutral or any mixture of units: no unit must stand for another."""
+    """A third by the recipes of the emotions, half any mixture of units: no unit must stand for another; the rest neutral."""
     kind = rng.random()
     if kind < 0.15:
         return NEUTRAL, {}
-    if kind < 0.6:
+    if kind < 0.5:
         emotion = str(rng.choice(BASIC))
         grades = sample_code(emotion, rng)
         share = float(rng.uniform(0.7, 1))

@@ -70,6 +70,8 @@ class Identity:
     texture_seed: int
     folds: float
     """How deep the skin folds in expressions, as a factor: firm, full faces show hardly any."""
+    lines: float
+    """How dark the sharp lines round brows and eyes are in expressions, as a factor."""
 
 
 def sample_identity(rng: np.random.Generator) -> Identity:
@@ -113,7 +115,8 @@ def sample_identity(rng: np.random.Generator) -> Identity:
         oil=float(rng.uniform(0.2, 1.0)),
         shirt=_rgb(rng.uniform(0.02, 0.7) * rng.uniform(0.6, 1.0, 3)),
         texture_seed=int(rng.integers(2**31)),
-        folds=float(rng.uniform(0.3, 1.2)),
+        folds=float(rng.uniform(0.3, 1.8)),
+        lines=float(rng.uniform(0.0, 2.0)),
     )
 
 

@@ -16,14 +16,20 @@ from fer.data.synthetic.head import Head, face_points, landmarks, make_head
 from fer.data.synthetic.identity import Identity, sample_identity
 from fer.data.synthetic.inside import paint_eyes, paint_mouth
 from fer.data.synthetic.raster import splat
-from fer.data.synthetic.scenery import COARSE_BELOW, backdrop, paint_body, paint_glasses, paint_lines, paint_mane
+from fer.data.synthetic.scenery import (
+    BARE,
+    COARSE_BELOW,
+    backdrop,
+    paint_body,
+    paint_creases,
+    paint_glasses,
+    paint_lines,
+    paint_mane,
+)
 from fer.data.synthetic.shading import shade_head
 from fer.data.synthetic.texture import GREY
 from fer.data.synthetic.view import View, sample_view
-from fer.data.synthetic.wrinkles import relief
-
-_BARE = 0.6
-"""Thickness of hair (mm) above which it hides the folds of the skin."""
+from fer.data.synthetic.wrinkles import creases, relief
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,12 +105,13 @@ def _paint_head(
     middle = (g.x.shape[1] - 1) / 2
     far_side = np.abs(hits.columns - middle) > 0.62 * middle
     hits.mask[far_side & (openings[hits.window] > 0)] = False  # no looking through an eye at the ear behind it
-    folds = relief(head.identity, head.detail, moves) * (head.paint.hair < _BARE)
+    folds = relief(head.identity, head.detail, moves) * (head.paint.hair < BARE)
     light = shade_head(points, folds, g, view, head.identity.oil)
     seen = hits.look_up(light, g.x.shape)
     albedo = head.paint.albedo if canvas.shape[2] == 3 else head.paint.grey
     paint = hits.look_up(albedo, g.x.shape).reshape(*hits.mask.shape, -1)
     np.copyto(canvas[hits.window], paint * seen[..., :1] + seen[..., 1:], where=hits.mask[..., None])
+    paint_creases(canvas, head, points, view, creases(head.identity, head.detail, moves))
 
 
 def _photograph(canvas: Array, view: View, head: Head) -> NDArray[np.uint8]:

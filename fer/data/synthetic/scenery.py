@@ -1,8 +1,9 @@
-"""Everything round the face: background, neck and shirt, long hair behind the head, lashes and glasses.
+"""Everything round the face: background, neck and shirt, long hair behind the head, lashes, creases and glasses.
 
 In: a linear picture [H, W, n] to paint into, a person, a `View`. Out: the picture, changed in place.
 """
 
+from collections.abc import Iterable
 from functools import cache
 
 import cv2
@@ -10,13 +11,16 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from fer.data.synthetic.face import EYE_INNER, EYE_OUTER, EYE_Y, LIP_CORNER, LIP_Y, Array, ramp
-from fer.data.synthetic.head import Head, cut_edges
+from fer.data.synthetic.head import Head, cut_edges, sample
 from fer.data.synthetic.identity import Identity
 from fer.data.synthetic.raster import splat
 from fer.data.synthetic.shading import light_up
 from fer.data.synthetic.texture import GREY, noise
 from fer.data.synthetic.view import View
+from fer.data.synthetic.wrinkles import Crease
 
+BARE = 0.6
+"""Thickness of hair (mm) above which it hides the folds of the skin."""
 COARSE_BELOW = 1.0
 """Pixels per millimetre under which coarse grids look the same as fine ones."""
 _NECK_SHARE = 0.35
@@ -162,6 +166,19 @@ def paint_lines(canvas: Array, head: Head, points: Array, view: View) -> None:
     lips = view.project(cut_edges(points, head.detail, (-LIP_CORNER, LIP_CORNER), LIP_Y)[0])[:, :2]
     _stroke(mask, lips[1:-1], 0.6 * view.scale, 90)
     _stroke(mask, lips[6:-6], 0.8 * view.scale, 110)
+    canvas *= 1 - mask[..., None].astype(np.float32) / 255
+
+
+def paint_creases(canvas: Array, head: Head, points: Array, view: View, folds: Iterable[Crease]) -> None:
+    """Sharp folds as lines that fade at their ends; none under hair."""
+    mask = np.zeros(view.size, dtype=np.uint8)
+    for fold in folds:
+        middle = fold.places[len(fold.places) // 2]
+        if head.paint.hair[round(middle[0]), round(middle[1])] > BARE:
+            continue
+        line = view.project(np.stack([sample(points, (row, column)) for row, column in fold.places]))[:, :2]
+        _stroke(mask, line, 0.9 * view.scale, round(0.5 * 255 * fold.dark))
+        _stroke(mask, line[1:-1], 1.2 * view.scale, round(255 * fold.dark))
     canvas *= 1 - mask[..., None].astype(np.float32) / 255
 
 

@@ -28,7 +28,7 @@ from fer.data.synthetic.view import jitter, sample_view
 from fer.errors import FerError
 from fer.labels import CKPLUS_EMOTION_CODES
 
-VERSION = 3
+VERSION = 4
 """Part of the name of cached sets: goes up when the same seed gives other pictures."""
 
 _PNG = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE]

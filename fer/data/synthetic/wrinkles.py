@@ -1,10 +1,13 @@
 """Fine folds that the grid of points is too coarse to move: lines that grow with an expression and with age.
 
-In: a person and settled movements. Out: height of the relief over the skin in mm, [R, C].
+In: a person and settled movements. Out: height of the relief over the skin in mm, [R, C]; and the folds so sharp that
+they are drawn as lines.
 """
 
+from collections.abc import Iterator
 from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
@@ -67,13 +70,55 @@ _LINES: dict[str, tuple[Line, ...]] = {
 }
 
 
-def relief(identity: Identity, detail: str, moves: Drivers) -> Array:
-    """Height of all folds in mm (grooves are negative), [R, C]."""
-    maps, names = _maps(detail, identity.texture_seed % 4)
+_SHARP = ("brow_raise", "1", "2", "4_in", "7", "9")
+"""What folds thin skin: its lines are narrower than the distance between points, and dark in any light."""
+
+_VARIANTS = 4
+
+
+class Crease(NamedTuple):
+    """A sharp fold: fractional (row, column) of points along it, [n, 2], and the share of light that it takes, 0 to 1."""
+
+    places: Array
+    dark: float
+
+
+def creases(identity: Identity, detail: str, moves: Drivers) -> Iterator[Crease]:
+    """The sharp folds of an expression, on both halves of the face."""
+    both = _strengths(moves)
+    for name, depth, halves in _sharp_lines(detail, identity.texture_seed % _VARIANTS):
+        for places, strength in zip(halves, both[name], strict=True):
+            dark = min(0.45 * depth * float(strength) * identity.lines * (0.6 + 0.6 * identity.age), 0.8)
+            if dark > 0.02:
+                yield Crease(places, dark)
+
+
+@cache
+def _sharp_lines(detail: str, variant: int) -> list[tuple[str, float, tuple[Array, Array]]]:
+    g, found = grid(detail), []
+    for name, points, _, depth in _lines(variant):
+        if name in _SHARP:
+            line = np.array(points)
+            t = np.linspace(0, len(line) - 1, 4 * (len(line) - 1) + 1)
+            x, y = (np.interp(t, np.arange(len(line)), line[:, k]) for k in (0, 1))
+            left, right = (np.array([g.locate(side * a, b) for a, b in zip(x, y, strict=True)]) for side in (-1, 1))
+            found.append((name, depth, (left, right)))
+    return found
+
+
+def _strengths(moves: Drivers) -> dict[str, Array]:
+    """How far each movement has gone, on the left and the right half of the picture; brows that rise whole fold as one."""
     both = {name: moves.weights[NAMES.index(name)] for name in NAMES}
     both["brow_raise"] = np.minimum(both["1"], both["2"])
     both["1"] = both["1"] - 0.7 * both["brow_raise"]
     both["2"] = both["2"] - 0.7 * both["brow_raise"]
+    return both
+
+
+def relief(identity: Identity, detail: str, moves: Drivers) -> Array:
+    """Height of all folds in mm (grooves are negative), [R, C]."""
+    maps, names = _maps(detail, identity.texture_seed % _VARIANTS)
+    both = _strengths(moves)
     both["age"] = np.full(2, identity.age, dtype=np.float32)
     depth = (0.45 + 0.65 * identity.age) * identity.folds
     weights = np.stack([both[name] * (1.0 if name == "age" else depth) for name in names]).astype(np.float32)
@@ -98,18 +143,24 @@ def _fold_of_lid(g: Grid, height: float) -> Array:
 
 @cache
 def _maps(detail: str, variant: int) -> tuple[Array, tuple[str, ...]]:
-    """Relief at full strength for each entry of `_LINES`, [n, R, C]; people differ in where their lines run."""
+    """Relief at full strength for each entry of `_LINES`, [n, R, C]."""
     g = grid(detail)
-    rng = np.random.default_rng(variant)
-    maps = []
-    for lines in _LINES.values():
-        total = np.zeros_like(g.x)
+    maps = {name: np.zeros_like(g.x) for name in _LINES}
+    for name, points, width, depth in _lines(variant):
+        maps[name] += _groove(g, points, width, depth)
+    return np.stack(list(maps.values())), tuple(maps)
+
+
+@cache
+def _lines(variant: int) -> list[tuple[str, tuple[tuple[float, float], ...], float, float]]:
+    """Movement, points, width and depth of every line of `_LINES`; people differ in where theirs run."""
+    rng, found = np.random.default_rng(variant), []
+    for name, lines in _LINES.items():
         for points, width, depth in lines:
             lift = rng.normal(0, 1.0)
             moved = tuple((x + (rng.normal(0, 0.8) if x else 0.0), y + lift) for x, y in points)
-            total += _groove(g, moved, width * float(rng.uniform(0.85, 1.2)), depth * float(rng.uniform(0.7, 1.2)))
-        maps.append(total)
-    return np.stack(maps), tuple(_LINES)
+            found.append((name, moved, width * float(rng.uniform(0.85, 1.2)), depth * float(rng.uniform(0.7, 1.2))))
+    return found
 
 
 def _groove(g: Grid, points: tuple[tuple[float, float], ...], width: float, depth: float) -> Array:
