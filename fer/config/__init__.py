@@ -30,17 +30,8 @@ from fer.config.groups import (
     TrainerConfig,
 )
 from fer.config.idle import idle
-from fer.config.rules import (
-    absolute,
-    bad_name,
-    bad_source,
-    check,
-    conf_dir,
-    export_format,
-    export_output,
-    is_file_name,
-    resolve,
-)
+from fer.config.of_commands import bad_source, export_format, export_output
+from fer.config.rules import absolute, bad_name, check, conf_dir, is_file_name, resolve
 from fer.config.setting import (
     as_dict,
     bad_value,

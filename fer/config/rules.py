@@ -7,21 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fer.config.commands import (
-    BenchmarkConfig,
-    CompareConfig,
-    CrossvalConfig,
-    EvaluateConfig,
-    ExplainConfig,
-    ExploreConfig,
-    ExportConfig,
-    PredictConfig,
-    ServeConfig,
-    SynthesizeConfig,
-    TrainConfig,
-    TuneConfig,
-)
+from fer.config.commands import CrossvalConfig, TrainConfig, TuneConfig
 from fer.config.groups import POINT_TASKS, DataConfig
+from fer.config.of_commands import bad_source, bad_split, of_command
 from fer.config.setting import bad_values
 from fer.errors import FerError
 
@@ -47,36 +35,13 @@ def check(cfg: Any) -> None:
     problems = list(bad_values(cfg, "")) + bad_name(getattr(cfg, "name", None))
     if isinstance(cfg, TrainConfig):
         problems += _bad_combinations(cfg)
-    if isinstance(cfg, CrossvalConfig) and not cfg.resume and cfg.data.folds < 2 and not cfg.leave_one_out:
-        problems.append("data.folds must be at least 2, or leave_one_out=true")
-    if isinstance(cfg, CrossvalConfig) and cfg.data.fold:
-        problems.append("data.fold is for fer.train: a cross-validation takes all of them")
-    if isinstance(cfg, TuneConfig):
-        problems += _bad_search(cfg)
-    if isinstance(cfg, BenchmarkConfig):
-        problems += _bad_benchmark(cfg)
-    if isinstance(cfg, EvaluateConfig | ServeConfig) and cfg.checkpoint is None:
-        problems.append("checkpoint is missing: checkpoint=RUN_FOLDER or checkpoint=FILE")
-    if isinstance(cfg, PredictConfig):
-        problems += _bad_prediction(cfg)
-    if isinstance(cfg, ExportConfig):
-        problems += _bad_export(cfg)
-    if isinstance(cfg, ExplainConfig):
-        problems += _bad_explanation(cfg)
-    if isinstance(cfg, ExploreConfig):
-        problems += bad_source(cfg.data) + _bad_split(cfg.data)
-        if cfg.data.reference != "none":
-            problems.append("data.reference is for training and judging: explore looks at each picture by itself")
-    if isinstance(cfg, CompareConfig) and not cfg.runs:
-        problems.append("runs is missing: python -m fer.compare RUN_OR_SWEEP...")
-    if isinstance(cfg, SynthesizeConfig) and cfg.root is None:
-        problems.append("root is missing: root=FOLDER")
+    problems += of_command(cfg)
     if problems:
         raise FerError("; ".join(problems))
 
 
 def _bad_combinations(cfg: TrainConfig) -> list[str]:
-    data, found = cfg.data, bad_source(cfg.data) + _bad_split(cfg.data)
+    data, found = cfg.data, bad_source(cfg.data) + bad_split(cfg.data)
     if cfg.model.weights == "auto" and data.name != "synthetic":
         found.append("model.weights=auto is for data=synthetic only: name the weights, a file, or none")
     if cfg.loss.landmark_weight and data.reference == "neutral":
@@ -133,111 +98,6 @@ def _bad_processes(cfg: TrainConfig) -> list[str]:
     return found
 
 
-def _bad_split(data: DataConfig) -> list[str]:
-    found = []
-    if data.folds == 1:
-        found.append("data.folds must be 0 (no folds) or at least 2, got 1")
-    if data.fold and not data.folds:
-        found.append(f"data.fold={data.fold} needs data.folds=N")
-    if data.folds > 1 and data.fold >= data.folds:
-        found.append(f"data.fold must be below data.folds={data.folds}, got {data.fold}")
-    if not data.folds and data.val_fraction + data.test_fraction >= 1:
-        found.append(
-            f"data.val_fraction + data.test_fraction must be below 1, got {data.val_fraction + data.test_fraction:g}"
-        )
-    return found
-
-
-def _bad_search(cfg: TuneConfig) -> list[str]:
-    found = []
-    if cfg.test:
-        found.append(
-            "test must be false: a search never looks at the test people; its best settings are tested by fer.train"
-        )
-    if cfg.resume is not None:
-        found.append("resume is for a single run: the same line again goes on with a search")
-    return found
-
-
-def _bad_benchmark(cfg: BenchmarkConfig) -> list[str]:
-    found = []
-    if cfg.resume is not None:
-        found.append("resume is for fer.train: a benchmark starts anew")
-    if cfg.data.reference != "none":
-        found.append("data.reference is for training and judging: a benchmark shows each picture by itself")
-    if cfg.against is not None and cfg.what not in ("train", "predict"):
-        found.append(f"against compares two settings of what=train or what=predict, not of what={cfg.what}")
-    if cfg.what == "choices" and cfg.model.finetune != "full":
-        found.append(
-            f"what=choices is about training a backbone, which model.finetune={cfg.model.finetune} begins without: type full"
-        )
-    if cfg.what == "choices" and cfg.trainer.compile:
-        found.append("what=choices compiles by itself, to compare: trainer.compile must be false")
-    if not cfg.sizes or min(cfg.sizes) < 1:
-        found.append(f"sizes must be a list of numbers of pictures such as [1000,10000]; got {cfg.sizes}")
-    return found
-
-
-def _bad_prediction(cfg: PredictConfig) -> list[str]:
-    found = []
-    if cfg.checkpoint is None:
-        found.append("checkpoint is missing: checkpoint=RUN_FOLDER or checkpoint=FILE")
-    if cfg.input is None:
-        found.append("input is missing: input=PICTURE, FOLDER, 'GLOB', FILE.csv, VIDEO, or 0 for a camera")
-    if cfg.precision != "f32" and Path(cfg.checkpoint or "").suffix in (".onnx", ".xml"):
-        found.append(f"precision={cfg.precision}: an exported file has its own; see precision= of fer.export")
-    if cfg.output is not None and Path(cfg.output).suffix not in (".csv", ".jsonl"):
-        found.append(f"output must end in .csv or .jsonl, got {cfg.output}")
-    return found
-
-
-def _bad_explanation(cfg: ExplainConfig) -> list[str]:
-    if cfg.checkpoint is None:
-        return ["checkpoint is missing: checkpoint=RUN_FOLDER or checkpoint=FILE"]
-    ending = Path(cfg.checkpoint).suffix
-    if ending in (".onnx", ".xml"):
-        return [
-            f"checkpoint={cfg.checkpoint}: an exported {ending} has no gradients; give its run folder or checkpoint"
-        ]
-    if ending == ".safetensors" and cfg.input is None:
-        return ["input is missing: a .safetensors file knows no data"]
-    return []
-
-
-EXPORT_ENDINGS = {"onnx": ".onnx", "openvino": ".xml", "safetensors": ".safetensors"}
-
-
-def export_format(cfg: ExportConfig) -> str:
-    """`format`, or what the ending of `output` means; empty if it means nothing."""
-    ending = Path(cfg.output or "").suffix
-    return cfg.format or next((form for form, end in EXPORT_ENDINGS.items() if end == ending), "")
-
-
-def export_output(cfg: ExportConfig) -> Path:
-    """`output`, or a file called `model` in this folder."""
-    return Path(cfg.output).expanduser() if cfg.output else Path(f"model{EXPORT_ENDINGS[export_format(cfg)]}")
-
-
-def _bad_export(cfg: ExportConfig) -> list[str]:
-    found = []
-    if cfg.checkpoint is None:
-        found.append("checkpoint is missing: checkpoint=RUN_FOLDER or checkpoint=FILE")
-    if cfg.output is None and cfg.format is None:
-        found.append(
-            "output is missing: output=FILE.onnx, FILE.xml or FILE.safetensors; or format=, for a file called model here"
-        )
-        return found
-    form = export_format(cfg)
-    if not form or EXPORT_ENDINGS[form] != export_output(cfg).suffix:
-        wanted = EXPORT_ENDINGS[form] if form else ", ".join(EXPORT_ENDINGS.values())
-        found.append(f"output must end in {wanted}{f' for format={form}' if form else ''}, got {cfg.output}")
-    elif (form, cfg.precision) in (("onnx", "bf16"), ("safetensors", "int8")):
-        found.append(f"precision={cfg.precision} is not made for format={form}: see --help")
-    elif cfg.precision == "int8" and cfg.input is None:
-        found.append("precision=int8 needs input=FOLDER: real pictures to calibrate on")
-    return found
-
-
 def _bad_features(cfg: TrainConfig) -> list[str]:
     """What features that are computed once can't be."""
     if cfg.model.finetune != "frozen" or not cfg.data.cache_features:
@@ -291,12 +151,3 @@ def bad_name(name: str | None) -> list[str]:
     if name is None or re.fullmatch(r"[\w+=,@-][\w+=,@ .-]*", name):
         return []
     return [f"name must be letters, digits, spaces and +=,@.-_ without a slash; got {name}"]
-
-
-def bad_source(data: DataConfig) -> list[str]:
-    """What the chosen reader lacks."""
-    if data.name == "ckplus" and data.root is None:
-        return ["data.root is missing: data.root=FOLDER of the CK+ tree"]
-    if data.name == "csv" and data.table is None:
-        return ["data.table is missing: data.table=FILE, a table with a row per picture"]
-    return []
