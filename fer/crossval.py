@@ -187,14 +187,16 @@ def judged(folder: RunFolder, folds: list[Path], *, soup: bool) -> float | None:
     from rich.console import Console
 
     from fer import judging
+    from fer.data.splits import split_hash
     from fer.picturing import gallery_of_folds
     from fer.results.pooling import pool
     from fer.results.tables import print_folds
 
     table, metrics = pool(folds)
-    table[["subject", "fold"]].drop_duplicates().to_csv(folder.path / "split.csv", index=False)
+    parts = table[["subject", "fold"]].drop_duplicates()
+    parts.to_csv(folder.path / "split.csv", index=False)
     first = RunFolder.open(folds[0]).about
-    data = {key: value for key, value in first["data"].items() if key != "split_hash"}
+    data = {**first["data"], "split_hash": split_hash(parts.rename(columns={"fold": "split"}))}
     times = [RunFolder.open(fold).about.get("timings", {}).get("fit_s") for fold in folds]
     # unknown of a fold that was killed when its training had ended
     timings = {} if None in times else {"fit_s": round(sum(times), 1)}
@@ -213,10 +215,12 @@ def leave_soup(folder: RunFolder, folds: list[Path]) -> None:
     from fer.model.checkpoints import find_checkpoint, write_atomically
     from fer.model.soup import make_soup
     from fer.results.predictions import au_columns, read_predictions
-    from fer.results.thresholds import choose_thresholds
+    from fer.results.thresholds import MIN_POSITIVES, choose_thresholds
 
     pooled = read_predictions(folder.path / "predictions.csv")
-    soup = make_soup([find_checkpoint(str(fold)) for fold in folds], choose_thresholds(pooled, au_columns(pooled)))
+    repeats = int(pooled["path"].value_counts().max())  # the same positives once more say nothing more
+    thresholds = choose_thresholds(pooled, au_columns(pooled), min_positives=MIN_POSITIVES * repeats)
+    soup = make_soup([find_checkpoint(str(fold)) for fold in folds], thresholds)
     write_atomically(soup, folder.path / "soup.ckpt")
     log.info("one network of all folds, for new people: %s", folder.path / "soup.ckpt")
 

@@ -11,6 +11,7 @@ import torch
 from fer import judging
 from fer.config import TrainConfig, as_dict
 from fer.data.datamodule import FaceData
+from fer.data.prepare import is_judged
 from fer.data.seen import file_hashes, of_known_people, picture_hashes
 from fer.data.splits import split_hash
 from fer.jobs import Kept
@@ -40,6 +41,9 @@ def seen_of(data: FaceData, kept: Kept) -> dict[str, torch.Tensor]:
 def make_card(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept) -> dict[str, Any]:
     """What a checkpoint says of itself (`checkpoints.CARD`), before anything is judged."""
     train = data.prepared.part("train")
+    like_judged = train[
+        is_judged(train, data.cfg.judged_frames)
+    ]  # baselines know what kind of pictures they are judged on
     return {
         "fer_version": __version__,
         "data": as_dict(cfg.data),
@@ -52,8 +56,8 @@ def make_card(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept) ->
         "seen_in_weights": weights.seen or {},
         "temperature": {"au": 1.0, "emotion": 1.0},
         "thresholds": {f"AU{au}": 0.5 for au in data.aus},
-        "au_rates": au_base_rates(train, [f"AU{au}" for au in data.aus]),
-        "emotion_rates": emotion_base_rates(train, list(data.emotions)) if data.emotions else {},
+        "au_rates": au_base_rates(like_judged, [f"AU{au}" for au in data.aus]),
+        "emotion_rates": emotion_base_rates(like_judged, list(data.emotions)) if data.emotions else {},
     }
 
 

@@ -1,8 +1,13 @@
 """Baselines and dead models: in, labels and blind answers; out, the numbers that no skill reaches."""
 
+import json
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from made_predictions import AUS, CLASSES, HALF, make_predictions
 
 from fer.results.baselines import au_base_rates, emotion_base_rates
@@ -102,3 +107,18 @@ def test_a_working_model_is_not_dead(scores: Scores, predictions: pd.DataFrame) 
     found = judge(all_the_same, dict.fromkeys(AUS, 0.995), n_boot=5)
     assert not found["au"]["dead"], "labels that never vary cannot show that a model is dead"
     assert not found["emotion"]["dead"]
+
+
+def test_baselines_know_the_kind_of_pictures_that_is_judged(train: Callable[..., Path]) -> None:
+    run_dir = train(
+        "data.frames=neutral+peak3",
+        "data.judged_frames=peak",
+        "data.emotions=high_level+neutral",
+        "trainer.max_epochs=1",
+    )
+    card = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)["fer"]
+    split = pd.read_csv(run_dir / "split.csv", dtype=str).set_index("subject")["split"]
+    metrics = json.loads((run_dir / "metrics.json").read_text())["val"]
+    # half of the training rows are neutral frames, and no peak is
+    assert (split == "train").any() and card["emotion_rates"]["neutral"] == 0
+    assert metrics["emotion"]["baselines"]["majority"]["answer"] != "neutral"

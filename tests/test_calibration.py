@@ -222,6 +222,16 @@ def test_offsets_make_probabilities_true_after_losses_that_move_them(kind: str) 
         assert error < 0.05 and error < (answers[f"{au}_prob"] - table[f"true {au}"]).abs().mean() / 2
 
 
+def test_a_unit_that_nobody_shows_on_validation_is_moved_as_the_others_are() -> None:
+    rng = np.random.default_rng(0)
+    true = rng.uniform(0.05, 0.95, 400)
+    table = pd.DataFrame({"AU1_prob": expit(logit(true) + 1.5), "AU1": (rng.random(400) < true).astype("int8")})
+    table["AU2_prob"], table["AU2"] = table["AU1_prob"], 0
+    offsets = fit_au_offsets(table)
+    assert offsets["AU1"] == pytest.approx(-1.5, abs=0.3) and offsets["AU2"] == pytest.approx(offsets["AU1"])
+    assert fit_au_offsets(table[["AU2_prob", "AU2"]]) == {"AU2": 0.0}
+
+
 def au_loss_cells(kind: str, logits: torch.Tensor, label: int) -> torch.Tensor:
     return torch.stack([au_loss(x.view(1, 1), torch.tensor([[label]]), kind=kind) for x in logits])
 

@@ -270,6 +270,12 @@ def test_cross_validations_are_read_with_their_folds(tmp_path: Path) -> None:
         (run / "folds" / "0" / "run.json").write_text('{"finished": true}')
     both = found(tmp_path)
     assert both.split == "all" and len(both.runs) == 2 and both.comparison.n_images == 60
+    # the same people, cut into other folds, were answered by networks that learned from others
+    about = json.loads((runs[1] / "run.json").read_text())
+    (runs[1] / "run.json").write_text(json.dumps(about | {"data": {"split_hash": "other folds"}}))
+    with pytest.raises(FerError, match="learned from different people"):
+        found(tmp_path)
+    assert found(tmp_path, different_splits=True).comparison.n_images == 60
 
 
 def test_data_that_lies_elsewhere_is_the_same_data(tmp_path: Path) -> None:

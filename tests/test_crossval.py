@@ -18,6 +18,7 @@ from fer.config import TrainConfig, from_dict
 from fer.crossval import run, settle
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
+from fer.data.splits import split_hash
 from fer.errors import FerError
 from fer.model.checkpoints import load_checkpoint
 from fer.model.finished import load_module
@@ -66,6 +67,11 @@ def test_everyone_is_judged_once_by_a_network_that_never_saw_them(finished: Path
         assert set(split[rows["subject"].unique()]) == {"test"}
     everyone = pd.read_csv(finished / "folds" / "0" / "split.csv", dtype=str)["subject"]
     assert set(pooled["subject"]) == set(everyone)
+
+
+def test_the_cut_into_folds_has_a_hash(finished: Path) -> None:
+    folds = pd.read_csv(finished / "split.csv", dtype=str).rename(columns={"fold": "split"})
+    assert json.loads((finished / "run.json").read_text())["data"]["split_hash"] == split_hash(folds)
 
 
 def test_each_fold_s_log_is_its_own(finished: Path) -> None:

@@ -65,6 +65,11 @@ def test_emotion_scores_leave_unlabelled_rows_out() -> None:
     scores = metric.compute()
     assert float(scores["emotion_accuracy"]) == pytest.approx(2 / 3)
     assert float(scores["emotion_f1"]) == pytest.approx(f1_score([0, 1, 0], [0, 1, 1], average="macro"))
+    # an answer that is nobody's label counts in precision, but makes no class of its own: metrics.json leaves it out, too
+    metric.reset()
+    metric.update(probabilities, torch.tensor([0, 1, 0, 1]), torch.tensor(0.7))
+    f1 = f1_score([0, 1, 0, 1], [0, 1, 1, 2], labels=[0, 1], average="macro")
+    assert float(metric.compute()["emotion_f1"]) == pytest.approx(f1)
     metric.reset()
     metric.update(probabilities[3:], targets[3:], torch.tensor(0.0))
     assert all(value.isnan() for value in metric.compute().values())

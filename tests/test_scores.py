@@ -33,6 +33,8 @@ def test_per_au_scores_equal_scikit_learn(predictions: pd.DataFrame, scores: Sco
         truth, probability = rows[name].astype(int), rows[f"{name}_prob"]
         answer, found = probability >= 0.5, scores["au"]["per_au"][name]
         assert found["n"] == len(rows)
+        for measure in ("precision", "recall", "f1", "auc", "ap"):
+            assert found[f"{measure}_ci"][0] <= found[measure] <= found[f"{measure}_ci"][1]
         assert found["n_positive"] == truth.sum()
         assert found["precision"] == pytest.approx(sk.precision_score(truth, answer))
         assert found["recall"] == pytest.approx(sk.recall_score(truth, answer))
@@ -161,6 +163,21 @@ def test_intervals_hold_the_value_and_shrink_with_people(scores: Scores) -> None
     many = judge(make_predictions(n=2000, n_subjects=400), HALF, n_boot=200)
     for key in ("macro_f1_ci", "macro_auc_ci", "loss_ci"):
         assert np.ptp(many["au"][key]) < 0.6 * np.ptp(scores["au"][key])
+
+
+def test_draws_without_a_rare_label_do_not_leave_it_out_of_the_mean() -> None:
+    # one person of forty shows `surprise`, and is missed
+    truth = ["negative", "positive"] * 20 + ["surprise"]
+    answers = ["negative", "positive"] * 20 + ["negative"]
+    table = pd.DataFrame({"path": range(41), "subject": [f"S{k}" for k in range(41)], "emotion": truth})
+    table["emotion_pred"] = answers
+    for name in CLASSES:
+        table[f"emotion_prob_{name}"] = np.where(table["emotion_pred"] == name, 0.8, 0.1)
+    emotion = judge(table, {}, n_boot=400)["emotion"]
+    low, high = emotion["macro_f1_ci"]
+    assert emotion["macro"]["f1"] == pytest.approx((40 / 41 + 1) / 3)
+    # with `surprise` in every draw no mean is above 2/3; without it a third of them would be near 1
+    assert high <= 2 / 3 + 1e-9 and low > 0.6
 
 
 def test_copies_of_a_person_are_no_evidence() -> None:

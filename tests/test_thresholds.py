@@ -67,6 +67,19 @@ def test_an_au_without_positives_gets_the_threshold_of_the_best_expected_f1() ->
     assert choose_thresholds(table, ["AU2"])["AU2"] == pytest.approx(0.35)
 
 
+def test_the_expected_best_counts_faint_answers_as_what_they_are() -> None:
+    # 2 of 300 at .6 and the rest near 0: at .6 F1 is 2 x 1.2 / (2 + 1.2 + .3) in expectation, and nothing below is worth adding
+    table = rows(AU1=([0.0] * 300, [0.6] * 2 + [0.2] * 2 + [0.001] * 296))
+    assert choose_thresholds(table, ["AU1"])["AU1"] == pytest.approx(0.4)
+
+
+def test_the_same_rows_again_are_no_more_evidence() -> None:
+    once = rows(AU1=noisy(60, 0.1, -2.0))
+    thrice = pd.concat([once] * 3, ignore_index=True)
+    expected = choose_thresholds(once, ["AU1"], min_positives=10)["AU1"]
+    assert choose_thresholds(thrice, ["AU1"], min_positives=30)["AU1"] == pytest.approx(expected)
+
+
 def test_right_probabilities_need_no_labels() -> None:
     rng = np.random.default_rng(0)
     scores = rng.beta(0.4, 1.6, 20_000)

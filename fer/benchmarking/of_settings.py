@@ -27,7 +27,7 @@ def other_settings(cfg: BenchmarkConfig, call: Call) -> BenchmarkConfig:
     words = cfg.against.split()
     if not words or not all("=" in word for word in words):
         raise FerError(
-            f"against must be one or more key=value, as in against='trainer.precision=32'; got {cfg.against}"
+            f"against must be one or more key=value, as in \"against='trainer.precision=32'\" in both quotes; got {cfg.against}"
         )
     refuse_bad_overrides(words, TrainConfig)
     typed = [o for o, key in zip(call.overrides, call.keys, strict=True) if key != "against"]

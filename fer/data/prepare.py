@@ -90,7 +90,7 @@ def prepare(cfg: DataConfig, cache_dir: Path, *, split: bool = True, progress: P
         _count_useless_landmarks(table, pixels, skipped)
     _check_skipped(skipped, n_read, cfg.max_skipped)
     kept = _without_unlabelled(kept, skipped)
-    judged = _counts(table, cfg.judged_frames)
+    judged = is_judged(table, cfg.judged_frames)
     _count_unjudged(table[~table.index.isin(kept["pixel"]) & judged], kept, cfg.judged_frames, skipped)
     counts = judged[kept["pixel"]]
     if people is not None:
@@ -160,7 +160,7 @@ def _split(table: pd.DataFrame, cfg: DataConfig) -> pd.DataFrame:
     return splits.split_subjects(table, cfg.val_fraction, cfg.test_fraction, cfg.split_seed)
 
 
-def _counts(table: pd.DataFrame, judged_frames: str) -> pd.Series:
+def is_judged(table: pd.DataFrame, judged_frames: str) -> pd.Series:
     """Whether a row is judged: `same` all, `peak` the last frame of each sequence; a picture without a sequence is one by itself."""
     if judged_frames == "same":
         return pd.Series(True, table.index)

@@ -59,19 +59,21 @@ class AuScores(HeadScores):
         probabilities, targets = self.collected()  # [N, A]
         known, positive, predicted = targets != MISSING_TARGET, targets == 1, probabilities > 0.5
         n_known, n_positive = known.sum(0), positive.sum(0)
-        # a unit that never (or always) occurs has no AUC, and its 0 would drag the means down
-        scored = (n_positive > 0) & (n_positive < n_known)
+        # as in metrics.json: a unit that never occurs has no score, and its 0 would drag the means down
+        scored = n_positive > 0
         f1 = 2 * (positive & predicted).sum(0) / (n_positive + (predicted & known).sum(0)).clamp(min=1)
         scores = {"loss": self.loss(), "au_accuracy": (known & (predicted == positive)).sum() / known.sum()}
         means = {"au_f1": f1}
         if not self.brief:
             means["au_ap"], means["au_auc"] = ranked(probabilities, positive, known)
             scores |= {f"au_f1_each/AU{self.aus[k]}": f1[k] for k in scored.nonzero()[:, 0].tolist()}
-        return scores | ({name: values[scored].mean() for name, values in means.items()} if scored.any() else {})
+        ranked_units = scored & (n_positive < n_known)  # one that always occurs has no AUC
+        places = {"au_f1": scored, "au_ap": scored, "au_auc": ranked_units}
+        return scores | {name: values[places[name]].mean() for name, values in means.items() if places[name].any()}
 
 
 class EmotionScores(HeadScores):
-    """Accuracy and macro F1 (over the classes that occur or are predicted) of the most probable class."""
+    """Accuracy and macro F1 (over the classes that occur, as in metrics.json) of the most probable class."""
 
     def compute(self) -> dict[str, Float[Tensor, ""]]:
         probabilities, targets = self.collected()  # [N, E], [N]
@@ -79,8 +81,8 @@ class EmotionScores(HeadScores):
         n_classes = probabilities.shape[1]
         cells = targets[known] * n_classes + probabilities[known].argmax(1)
         confusion = torch.bincount(cells, minlength=n_classes**2).view(n_classes, n_classes)
-        hits, either = confusion.diagonal(), confusion.sum(0) + confusion.sum(1)
-        f1 = (2 * hits / either)[either > 0].mean()
+        hits, shown, answered = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+        f1 = (2 * hits / (shown + answered))[shown > 0].mean()
         return {"loss": self.loss(), "emotion_accuracy": hits.sum() / known.sum(), "emotion_f1": f1}
 
 

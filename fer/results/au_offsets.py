@@ -27,7 +27,7 @@ def fit_au_offsets(predictions: pd.DataFrame) -> dict[str, float]:
         predictions: validation rows as the network answers, before calibration.
 
     Returns:
-        Unit (`AU12`) -> what to add to its logit; empty without an AU head.
+        Unit (`AU12`) -> what to add to its logit, for one that all or none show the mean of the others; empty without an AU head.
     """
     aus = au_columns(predictions)
     if not aus:
@@ -36,6 +36,8 @@ def fit_au_offsets(predictions: pd.DataFrame) -> dict[str, float]:
     logits = logit(probabilities.clip(_LEAST, 1 - _LEAST))
     truth = targets_of(predictions, aus)
     known = ~np.isnan(truth)
+    both = (truth == 1).any(0) & (truth == 0).any(0)
+    known[:, ~both] = False  # likelihood alone would silence for good a unit that nobody shows here
     signs = np.where(truth == 1, -1.0, 1.0)  # log(1 + exp(sign x logit)) is the loss of a cell
 
     def cost(point: FloatArray) -> float:
@@ -45,4 +47,6 @@ def fit_au_offsets(predictions: pd.DataFrame) -> dict[str, float]:
         return float(pull / 2 + cells[known].sum())
 
     best = minimize(cost, np.zeros(1 + len(aus))).x
-    return dict(zip(aus, (best[1:] / np.exp(best[0])).tolist(), strict=True))
+    offsets = best[1:] / np.exp(best[0])
+    offsets[~both] = offsets[both].mean() if both.any() else 0.0  # the loss moves all units alike, more or less
+    return dict(zip(aus, offsets.tolist(), strict=True))

@@ -71,7 +71,7 @@ def card_context(run_dir: Path) -> dict[str, Any]:
             for key, head in (("au", "Action units"), ("emotion", "Emotion"))
             if "calibration" in scores.get(key, {})
         ],
-        "limits": list(_limits(config["data"], run, scores)),
+        "limits": list(_limits(config, run, scores)),
         "misuse": MISUSE,
     }
 
@@ -129,14 +129,19 @@ def _parts(path: Path, metrics: Mapping[str, Any], n_images: int) -> list[dict[s
     ]
 
 
-def _limits(data: Mapping[str, Any], run: Mapping[str, Any], scores: Mapping[str, Any]) -> Iterator[str]:
+def _limits(config: Mapping[str, Any], run: Mapping[str, Any], scores: Mapping[str, Any]) -> Iterator[str]:
     """What follows from this run, then what holds for every model of this kind."""
-    crops = run["data"]["crops"]
+    data, loss, crops = config["data"], config["loss"], run["data"]["crops"]
     if scores["n_subjects"] < FEW_PEOPLE:
         yield f"Judged on {scores['n_subjects']} people: the intervals are wide and say little about people unlike them."
     rare = [unit for unit, s in scores.get("au", {}).get("per_au", {}).items() if s["n_positive"] < FEW_POSITIVES]
     if rare:
         yield f"Shown in fewer than {FEW_POSITIVES} of the judged pictures, so hardly judged at all: {', '.join(rare)}."
+    if "emotion" in scores and loss["class_weights"] != "none":
+        yield (
+            "Its probabilities of emotions are those of a world in which people show each as often as the others "
+            f"(loss.class_weights={loss['class_weights']}): a rare one gets more than its share."
+        )
     if data["name"] == "synthetic":
         seen = (
             "has seen drawn faces only" if run["weights"]["source"] == "random" else "was trained here on drawn faces"

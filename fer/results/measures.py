@@ -50,7 +50,7 @@ class Measures:
     micro: dict[str, FloatArray]
     """Over all labelled cells at once."""
     macro: dict[str, FloatArray]
-    """Mean over the labels for which the score is defined."""
+    """Mean over the labels for which the score is defined with everyone; one whose people a draw has lost keeps that value there."""
     per_label: dict[str, FloatArray]
     """(draws, labels)."""
 
@@ -59,31 +59,49 @@ def measure(answers: Answers, weights: Weights) -> Measures:
     """All scores of one head.
 
     Precision, recall, F1 and AP need a positive, AUC a positive and a negative: where a draw has none the label is nan
-    there and left out of the macro mean. Precision is 0 where nothing was predicted positive. AUC counts ties as one
+    there. Precision is 0 where nothing was predicted positive. AUC counts ties as one
     half; AP is the step-wise area of the precision-recall curve (both as in scikit-learn).
 
     Args:
         answers: of one head.
         weights: the draws.
     """
-    per_label = _per_label_decisions(answers, weights) | _per_label_ranking(answers, weights)
+    per_label, whole = (
+        _per_label_decisions(answers, w) | _per_label_ranking(answers, w)
+        for w in (weights, unweighted(len(answers.targets)))
+    )
     return Measures(
         loss=_ratio(weights.sums(answers.loss_sums), weights.sums(answers.loss_counts)),
         accuracy=_accuracy(answers, weights),
         micro=_micro(answers, weights),
-        macro={name: mean_of_defined(values) for name, values in per_label.items()},
+        macro={name: _mean_over_labels(values, whole[name]) for name, values in per_label.items()},
         per_label=per_label,
     )
 
 
 def macro_ap(answers: Answers, weights: Weights) -> FloatArray:
     """(draws,): average precision, the mean over the labels with a positive."""
-    return mean_of_defined(_per_label_ranking(answers, weights)["ap"])
+    values, whole = (_per_label_ranking(answers, w)["ap"] for w in (weights, unweighted(len(answers.targets))))
+    return _mean_over_labels(values, whole)
 
 
 def macro_f1(answers: Answers, weights: Weights) -> FloatArray:
     """(draws,): F1, the mean over the labels with a positive."""
-    return mean_of_defined(_per_label_decisions(answers, weights)["f1"])
+    values, whole = (_per_label_decisions(answers, w)["f1"] for w in (weights, unweighted(len(answers.targets))))
+    return _mean_over_labels(values, whole)
+
+
+def _mean_over_labels(values: FloatArray, whole: FloatArray) -> FloatArray:
+    """(draws,): the mean over the same labels in every draw.
+
+    Without the few people who show a rare label a draw says nothing about it. Left out there, a label that does badly would raise
+    the mean of these draws, and the interval would not lie about the score.
+
+    Args:
+        values: (draws, labels).
+        whole: (1, labels), with every person once.
+    """
+    return mean_of_defined(np.where(np.isnan(values), whole, values))
 
 
 def mean_of_defined(values: FloatArray) -> FloatArray:

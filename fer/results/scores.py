@@ -47,7 +47,7 @@ from fer.results.predictions import (
 Scores = dict[str, Any]
 """One split's part of `metrics.json`: plain dicts, lists, text and numbers."""
 
-_WITH_INTERVAL = ("f1", "auc", "ap")
+_WITH_INTERVAL = MEASURES
 
 
 class _Judged:

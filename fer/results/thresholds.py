@@ -10,9 +10,13 @@ import pandas as pd
 from fer.results.predictions import FloatArray, probabilities_of, targets_of
 
 LOWEST, HIGHEST = 0.02, 0.98
+MIN_POSITIVES = 10
+"""Positives at which an AU's own best threshold and the expected one weigh the same."""
 
 
-def choose_thresholds(predictions: pd.DataFrame, columns: list[str], *, min_positives: int = 10) -> dict[str, float]:
+def choose_thresholds(
+    predictions: pd.DataFrame, columns: list[str], *, min_positives: int = MIN_POSITIVES
+) -> dict[str, float]:
     """The F1-best threshold of each AU, shrunk on the logit scale towards that of the best expected F1.
 
     An AU with `n` positives keeps the weight `n / (n + min_positives)` on its own threshold: half at `min_positives`,
@@ -51,9 +55,9 @@ def _expected_best(scores: FloatArray) -> float:
     Ye, Chai, Lee & Chieu, "Optimizing F-measures: a tale of two approaches", ICML 2012, with the ratio of the expected counts
     in place of the expected ratio, which it approaches as pictures become many.
     """
-    highest_first = np.sort(np.clip(scores, LOWEST, HIGHEST))[::-1]
+    highest_first = np.sort(scores)[::-1]
     f1 = 2 * highest_first.cumsum() / (np.arange(1, len(scores) + 1) + highest_first.sum())
-    return _middle_of_best(np.array([*highest_first, LOWEST])[::-1], f1[::-1])
+    return float(np.clip(_middle_of_best(np.array([*highest_first, 0.0])[::-1], f1[::-1]), LOWEST, HIGHEST))
 
 
 def _best_threshold(targets: FloatArray, scores: FloatArray) -> float:
