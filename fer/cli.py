@@ -32,6 +32,7 @@ from fer.config import NEVER_SWEPT, SCHEMAS, bad_value, check, conf_dir, setting
 from fer.errors import FerError
 from fer.jobs import Kept
 from fer.processes import check_alone, say_once, started, this_line
+from fer.quoting import with_paths_quoted
 from fer.refusals import REFUSALS, one_line
 from fer.sweep import SomeJobsFailed, Sweep, is_sweep
 
@@ -78,6 +79,7 @@ def command(
                 print_help(name)
                 sys.stdout.flush()
             return
+        sys.argv[1:] = with_paths_quoted(sys.argv[1:])
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own hints
         # torch's threads sleep while they wait: on a busy machine, spinning ones made a small step ten times slower
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

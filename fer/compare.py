@@ -14,6 +14,7 @@ from pathlib import Path
 from fer.cli import Call, command
 from fer.config import CompareConfig, as_dict
 from fer.errors import FerError
+from fer.quoting import quoted
 from fer.runs import RunFolder, check_free, default_run_dir, write_text
 
 log = logging.getLogger("fer.compare")  # not __name__: run with -m it is __main__
@@ -74,14 +75,10 @@ def as_overrides(words: list[str]) -> list[str]:
     rest = [word for word in words if word not in runs]
     plain = "reference="
     rest = [
-        plain + _quoted(word.removeprefix(plain)) if word.startswith(plain) and word != "reference=null" else word
+        plain + quoted(word.removeprefix(plain)) if word.startswith(plain) and word != "reference=null" else word
         for word in rest
     ]
-    return [*rest, *([f"runs=[{','.join(map(_quoted, runs))}]"] if runs else [])]
-
-
-def _quoted(text: str) -> str:
-    return text if text[:1] in ("'", '"') else "'" + text.replace("'", "\\'") + "'"
+    return [*rest, *([f"runs=[{','.join(map(quoted, runs))}]"] if runs else [])]
 
 
 def main() -> None:

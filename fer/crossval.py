@@ -43,29 +43,23 @@ def run(cfg: CrossvalConfig, call: Call) -> float | None:
 
 def started(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig]:
     """A new run folder, with the number of folds and the units of the AU head settled for all folds alike."""
-    from fer.training import check_early  # torch and all: only now that the settings are known to be good
+    from fer.training import check_early, read_weights  # torch and all: only now that the settings are known to be good
 
     where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("crossval", cfg.name)
     resolved = dataclasses.replace(
         cfg, **{f.name: getattr(resolve(cfg), f.name) for f in dataclasses.fields(TrainConfig)}
     )
     check_early(resolved, where)
-    if cfg.soup:
-        _check_soup(resolved)
-    settled = settle(resolved)
-    folder = RunFolder.create(where, as_dict(settled), call.line, numbered=cfg.run_dir is None)
-    folder.keep_config({**as_dict(settled), "run_dir": str(folder.path)})
-    return folder, settled
-
-
-def _check_soup(cfg: CrossvalConfig) -> None:
-    from fer.training import read_weights
-
-    if not read_weights(cfg).pretrained:
+    weights = read_weights(resolved)  # before anything is written: without a network they may not be had
+    if cfg.soup and not weights.pretrained:
         raise FerError(
             "soup=true takes the mean of the folds' weights, and that of networks which start from random ones answers nothing: "
             "say model.weights=FILE"
         )
+    settled = settle(resolved)
+    folder = RunFolder.create(where, as_dict(settled), call.line, numbered=cfg.run_dir is None)
+    folder.keep_config({**as_dict(settled), "run_dir": str(folder.path)})
+    return folder, settled
 
 
 def settle(cfg: CrossvalConfig) -> CrossvalConfig:
@@ -194,7 +188,7 @@ def judged(folder: RunFolder, folds: list[Path], *, soup: bool) -> float | None:
 
     table, metrics = pool(folds)
     parts = table[["subject", "fold"]].drop_duplicates()
-    parts.to_csv(folder.path / "split.csv", index=False)
+    parts.assign(split="all")[["subject", "split", "fold"]].to_csv(folder.path / "split.csv", index=False)
     first = RunFolder.open(folds[0]).about
     data = {**first["data"], "split_hash": split_hash(parts.rename(columns={"fold": "split"}))}
     times = [RunFolder.open(fold).about.get("timings", {}).get("fit_s") for fold in folds]

@@ -8,24 +8,30 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from pathlib import Path
 
 from fer.cli import Call, command
 from fer.config import OF_THE_MODEL, DataConfig, EvaluateConfig, absolute, as_dict, bad_source, from_dict
 from fer.errors import FerError
-from fer.runs import RunFolder, default_run_dir
+from fer.runs import RunFolder, check_free, default_run_dir
 
 
 def run(cfg: EvaluateConfig, call: Call) -> float | None:
     """One evaluation; returns its score."""
     from fer import judging  # torch and all: only now that the settings are known to be good
     from fer.model.checkpoints import find_checkpoint
+    from fer.model.features import digest
     from fer.model.finished import load_module
     from fer.picturing import gallery
     from fer.predicting import predict
     from fer.use.facts import Facts
     from fer.use.judging_files import answered_by, open_exported
+    from fer.use.runtime_torch import torch_device
 
+    started = time.monotonic()
+    if cfg.run_dir:
+        check_free(Path(cfg.run_dir).expanduser().absolute())
     assert cfg.checkpoint is not None  # config.check
     path = find_checkpoint(cfg.checkpoint)
     module, card = load_module(path)
@@ -52,12 +58,17 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
         exported=cfg.exported,
         split=part,
         data=judging.about_data(data_cfg, data.prepared),
-        weights={"source": card["weights"]},
+        weights={"source": card["weights"], "sha256": digest(module.network)},
+        device=str(torch_device(cfg.trainer.accelerator)),
+        precision=facts.precision,
     )
+    data.prepared.skipped.table().to_csv(folder.path / "skipped.csv", index=False)
+    decided[["subject", "split"]].drop_duplicates().to_csv(folder.path / "split.csv", index=False)
     pictures = card.get("pictures", True) if cfg.report.pictures is None else cfg.report.pictures
     pictures = pictures and not exported  # heat is the checkpoint's, and an exported file has none
     judging.write_scores(folder, decided, metrics)
     judging.write_results(folder, metrics, gallery=gallery(module, data, decided, part) if pictures else None)
+    folder.note(timings={"total_s": round(time.monotonic() - started, 1)})
     score: float | None = metrics[part]["score"]
     return score
 

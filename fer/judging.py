@@ -186,7 +186,8 @@ def keep_decisions(
         file = sweep_folder(path) / f"backbone-{checkpoint[CARD]['backbone']}.safetensors"
         checkpoint[CARD][BACKBONE_FILE] = file.name
         if not file.exists():
-            save_backbone(module.network, file)
+            # frozen: it has learned nothing of this data
+            save_backbone(module.network, file, seen=checkpoint[CARD].get("seen_in_weights"))
     else:
         checkpoint["state_dict"] = {**module.backbone_state(), **checkpoint["state_dict"]}
     write_atomically(checkpoint, path)

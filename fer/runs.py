@@ -58,7 +58,9 @@ def check_free(path: Path) -> None:
         FerError: says so.
     """
     if not _free(path):
-        raise FerError(f"run_dir={path} is not empty: choose another folder, or go on with its run by resume={path}")
+        raise FerError(
+            f"run_dir={path} is not empty: choose another folder; fer.train and fer.crossval go on with a run by resume={path}"
+        )
     check_idle(path)  # a process may be at work there that has saved nothing yet
 
 

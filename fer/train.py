@@ -61,7 +61,8 @@ def begin(cfg: TrainConfig, call: Call, callbacks: Sequence[Callback] = ()) -> f
         log.warning(line)
     together = team.assemble(cfg.trainer.accelerator)
     where = Path(together.alone(lambda: str(chosen_dir(cfg, call))))
-    data, weights = together.first(lambda: (training.read_data(cfg, call.kept), training.read_weights(cfg)))
+    # weights first: without a network they may not be had, and to decode pictures takes minutes
+    weights, data = together.first(lambda: (training.read_weights(cfg), training.read_data(cfg, call.kept)))
     module = training.build_module(cfg, data, weights, call.kept)
 
     def described() -> RunFolder:

@@ -30,7 +30,7 @@ from fer.model.checkpoints import all_seen, load_checkpoint
 from fer.model.finished import load_module
 from fer.model.losses import au_given_emotion, class_weights
 from fer.model.module import FaceModule
-from fer.model.weights import Weights, check_weights_file, find_weights, save_backbone
+from fer.model.weights import Weights, check_weights, find_weights, save_backbone
 from fer.picturing import gallery, views
 from fer.predicting import predict
 from fer.results.report import shown_split
@@ -46,10 +46,10 @@ def check_early(cfg: TrainConfig, run_dir: Path) -> None:
     """Refuses what can be refused before pictures are drawn or decoded.
 
     Raises:
-        FerError: no such backbone, weights file or processor, or the run folder is taken.
+        FerError: no such backbone, weights or processor, or the run folder is taken.
     """
     check_maps(cfg)
-    check_weights_file(cfg.model.weights or "none")
+    check_weights(cfg.model.backbone, cfg.model.weights or "none")
     check_free(run_dir)
     check_machine(cfg)
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from conftest import composed
 
-from fer.cli import NAMES_OF_GROUPS, show_messages
+from fer.cli import NAMES_OF_GROUPS, refuse_bad_overrides, show_messages
 from fer.config import SCHEMAS, TrainConfig, conf_dir, idle, settings_of
+from fer.quoting import with_paths_quoted
 
 
 def fer(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -180,3 +181,21 @@ def test_every_setting_of_every_file_is_checked_and_has_a_help_text() -> None:
 )
 def test_settings_that_do_nothing_are_named(typed: tuple[str, ...], said: list[str]) -> None:
     assert list(idle(composed("train", *typed, "data=synthetic"))) == said
+
+
+def test_paths_that_are_there_need_no_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["model.dense-64,optimizer-sgd", "my faces", "a=b", "it's", "plain"]
+    for name in names:
+        Path(name).mkdir()
+    words = [
+        *(f"checkpoint={name}" for name in names),
+        "checkpoint='my faces'",
+        "checkpoint=not,there",
+        "model.dense=1,2",
+    ]
+    typed = with_paths_quoted(words)
+    assert typed[4:] == words[4:]
+    for name, word in zip(names, typed, strict=False):
+        (override,) = refuse_bad_overrides([word], SCHEMAS["evaluate"])
+        assert override.value() == name and not override.is_sweep_override()

@@ -49,6 +49,11 @@ def test_the_checkpoint_alone_repeats_the_numbers_of_its_run(trained: Path, eval
     alone = shutil.copy(trained / "checkpoints" / "best.ckpt", tmp_path / "alone.ckpt")
     assert metrics(evaluate(alone, name="test"))["test"] == metrics(trained)["test"]
     assert metrics(evaluate(trained, "split=val", name="val"))["val"] == metrics(trained)["val"]
+    about, before = (json.loads((folder / "run.json").read_text()) for folder in (tmp_path / "val", trained))
+    assert {"weights", "device", "precision", "timings"} <= about.keys() and about["weights"]["sha256"]
+    assert set(pd.read_csv(tmp_path / "val" / "split.csv", dtype=str)["split"]) == {"val"}
+    assert (tmp_path / "val" / "skipped.csv").read_text() == (trained / "skipped.csv").read_text()
+    assert about["data"]["fingerprint"] == before["data"]["fingerprint"]
     everything = metrics(evaluate(trained, "split=all", name="all"))["all"]
     assert everything == metrics(trained)["test"]  # of its own data the model has not seen the test people only
 

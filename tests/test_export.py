@@ -20,6 +20,7 @@ from fer import load
 from fer.cli import Call
 from fer.errors import FerError
 from fer.export import run
+from fer.model.weights import find_weights
 from fer.use.agreement import Agreement, compare, refuse_beyond
 from fer.use.answers import Answers
 from fer.use.facts import Facts
@@ -104,6 +105,10 @@ def test_safetensors_are_read_back(export: Export, lively: Path, other: Path, pi
         image = pixels if checkpoint == lively else np.repeat(pixels, 3, axis=3)
         for found, wanted in zip(load(path).answers(image), load(checkpoint).answers(image), strict=True):
             np.testing.assert_allclose(found, wanted, atol=1e-4)
+        # as a start for another run it says whom it has learned from, as the checkpoint does
+        before, after = find_weights("resnet18", str(checkpoint)).seen, find_weights("resnet18", str(path)).seen
+        assert before is not None and after is not None and len(before["seen"]) > 0
+        assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_without_a_name_the_file_is_called_model(lively: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from fer.config import AugmentConfig, DataConfig
 from fer.data import splits
 from fer.data.augment import augmented_view, centre_view, epoch_draws
 from fer.data.datamodule import FaceData
+from fer.errors import FerError
 from fer.labels import EMOTION_SETS
 from fer.model.backbone import make_backbone
 
@@ -52,6 +53,13 @@ def test_3_no_person_is_on_two_sides(seed: int) -> None:
     leaked = table.assign(split=["train", "val", "test"] * 20)
     with pytest.raises(AssertionError, match="S000"):
         splits.assert_disjoint(leaked)
+
+
+def test_weights_that_cannot_be_had_are_refused_before_any_picture_is_read(train: Train, tmp_path: Path) -> None:
+    for typed, said in (("model.weights=IMAGENET1K_V9", "has IMAGENET1K_V1"), ("model.weights=no.pth", "no such file")):
+        with pytest.raises(FerError, match=said):
+            train(typed, f"cache_dir={tmp_path / 'cache'}")
+    assert not (tmp_path / "cache").exists() and not (tmp_path / "run").exists()
 
 
 def test_4_every_picture_is_judged_whatever_the_batch_size(train: Train, tmp_path: Path) -> None:

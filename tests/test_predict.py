@@ -20,7 +20,7 @@ from conftest import composed
 from PIL import Image
 
 from fer.cli import Call
-from fer.data.faces import Box
+from fer.data.faces import Box, landmark_box
 from fer.errors import FerError
 from fer.predict import run
 from fer.use.background import in_background
@@ -95,6 +95,20 @@ def test_glob_json_lines_and_table_with_boxes(predict: Predict, folder: Path) ->
     assert found["path"].tolist() == ["b.png", "b.png"] and found["how"].tolist() == ["box", "detector"]
     assert found.loc[0, ["x", "y", "w", "h"]].tolist() == [200, 100, 220, 220]
     assert rows[0]["AU4_prob"] == pytest.approx(found.loc[1, "AU4_prob"], abs=1e-5)
+
+
+def test_landmarks_of_a_table_say_where_the_face_is_as_in_training(
+    predict: Predict, tree: Path, tmp_path: Path
+) -> None:
+    picture = sorted(tree.glob("cohn-kanade-images/*/*/*.png"))[0]
+    points = next((tree / "Landmarks").glob(f"*/*/{picture.stem}_landmarks.txt"))
+    (tmp_path / "broken.txt").write_text("1 2\n3")
+    table = tmp_path / "table.csv"
+    rows = [f"{picture},{points},,,,", f"{picture},,9,9,200,200", f"{picture},{tmp_path / 'broken.txt'},9,9,200,200"]
+    table.write_text("\n".join(["path,landmarks,x,y,w,h", *rows]))
+    found = pd.read_csv(predict(table))
+    wanted = [landmark_box(np.loadtxt(points)), (9, 9, 200, 200), (9, 9, 200, 200)]
+    np.testing.assert_allclose(found[["x", "y", "w", "h"]], np.array(wanted), atol=0.5)
 
 
 def test_a_video_gives_frames_times_and_faces_that_keep_their_number(predict: Predict, video: Path) -> None:

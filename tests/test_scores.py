@@ -84,6 +84,14 @@ def test_score_is_the_mean_of_both_heads(scores: Scores, predictions: pd.DataFra
     assert scores["score"] == pytest.approx((scores["au"]["macro"]["ap"] + scores["emotion"]["macro"]["f1"]) / 2)
     emotion_only = judge(predictions.drop(columns=predictions.filter(like="AU").columns), {}, n_boot=10)
     assert "au" not in emotion_only
+    blind = (
+        scores["au"]["baselines"]["constant"]["macro"]["ap"],
+        scores["emotion"]["baselines"]["majority"]["macro"]["f1"],
+    )
+    assert scores["score_constant"] == pytest.approx(sum(blind) / 2)
+    assert au_only["score_constant"] == pytest.approx(blind[0]) and emotion_only["score_constant"] == pytest.approx(
+        blind[1]
+    )
     assert emotion_only["score"] == pytest.approx(scores["emotion"]["macro"]["f1"])
 
 

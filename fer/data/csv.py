@@ -72,6 +72,11 @@ def read(table: Path, root: Path | None, subject: str, frames: str = "peak", ref
     samples = _labelled(file, samples, skipped)
     samples = samples.assign(path=_existing(file, places[samples.index], root, skipped)).dropna(subset=["path"])
     _no_image_twice(file, samples["path"])
+    if frames == "peak" and {"sequence", "frame"} <= set(samples) and samples.duplicated(["subject", "sequence"]).any():
+        log.info(
+            "every row of %s is a sample as it is, also where a sequence has several: data.frames is for data=ckplus",
+            table,
+        )
     if landmarks := file.find("landmarks"):
         samples["landmarks"] = _found(file.text(landmarks)[samples.index], NO_LANDMARKS, table, root, skipped)
     if reference:

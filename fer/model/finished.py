@@ -14,7 +14,7 @@ from torch import Tensor
 from fer.data.faces import PIXELS_VERSION
 from fer.errors import FerError, first_line
 from fer.model.backbone import Backbone
-from fer.model.checkpoints import CARD, load_checkpoint, write_atomically
+from fer.model.checkpoints import CARD, SEEN, load_checkpoint, write_atomically
 from fer.model.features import digest
 from fer.model.module import BACKBONE, FaceModule
 
@@ -56,7 +56,8 @@ def load_module(path: Path, backbone: Backbone | None = None) -> tuple[FaceModul
         raise FerError(
             f"{path} was trained on faces cropped in another way (version {pixels_version}, here {PIXELS_VERSION})"
         )
-    return module.eval(), checkpoint[CARD]
+    module.card = checkpoint[CARD]
+    return module.eval(), module.card
 
 
 def _beside(path: Path, card: Mapping[str, Any]) -> Path:
@@ -78,7 +79,7 @@ def sweep_folder(path: Path) -> Path:
 def _backbone_beside(path: Path, card: Mapping[str, Any]) -> dict[str, Tensor]:
     file = _beside(path, card)
     try:
-        return {BACKBONE + name: tensor for name, tensor in load_file(file).items()}
+        return {BACKBONE + name: tensor for name, tensor in load_file(file).items() if name not in SEEN}
     except (OSError, SafetensorError) as error:
         raise FerError(
             f"{path} is of a sweep, which keeps the frozen backbone of its jobs once, here in {file}: that can't be read "

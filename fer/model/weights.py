@@ -104,27 +104,34 @@ def find_weights(backbone: str, wanted: str) -> Weights:
     return _named(backbone, wanted)
 
 
-def check_weights_file(wanted: str) -> None:
-    """Refuses a `model.weights` that names a file which is not there.
+def check_weights(backbone: str, wanted: str) -> None:
+    """Refuses a `model.weights` that names a file which is not there, or weights that the backbone has not.
 
     Raises:
         FerError: says so.
     """
-    if is_file_name(wanted) and not Path(wanted).is_file():
-        raise FerError(f"model.weights={wanted}: there is no such file")
+    if is_file_name(wanted):
+        if not Path(wanted).is_file():
+            raise FerError(f"model.weights={wanted}: there is no such file")
+    elif wanted not in ("none", "auto"):
+        _preset(backbone, wanted)
+
+
+def _preset(backbone: str, name: str) -> WeightsEnum:
+    available: list[WeightsEnum] = list(get_model_weights(backbone))
+    if name == "DEFAULT":
+        default: WeightsEnum = get_model_weights(backbone).DEFAULT
+        return default
+    for weights in available:
+        if weights.name == name:
+            return weights
+    raise FerError(
+        f"model.weights={name}: {backbone} has {', '.join(w.name for w in available)}; or name a .safetensors or .pth file, or none"
+    )
 
 
 def _named(backbone: str, name: str) -> Weights:
-    available: list[WeightsEnum] = list(get_model_weights(backbone))
-    chosen = (
-        get_model_weights(backbone).DEFAULT
-        if name == "DEFAULT"
-        else next((w for w in available if w.name == name), None)
-    )
-    if chosen is None:
-        raise FerError(
-            f"model.weights={name}: {backbone} has {', '.join(w.name for w in available)}; or name a .safetensors or .pth file, or none"
-        )
+    chosen = _preset(backbone, name)
     try:
         with _timeout(DOWNLOAD_TIMEOUT_S):
             state = chosen.get_state_dict(progress=False, check_hash=True, weights_only=True)
@@ -160,7 +167,7 @@ def _timeout(seconds: float) -> Iterator[None]:
 
 
 def _from_file(path: Path, backbone: str) -> Weights:
-    check_weights_file(str(path))
+    check_weights(backbone, str(path))
     try:
         state, meta = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:

@@ -21,6 +21,7 @@ from fer.results.gallery import Gallery
 from fer.results.page import render
 from fer.results.predictions import class_codes, emotion_classes, read_predictions, targets_of
 from fer.results.wording import Verdict, alarms, au_label, dead_line, unjudged, verdicts
+from fer.runs import write_text
 
 _SPLITS_BY_INTEREST = ("test", "all", "val", "train")
 _CURVES = {
@@ -47,7 +48,7 @@ def write_report(run_dir: Path, gallery: Gallery | None = None) -> Path:
         FerError: `metrics.json` is missing.
     """
     path = run_dir / "report.html"
-    path.write_text(render("fer.results", "report.html.j2", report_context(run_dir, gallery)), encoding="utf-8")
+    write_text(path, render("fer.results", "report.html.j2", report_context(run_dir, gallery)))
     return path
 
 

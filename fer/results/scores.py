@@ -11,7 +11,7 @@ What is undefined is None, never nan. The sections:
 - per AU and class: `f1_constant` is the F1 of saying "present" for every picture; the AUC of guessing is .5 and its AP
   the share of positives.
 - `score`: the mean, over the heads that the model has, of the AUs' macro AP and the emotions' macro F1: 0 to 1, higher
-  is better. It is what sweeps and searches maximise.
+  is better. It is what sweeps and searches maximise. `score_constant` is that of answers without looking.
 """
 
 from collections.abc import Mapping
@@ -139,7 +139,7 @@ def judge(
         if judged.n_labelled:
             sections["emotion"] = _emotion_section(judged, predictions, emotion_rates)
             heads.append((judged, "f1"))
-    return scores | _score(heads) | sections
+    return scores | _score(heads) | {"score_constant": _score_constant(sections)} | sections
 
 
 def _score(heads: list[tuple[_Judged, str]]) -> Scores:
@@ -150,6 +150,17 @@ def _score(heads: list[tuple[_Judged, str]]) -> Scores:
         for values in ([(head.point, name) for head, name in heads], [(head.draws, name) for head, name in heads])
     )
     return {"score": number(point[0]), "score_ci": interval(draws, min(head.n_subjects for head, _ in heads))}
+
+
+def _score_constant(sections: Scores) -> float | None:
+    """What the best constant answers of the heads score."""
+    macro = {
+        "au": lambda baselines: baselines["constant"]["macro"]["ap"],
+        "emotion": lambda baselines: baselines["majority"]["macro"]["f1"],
+    }
+    parts = [macro[head](section["baselines"]) for head, section in sections.items()]
+    defined = [part for part in parts if part is not None]
+    return float(np.mean(defined)) if defined else None
 
 
 def _au_section(

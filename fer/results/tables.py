@@ -35,7 +35,8 @@ def print_scores(metrics: Mapping[str, Mapping[str, Any]], console: Console) -> 
         if dead := dead_line(scores):
             console.print(Text(dead, style="bold red"), width=_WIDTH)
         people = f"{scores['n_images']} images of {scores['n_subjects']} people"
-        score = f"score {_cell(scores['score'])} [{_span(scores['score_ci'])}]"
+        blind = f", {_cell(scores['score_constant'])} without looking" if "score_constant" in scores else ""
+        score = f"score {_cell(scores['score'])} [{_span(scores['score_ci'])}]{blind}"
         console.print(Text(f"{split}: {people}, {score}", style="bold"), width=_WIDTH)
         for verdict in verdicts(scores):
             line = Text(f"{verdict.head}: {verdict.text}", style=_COLOURS[verdict.good])

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import save_file
 
 from fer.config import ModelConfig
+from fer.model.checkpoints import all_seen
 from fer.model.module import FaceModule
 from fer.model.network import TwoHeadNetwork
 from fer.use.facts import METADATA_KEY, Facts
@@ -82,6 +83,7 @@ def write_safetensors(module: FaceModule, facts: Facts, path: Path, calibration:
         name: tensor.to(kind if tensor.is_floating_point() else tensor.dtype).contiguous()
         for name, tensor in network.state_dict().items()
     }
+    tensors |= all_seen(module.card)  # as a start for another run it still knows whom it learned from
     save_file(tensors, path, {METADATA_KEY: facts.as_json(network=_arguments(module.model, facts))})
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from fer.data.augment import centre_view
 from fer.data.images import Pixels8
 from fer.errors import FerError, first_line
+from fer.model.checkpoints import SEEN
 from fer.model.finished import load_module
 from fer.model.network import Logits, TwoHeadNetwork, full_precision, probabilities
 from fer.use.answers import Answers, Probabilities
@@ -57,7 +58,8 @@ class TorchRuntime:
                 text = (file.metadata() or {}).get(METADATA_KEY, "null")
                 facts = Facts.from_json(text, str(path))
                 network = TwoHeadNetwork(**json.loads(text)["network"])
-                network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 (no dict)
+                names = set(file.keys()) - set(SEEN)
+                network.load_state_dict({name: file.get_tensor(name) for name in names})
         except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
             raise FerError(f"{path} can't be loaded as weights of fer ({first_line(error)[:120]})") from error
         return cls(network, facts, accelerator, precision)

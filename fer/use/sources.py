@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from fer.data.faces import Box
+from fer.data.faces import N_LANDMARKS, Box, landmark_box, read_landmarks
 from fer.errors import FerError
 from fer.use.items import Item, Source
 from fer.use.video import VIDEOS, open_camera, open_video
@@ -88,7 +88,9 @@ def _in_folder(root: Path) -> list[str]:
 
 
 def _of_table(table: Path) -> Source:
-    """The rows of a table with a path column and, if it has them, x, y, w, h of a face; paths start from the table's folder.
+    """The rows of a table with a path column; faces are where `landmarks` or x, y, w, h say, if it has them, as in training.
+
+    Paths start from the table's folder.
 
     Raises:
         FerError: not a table, no path column, or a box that is no number.
@@ -107,13 +109,17 @@ def _of_table(table: Path) -> Source:
     if len(sides) == len(BOX_COLUMNS):
         numbers = [file.numbers(side, "a number of pixels or empty").astype(float) for side in sides]
         boxes = [_box(values) for values in zip(*numbers, strict=True)]
+    points = file.find("landmarks")
+    landmarks = [""] * len(paths) if points is None else file.cells[points].tolist()
     folders = _folders(paths, table.parent)
-    return Source(_rows(table.parent, paths, boxes), len(paths), root=table.parent, folders=folders)
+    return Source(_rows(table.parent, paths, landmarks, boxes), len(paths), root=table.parent, folders=folders)
 
 
-def _rows(folder: Path, paths: list[str], boxes: list[tuple[Box, ...] | None]) -> Iterator[Item]:
-    for path, box in zip(paths, boxes, strict=True):
-        yield Item(path, folder / path, box)
+def _rows(folder: Path, paths: list[str], landmarks: list[str], boxes: list[tuple[Box, ...] | None]) -> Iterator[Item]:
+    for path, points_file, box in zip(paths, landmarks, boxes, strict=True):
+        points = read_landmarks(folder / points_file) if points_file else None
+        known = points is not None and points.shape == (N_LANDMARKS, 2)
+        yield Item(path, folder / path, (landmark_box(points),) if known and points is not None else box)
 
 
 def _box(values: tuple[float, ...]) -> tuple[Box, ...] | None:

@@ -1,0 +1,48 @@
+"""Words of a command line as Hydra has to see them. Never imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PATHS = (
+    "annotate",
+    "cache_dir",
+    "checkpoint",
+    "data.root",
+    "data.table",
+    "exported",
+    "input",
+    "model.weights",
+    "output",
+    "resume",
+    "root",
+    "run_dir",
+)
+"""Keys whose value is a file or a folder."""
+
+_MEANS_SOMETHING = set(",=()[]{}~'\" ")
+"""Characters by which Hydra takes a value for more than a word."""
+
+
+def quoted(text: str) -> str:
+    """A value that Hydra takes as it is, whatever is in it; one in quotes stays so."""
+    return text if text[:1] in ("'", '"') else "'" + text.replace("'", "\\'") + "'"
+
+
+def with_paths_quoted(words: list[str]) -> list[str]:
+    """The words of a command line, with files and folders that are there named so that Hydra takes them for a name.
+
+    Folders of sweeps have commas in their names, and people have spaces in theirs.
+    """
+    return [_with_path_quoted(word) for word in words]
+
+
+def _with_path_quoted(word: str) -> str:
+    key, equals, value = word.partition("=")
+    if not equals or key.lstrip("+") not in PATHS or not _MEANS_SOMETHING & set(value) or value[:1] in ("'", '"'):
+        return word
+    try:
+        there = Path(value).expanduser().exists()
+    except (OSError, RuntimeError):  # too long for a name, or the home of nobody
+        return word
+    return f"{key}={quoted(value)}" if there else word
