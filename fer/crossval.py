@@ -8,6 +8,7 @@ of fer.train.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import logging
 import sys
 from pathlib import Path
@@ -181,7 +182,6 @@ def judged(folder: RunFolder, folds: list[Path], *, soup: bool) -> float | None:
     from rich.console import Console
 
     from fer import judging
-    from fer.data.splits import split_hash
     from fer.picturing import gallery_of_folds
     from fer.results.pooling import pool
     from fer.results.tables import print_folds
@@ -190,7 +190,8 @@ def judged(folder: RunFolder, folds: list[Path], *, soup: bool) -> float | None:
     parts = table[["subject", "fold"]].drop_duplicates()
     parts.assign(split="all")[["subject", "split", "fold"]].to_csv(folder.path / "split.csv", index=False)
     first = RunFolder.open(folds[0]).about
-    data = {**first["data"], "split_hash": split_hash(parts.rename(columns={"fold": "split"}))}
+    cuts = "".join(str(RunFolder.open(fold).about["data"]["split_hash"]) for fold in folds)
+    data = {**first["data"], "split_hash": hashlib.sha256(cuts.encode()).hexdigest()}
     times = [RunFolder.open(fold).about.get("timings", {}).get("fit_s") for fold in folds]
     # unknown of a fold that was killed when its training had ended
     timings = {} if None in times else {"fit_s": round(sum(times), 1)}

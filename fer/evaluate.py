@@ -7,6 +7,7 @@ Crop, size, names and thresholds are the checkpoint's own. An exported file is j
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import time
 from pathlib import Path
@@ -21,7 +22,6 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     """One evaluation; returns its score."""
     from fer import judging  # torch and all: only now that the settings are known to be good
     from fer.model.checkpoints import find_checkpoint
-    from fer.model.features import digest
     from fer.model.finished import load_module
     from fer.picturing import gallery
     from fer.predicting import predict
@@ -58,9 +58,10 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
         exported=cfg.exported,
         split=part,
         data=judging.about_data(data_cfg, data.prepared),
-        weights={"source": card["weights"], "sha256": digest(module.network)},
-        device=str(torch_device(cfg.trainer.accelerator)),
-        precision=facts.precision,
+        checkpoint_sha256=_sha256(path),
+        weights={"source": card["weights"]},
+        device=str(torch_device(cfg.trainer.accelerator if exported is None else "cpu")),
+        precision=(exported.facts if exported else facts).precision,
     )
     data.prepared.skipped.table().to_csv(folder.path / "skipped.csv", index=False)
     decided[["subject", "split"]].drop_duplicates().to_csv(folder.path / "split.csv", index=False)
@@ -71,6 +72,11 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     folder.note(timings={"total_s": round(time.monotonic() - started, 1)})
     score: float | None = metrics[part]["score"]
     return score
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def chosen_data(own: DataConfig, typed: DataConfig, keys: list[str]) -> DataConfig:

@@ -154,7 +154,7 @@ def set_upright(path: Path, module: FaceModule, validation: Callable[[], pd.Data
         _add_to_bias(checkpoint, network, "emotion_head", [offsets.get(name, 0.0) for name in module.emotions])
         card[EMOTION_OFFSETS] = offsets
     if AU_OFFSETS in missing:
-        offsets = fit_au_offsets(predictions)
+        offsets = fit_au_offsets(predictions, card["au_rates"])
         _add_to_bias(checkpoint, network, "au_head", [offsets[f"AU{au}"] for au in module.aus])
         card[AU_OFFSETS] = offsets
     write_atomically(checkpoint, path)

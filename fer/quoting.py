@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 PATHS = (
@@ -14,19 +15,25 @@ PATHS = (
     "input",
     "model.weights",
     "output",
+    "reference",
     "resume",
     "root",
     "run_dir",
 )
 """Keys whose value is a file or a folder."""
 
-_MEANS_SOMETHING = set(",=()[]{}~'\" ")
-"""Characters by which Hydra takes a value for more than a word."""
+_PLAIN = re.compile(r"[\w/.+-]+", re.ASCII)
+"""What Hydra takes as a word."""
 
 
 def quoted(text: str) -> str:
     """A value that Hydra takes as it is, whatever is in it; one in quotes stays so."""
-    return text if text[:1] in ("'", '"') else "'" + text.replace("'", "\\'") + "'"
+    if text[:1] in ("'", '"'):
+        return text
+    # a backslash is one, but for those before a quote
+    inside = re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", text)
+    end = re.search(r"\\*$", inside)
+    return f"'{inside}{end[0] if end else ''}'"
 
 
 def with_paths_quoted(words: list[str]) -> list[str]:
@@ -39,7 +46,7 @@ def with_paths_quoted(words: list[str]) -> list[str]:
 
 def _with_path_quoted(word: str) -> str:
     key, equals, value = word.partition("=")
-    if not equals or key.lstrip("+") not in PATHS or not _MEANS_SOMETHING & set(value) or value[:1] in ("'", '"'):
+    if not equals or key.lstrip("+") not in PATHS or _PLAIN.fullmatch(value) or value[:1] in ("'", '"'):
         return word
     try:
         there = Path(value).expanduser().exists()

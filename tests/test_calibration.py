@@ -214,7 +214,7 @@ def test_offsets_make_probabilities_true_after_losses_that_move_them(kind: str) 
         columns[f"true {name}"] = true
     table = pd.DataFrame(columns)
     answers = table[["AU1_prob", "AU2_prob", "AU1", "AU2"]]
-    offsets = fit_au_offsets(answers)
+    offsets = fit_au_offsets(answers, {"AU1": 0.1, "AU2": 0.5})
     moved = answers.assign(**{f"{au}_prob": expit(logit(answers[f"{au}_prob"]) + offsets[au]) for au in ("AU1", "AU2")})
     mended = calibrated(moved, fit_temperatures(moved))
     for au in ("AU1", "AU2"):
@@ -222,14 +222,16 @@ def test_offsets_make_probabilities_true_after_losses_that_move_them(kind: str) 
         assert error < 0.05 and error < (answers[f"{au}_prob"] - table[f"true {au}"]).abs().mean() / 2
 
 
-def test_a_unit_that_nobody_shows_on_validation_is_moved_as_the_others_are() -> None:
+def test_a_unit_that_nobody_shows_on_validation_is_as_probable_as_it_is_frequent_in_training() -> None:
     rng = np.random.default_rng(0)
-    true = rng.uniform(0.05, 0.95, 400)
-    table = pd.DataFrame({"AU1_prob": expit(logit(true) + 1.5), "AU1": (rng.random(400) < true).astype("int8")})
-    table["AU2_prob"], table["AU2"] = table["AU1_prob"], 0
-    offsets = fit_au_offsets(table)
-    assert offsets["AU1"] == pytest.approx(-1.5, abs=0.3) and offsets["AU2"] == pytest.approx(offsets["AU1"])
-    assert fit_au_offsets(table[["AU2_prob", "AU2"]]) == {"AU2": 0.0}
+    true, rare = rng.uniform(0.05, 0.95, 4000), rng.beta(1, 30, 4000)
+    table = pd.DataFrame({"AU1_prob": expit(logit(true) + 1.5), "AU1": (rng.random(4000) < true).astype("int8")})
+    table["AU2_prob"], table["AU2"] = expit(logit(rare) + 3), 0
+    offsets = fit_au_offsets(table, {"AU1": 0.5, "AU2": 0.03})
+    assert offsets["AU1"] == pytest.approx(-1.5, abs=0.3)
+    assert expit(logit(table["AU2_prob"]) + offsets["AU2"]).mean() == pytest.approx(0.03, abs=0.01)
+    never = fit_au_offsets(table[["AU2_prob", "AU2"]], {"AU2": 0.0})
+    assert -50 < never["AU2"] < 0
 
 
 def au_loss_cells(kind: str, logits: torch.Tensor, label: int) -> torch.Tensor:

@@ -185,7 +185,7 @@ def test_settings_that_do_nothing_are_named(typed: tuple[str, ...], said: list[s
 
 def test_paths_that_are_there_need_no_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    names = ["model.dense-64,optimizer-sgd", "my faces", "a=b", "it's", "plain"]
+    names = ["model.dense-64,optimizer-sgd", "my faces", "a=b", "it's", "müller", "a&b", "c d\\", "plain"]
     for name in names:
         Path(name).mkdir()
     words = [
@@ -195,7 +195,7 @@ def test_paths_that_are_there_need_no_quotes(tmp_path: Path, monkeypatch: pytest
         "model.dense=1,2",
     ]
     typed = with_paths_quoted(words)
-    assert typed[4:] == words[4:]
+    assert typed[len(names) - 1 :] == words[len(names) - 1 :]
     for name, word in zip(names, typed, strict=False):
         (override,) = refuse_bad_overrides([word], SCHEMAS["evaluate"])
         assert override.value() == name and not override.is_sweep_override()

@@ -268,6 +268,17 @@ def test_a_choice_of_frames_is_announced_as_without_effect(tmp_path: Path, caplo
     assert "data.frames=peak3" in caplog.text
 
 
+def test_frames_of_one_sequence_are_announced_as_samples_of_their_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    head = "path,subject,emotion,sequence,frame\n"
+    csv.read(table_of(tmp_path, head + "a.png,1,happy,,\nb.png,1,happy,,\n"), None, "subject")
+    assert "sample as it is" not in caplog.text
+    csv.read(table_of(tmp_path, head + "a.png,1,happy,s1,1\nb.png,1,happy,s1,2\n"), None, "subject")
+    assert "every row of" in caplog.text and "sample as it is" in caplog.text
+
+
 @pytest.mark.skipif(
     "FER_EXTRA_DATA" not in os.environ, reason="needs the folder of the extra data sets in FER_EXTRA_DATA"
 )

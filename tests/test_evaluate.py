@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -50,7 +51,9 @@ def test_the_checkpoint_alone_repeats_the_numbers_of_its_run(trained: Path, eval
     assert metrics(evaluate(alone, name="test"))["test"] == metrics(trained)["test"]
     assert metrics(evaluate(trained, "split=val", name="val"))["val"] == metrics(trained)["val"]
     about, before = (json.loads((folder / "run.json").read_text()) for folder in (tmp_path / "val", trained))
-    assert {"weights", "device", "precision", "timings"} <= about.keys() and about["weights"]["sha256"]
+    assert {"weights", "device", "precision", "timings"} <= about.keys() and about["precision"] == "f32"
+    wanted = hashlib.sha256((trained / "checkpoints" / "best.ckpt").read_bytes()).hexdigest()
+    assert about["checkpoint_sha256"] == wanted
     assert set(pd.read_csv(tmp_path / "val" / "split.csv", dtype=str)["split"]) == {"val"}
     assert (tmp_path / "val" / "skipped.csv").read_text() == (trained / "skipped.csv").read_text()
     assert about["data"]["fingerprint"] == before["data"]["fingerprint"]

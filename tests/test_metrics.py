@@ -73,3 +73,13 @@ def test_emotion_scores_leave_unlabelled_rows_out() -> None:
     metric.reset()
     metric.update(probabilities[3:], targets[3:], torch.tensor(0.0))
     assert all(value.isnan() for value in metric.compute().values())
+
+
+def test_a_unit_that_always_occurs_has_an_f1_and_an_ap_but_no_auc() -> None:
+    probabilities, targets = torch.tensor([[0.9, 0.2], [0.4, 0.8], [0.7, 0.6]]), torch.tensor([[1, 0], [1, 1], [1, 0]])
+    metric = AuScores([1, 2])
+    metric.update(probabilities, targets, torch.tensor(0.5))
+    found = {name: float(value) for name, value in metric.compute().items()}
+    assert found["au_f1"] == pytest.approx((0.8 + 2 / 3) / 2)
+    assert found["au_ap"] == pytest.approx(1) and found["au_auc"] == pytest.approx(1)
+    assert found["au_f1_each/AU1"] == pytest.approx(0.8)

@@ -55,10 +55,17 @@ def test_3_no_person_is_on_two_sides(seed: int) -> None:
         splits.assert_disjoint(leaked)
 
 
-def test_weights_that_cannot_be_had_are_refused_before_any_picture_is_read(train: Train, tmp_path: Path) -> None:
-    for typed, said in (("model.weights=IMAGENET1K_V9", "has IMAGENET1K_V1"), ("model.weights=no.pth", "no such file")):
+def test_weights_that_cannot_be_had_are_refused_before_any_picture_is_read(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_network(*_: object, **__: object) -> None:
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.models.ResNet18_Weights.get_state_dict", no_network)
+    own = "model.backbone=resnet18"
+    for typed, said in (("IMAGENET1K_V9", "has IMAGENET1K_V1"), ("no.pth", "no such file"), ("DEFAULT", "no network")):
         with pytest.raises(FerError, match=said):
-            train(typed, f"cache_dir={tmp_path / 'cache'}")
+            train(own, f"model.weights={typed}", f"cache_dir={tmp_path / 'cache'}")
     assert not (tmp_path / "cache").exists() and not (tmp_path / "run").exists()
 
 

@@ -20,7 +20,8 @@ from conftest import composed
 from PIL import Image
 
 from fer.cli import Call
-from fer.data.faces import Box, landmark_box
+from fer.data.faces import Box, face_box
+from fer.data.images import decode
 from fer.errors import FerError
 from fer.predict import run
 from fer.use.background import in_background
@@ -107,8 +108,9 @@ def test_landmarks_of_a_table_say_where_the_face_is_as_in_training(
     rows = [f"{picture},{points},,,,", f"{picture},,9,9,200,200", f"{picture},{tmp_path / 'broken.txt'},9,9,200,200"]
     table.write_text("\n".join(["path,landmarks,x,y,w,h", *rows]))
     found = pd.read_csv(predict(table))
-    wanted = [landmark_box(np.loadtxt(points)), (9, 9, 200, 200), (9, 9, 200, 200)]
+    wanted = [face_box(decode(picture), np.loadtxt(points))[0], (9, 9, 200, 200), (9, 9, 200, 200)]
     np.testing.assert_allclose(found[["x", "y", "w", "h"]], np.array(wanted), atol=0.5)
+    assert found["how"].tolist() == ["landmarks", "box", "box"]
 
 
 def test_a_video_gives_frames_times_and_faces_that_keep_their_number(predict: Predict, video: Path) -> None:

@@ -111,7 +111,7 @@ def face_box(
         box: A face box in pixels, as face detectors draw it.
     """
     if landmarks is not None and landmarks.shape == (N_LANDMARKS, 2):
-        from_landmarks = landmark_box(landmarks)
+        from_landmarks = _landmark_box(landmarks)
         if _usable(from_landmarks, image):
             return from_landmarks, "landmarks"
     if box is not None and _usable(box, image):
@@ -119,13 +119,6 @@ def face_box(
     for found in find_faces(image)[:1]:
         return found, "detector"
     return _whole(image), "whole"
-
-
-def landmark_box(landmarks: npt.NDArray[np.floating]) -> Box:
-    """The box around a face whose [68, 2] points are known, as the detector would draw it."""
-    side = BOX_OVER_FACE_WIDTH * float(np.ptp(landmarks[:, 0]))
-    x, y = landmarks[EYES].mean(axis=0).tolist()
-    return Box(x - side / 2, y + (BOX_BELOW_EYES - 0.5) * side, side, side)
 
 
 def crop_face(image: Pixels8, box: Box, size: int, margin: float = VIEW_OVER_BOX) -> Pixels8:
@@ -196,6 +189,12 @@ def read_landmarks(path: Path) -> npt.NDArray[np.float64] | None:
     except (OSError, ValueError):
         return None
     return points if points.ndim == 2 and points.shape[1] == 2 and np.isfinite(points).all() else None
+
+
+def _landmark_box(landmarks: npt.NDArray[np.floating]) -> Box:
+    side = BOX_OVER_FACE_WIDTH * float(np.ptp(landmarks[:, 0]))
+    x, y = landmarks[EYES].mean(axis=0).tolist()
+    return Box(x - side / 2, y + (BOX_BELOW_EYES - 0.5) * side, side, side)
 
 
 def _whole(image: Pixels8) -> Box:

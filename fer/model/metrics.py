@@ -45,7 +45,7 @@ class HeadScores(Metric):
 
 
 class AuScores(HeadScores):
-    """Accuracy over labelled cells and F1, both at 0.5, AP and AUC: F1 per unit, and means over the units with positives and negatives.
+    """Accuracy over labelled cells and F1, both at 0.5, AP and AUC: F1 per unit, and means over units that are shown.
 
     Args:
         brief: no AP, no AUC, and nothing per unit.

@@ -71,6 +71,7 @@ def cut_faces(
     boxes: Sequence[Box] | None = None,
     which: Which = "all",
     smallest: float = SMALLEST_IN_PICTURES,
+    landmarks: npt.NDArray[np.floating] | None = None,
 ) -> list[FaceCrop]:
     """The faces of a picture, the largest first; the whole picture where none is found.
 
@@ -82,9 +83,12 @@ def cut_faces(
         boxes: faces that are known already, in this order; None searches. One whose centre is outside of the picture counts as not given.
         which: every face that is found, or the largest alone.
         smallest: side of the smallest face to look for, over the picture's short side.
+        landmarks: [68, 2] points of the one face to look at, which come before its box (`fer.data.faces.face_box`).
     """
     if crop == "full":
         return [FaceCrop(*face_pixels(image, image_size, "full", color))]
+    if landmarks is not None:
+        return [FaceCrop(*face_pixels(image, image_size, crop, color, landmarks, boxes[0] if boxes else None))]
     if boxes is not None:
         return [FaceCrop(*face_pixels(image, image_size, crop, color, box=box)) for box in boxes]
     found = _found(luminance(image), which, smallest)

@@ -55,7 +55,7 @@ def of_source(predictor: Predictor, source: Source) -> Iterator[Subject]:
     """The pictures that `input=` means."""
     for item in source.items:
         try:
-            yield Subject(item.path, predictor.cut(item.picture, item.boxes))
+            yield Subject(item.path, predictor.cut(item.picture, item.boxes, landmarks=item.points()))
         except FerError as error:
             yield Subject(item.path, problem=str(error))
 

@@ -6,7 +6,10 @@ from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fer.data.faces import Box
+import numpy as np
+import numpy.typing as npt
+
+from fer.data.faces import Box, read_landmarks
 from fer.use.crops import Picture
 
 
@@ -20,6 +23,7 @@ class Item:
         boxes: faces that are known already; None: to be found.
         frame: number of the frame, from 0; None for a picture.
         time: of the frame, seconds from the start.
+        landmarks: a file of the 68 points of the one face to look at.
     """
 
     path: str
@@ -27,6 +31,11 @@ class Item:
     boxes: tuple[Box, ...] | None = None
     frame: int | None = None
     time: float | None = None
+    landmarks: Path | None = None
+
+    def points(self) -> npt.NDArray[np.float64] | None:
+        """The landmarks, [n, 2]; None where there are none or the file is damaged."""
+        return None if self.landmarks is None else read_landmarks(self.landmarks)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from fer.data.faces import Box
 from fer.data.images import Pixels8
@@ -89,12 +90,20 @@ class Predictor:
         boxes: Sequence[Box] | None = None,
         faces: Which = "all",
         smallest: float = SMALLEST_IN_PICTURES,
+        landmarks: npt.NDArray[np.floating] | None = None,
     ) -> list[FaceCrop]:
         """The faces of a picture as the network wants them (see `cut_faces`); safe to call from several threads."""
         f = self.facts
         known = None if boxes is None else [Box(*map(float, box)) for box in boxes]
         return cut_faces(
-            read_picture(picture), f.image_size, f.crop, f.color, boxes=known, which=faces, smallest=smallest
+            read_picture(picture),
+            f.image_size,
+            f.crop,
+            f.color,
+            boxes=known,
+            which=faces,
+            smallest=smallest,
+            landmarks=landmarks,
         )
 
     def name(self, crops: Sequence[FaceCrop]) -> list[Face]:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from fer.data.faces import N_LANDMARKS, Box, landmark_box, read_landmarks
+from fer.data.faces import Box
 from fer.errors import FerError
 from fer.use.items import Item, Source
 from fer.use.video import VIDEOS, open_camera, open_video
@@ -111,15 +111,16 @@ def _of_table(table: Path) -> Source:
         boxes = [_box(values) for values in zip(*numbers, strict=True)]
     points = file.find("landmarks")
     landmarks = [""] * len(paths) if points is None else file.cells[points].tolist()
+    lost = [name for name in landmarks if name and not (table.parent / name).is_file()]
+    if lost:
+        log.warning("%d files of landmarks are not there, e.g. %s: these faces are looked for", len(lost), lost[0])
     folders = _folders(paths, table.parent)
     return Source(_rows(table.parent, paths, landmarks, boxes), len(paths), root=table.parent, folders=folders)
 
 
 def _rows(folder: Path, paths: list[str], landmarks: list[str], boxes: list[tuple[Box, ...] | None]) -> Iterator[Item]:
-    for path, points_file, box in zip(paths, landmarks, boxes, strict=True):
-        points = read_landmarks(folder / points_file) if points_file else None
-        known = points is not None and points.shape == (N_LANDMARKS, 2)
-        yield Item(path, folder / path, (landmark_box(points),) if known and points is not None else box)
+    for path, points, box in zip(paths, landmarks, boxes, strict=True):
+        yield Item(path, folder / path, box, landmarks=folder / points if points else None)
 
 
 def _box(values: tuple[float, ...]) -> tuple[Box, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ def look_at(
 def _cut(predictor: Predictor, faces: Which, smallest: float, keep_picture: bool, item: Item) -> _Cut:
     try:
         image = read_picture(item.picture)
-        crops = predictor.cut(image, item.boxes, faces, smallest)
+        crops = predictor.cut(image, item.boxes, faces, smallest, item.points())
     except FerError as error:
         return _Cut(_light(item), [], problem=str(error))
     return _Cut(_light(item), crops, _shrunk(image) if keep_picture else None)
@@ -100,7 +101,7 @@ def _cut(predictor: Predictor, faces: Which, smallest: float, keep_picture: bool
 
 def _light(item: Item) -> Item:
     """The item without its pixels: results wait, and frames are large."""
-    return Item(item.path, item.path, item.boxes, item.frame, item.time)
+    return dataclasses.replace(item, picture=item.path)
 
 
 def _shrunk(image: Pixels8) -> Shown:

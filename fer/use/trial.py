@@ -46,7 +46,9 @@ def _cut(facts: Facts, item: Item) -> list[FaceCrop]:
         image = read_picture(item.picture)
     except FerError:
         return []
-    return cut_faces(image, facts.image_size, facts.crop, facts.color, boxes=item.boxes, which="largest")
+    return cut_faces(
+        image, facts.image_size, facts.crop, facts.color, boxes=item.boxes, which="largest", landmarks=item.points()
+    )
 
 
 def _spread(word: str, most: int) -> Iterator[Item]:

@@ -72,8 +72,9 @@ class Findings:
     def _on_whom(self) -> str:
         found = self.comparison
         people = f"{found.n_images} pictures of {found.n_subjects} people"
+        whole = all(run.metrics[self.split].get("n_images") == found.n_images for run in self.runs)
         blind = [run.metrics[self.split].get("score_constant") for run in self.runs]
-        known = [score for score in blind if score is not None]
+        known = [score for score in blind if score is not None and whole]
         without = f" The same answer for every picture would score up to {max(known):.3f}." if known else ""
         return f"{len(self.runs)} runs, judged on the same {people} (split={self.split}).{without}"
 
