@@ -221,6 +221,15 @@ def test_runs_that_change_a_recipe_in_one_place_are_named_by_it(tmp_path: Path) 
     assert found(tmp_path, reference="as most").comparison.reference == 0
 
 
+def test_one_value_written_in_two_ways_is_no_difference(tmp_path: Path) -> None:
+    for k, lr in enumerate(("1e-3", "0.001", "0.0003")):
+        typed = {"optimizer.lr": lr, "report.pictures": k == 0, "trainer.precision": ("32", "32", "bf16")[k]}
+        made_run(tmp_path / str(k), typed, 1.0, seed=k)
+    settings = found(tmp_path).settings
+    assert settings["optimizer.lr"].tolist() == ["0.001", "0.001", "0.0003"]
+    assert list(settings.columns) == ["optimizer.lr", "trainer.precision"]
+
+
 def test_a_grid_that_lacks_a_run_is_no_recipe(tmp_path: Path) -> None:
     grid = list(itertools.product(("bce", "focal"), (1, 2), (0.1, 0.5), (0.01, 0.001)))
     for k, values in enumerate(grid[:-1]):

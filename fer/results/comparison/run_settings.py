@@ -11,7 +11,17 @@ import pandas as pd
 
 from fer.results.comparison.judged_runs import JudgedRun
 
-_NO_SETTINGS = {"name", "run_dir", "resume", "cache_dir", "test", "sweep", "data.workers", "trainer.progress"}
+_NO_SETTINGS = {
+    "cache_dir",
+    "data.workers",
+    "name",
+    "report.pictures",
+    "resume",
+    "run_dir",
+    "sweep",
+    "test",
+    "trainer.progress",
+}
 """Keys that make no other model."""
 
 MANY, FEW = 3, 2
@@ -44,13 +54,24 @@ def _typed(run: JudgedRun) -> dict[str, str]:
 def _value(run: JudgedRun, typed: Mapping[str, str], key: str) -> str:
     """As typed, else from the configuration; a group (`optimizer`) by the name of what was chosen."""
     if key in typed:
-        return typed[key]
+        return _plain(typed[key])
     value: Any = run.config
     for part in key.replace("/", ".").split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     if isinstance(value, Mapping):
         value = value.get("name", value.get("backbone"))
-    return "-" if value is None else str(value)
+    return _plain(value)
+
+
+def _plain(value: object) -> str:
+    """One way to write a value: `1e-3` and `0.001` are no difference."""
+    text = "-" if value is None else str(value)
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    try:
+        return text if text.lstrip("-").isdecimal() else f"{float(text):g}"
+    except ValueError:
+        return text
 
 
 def _of_configs(runs: Sequence[JudgedRun]) -> dict[str, list[str]]:
@@ -65,7 +86,7 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}", "-" if value is None else str(value)
+            yield f"{prefix}{key}", _plain(value)
 
 
 def _of_most(values: pd.Series) -> str | None:
