@@ -109,6 +109,16 @@ def test_a_working_model_is_not_dead(scores: Scores, predictions: pd.DataFrame) 
     assert not found["emotion"]["dead"]
 
 
+def test_the_majority_is_a_class_that_somebody_shows() -> None:
+    predictions = make_predictions()
+    predictions.loc[predictions["emotion"] == "positive", "emotion"] = pd.NA
+    train = {"negative": 0.2, "positive": 0.7, "surprise": 0.1}
+    majority = judge(predictions, HALF, emotion_rates=train, n_boot=2)["emotion"]["baselines"]["majority"]
+    shown = predictions["emotion"].dropna()
+    assert majority["answer"] == "negative"
+    assert majority["accuracy"] == pytest.approx((shown == "negative").mean())
+
+
 def test_baselines_know_the_kind_of_pictures_that_is_judged(train: Callable[..., Path]) -> None:
     run_dir = train(
         "data.frames=neutral+peak3",

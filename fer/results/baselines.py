@@ -81,14 +81,19 @@ def best_subset(rates: FloatArray) -> BoolArray:
 
 
 def emotion_baseline(answers: Answers, rates: Mapping[str, float], source: str) -> dict[str, Any]:
-    """`majority`: always the commonest class, with the training shares of all classes as probabilities."""
+    """`majority`: always the class that is commonest in training, with the training shares of all classes as probabilities.
+
+    Of classes that nobody shows here none is the answer: 0 would be no baseline.
+    """
     classes = list(answers.labels)
     shares = np.array([rates[name] for name in classes])
     n_images = len(answers.targets)
     truth = np.where(np.isnan(answers.targets[:, 0]), -1, answers.targets.argmax(axis=1))
-    guess = np.full(n_images, int(shares.argmax()))
+    shown = (answers.targets == 1).any(axis=0)
+    common = int(np.where(shown, shares, -1).argmax())
+    guess = np.full(n_images, common)
     blind = measure(class_answers(classes, truth, np.tile(shares, (n_images, 1)), guess), unweighted(n_images))
-    head = {"answer": classes[int(shares.argmax())], "rates_from": source}
+    head = {"answer": classes[common], "rates_from": source}
     scores = summary(blind, "accuracy") | {"accuracy": number(blind.micro["f1"][0])}
     return {"majority": head | scores}
 
