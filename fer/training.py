@@ -20,6 +20,7 @@ from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.data.faces import PIXELS_VERSION
 from fer.data.landmarks import NEEDED
+from fer.data.readers import check_there
 from fer.data.splits import split_hash
 from fer.describing import make_card, seen_of, split_of
 from fer.errors import FerError
@@ -46,9 +47,10 @@ def check_early(cfg: TrainConfig, run_dir: Path) -> None:
     """Refuses what can be refused before pictures are drawn or decoded.
 
     Raises:
-        FerError: no such backbone, weights or processor, or the run folder is taken.
+        FerError: no such data, backbone, weights or processor, or the run folder is taken.
     """
     check_maps(cfg)
+    check_there(cfg.data)
     check_weights(cfg.model.backbone, cfg.model.weights or "none")
     check_free(run_dir)
     check_machine(cfg)

@@ -128,19 +128,30 @@ def read(root: Path, frames: str, reference: bool = False) -> Samples:
     return Samples(checked(table, str(tree.base)), tree.skipped)
 
 
-def _scan(base: Path) -> _Tree:
+def check_there(root: Path) -> list[str]:
+    """The folders of a tree, if it is one, before any file is looked at.
+
+    Raises:
+        FerError: it is not there, or holds no folder of images.
+    """
+    base = Path(os.path.abspath(root.expanduser()))
     if not base.is_dir():
         raise FerError(
             f"data.root: {base} {'is a file' if base.exists() else 'does not exist'}; name the folder of the CK+ tree"
         )
+    folders, names = list(_folders(base, depth=2)), FOLDER_NAMES["images"]
+    if not any(os.path.basename(folder).lower() in names for folder in folders):
+        above = f"; try data.root={base.parent}" if base.name.lower() in names else ""
+        raise FerError(f"{base}: no folder {names[0]} in it or in its subfolders: this is no CK+ tree{above}")
+    return folders
+
+
+def _scan(base: Path) -> _Tree:
+    folders = check_there(base)
     tree = _Tree(base)
-    folders = list(_folders(base, depth=2))
     for kind, names in FOLDER_NAMES.items():
         named = [f for f in folders if os.path.basename(f).lower() in names]
         full = [f for f in named if any(map(_SUBJECT.fullmatch, os.listdir(f)))]
-        if kind == "images" and not named:
-            above = f"; try data.root={base.parent}" if base.name.lower() in names else ""
-            raise FerError(f"{base}: no folder {names[0]} in it or in its subfolders: this is no CK+ tree{above}")
         for extra in full[1:]:
             tree.skip(SECOND_FOLDER, extra)
         tree.files[kind] = _sequences(tree, full[0], kind) if full else {}
