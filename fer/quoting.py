@@ -26,14 +26,16 @@ _PLAIN = re.compile(r"[\w/.+-]+", re.ASCII)
 """What Hydra takes as a word."""
 
 
+def in_quotes(text: str) -> str:
+    """A value that Hydra takes as it is, whatever is in it."""
+    # Hydra takes backslashes as they are, except before a quote
+    inside = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), text)
+    return f"'{inside}'"
+
+
 def quoted(text: str) -> str:
-    """A value that Hydra takes as it is, whatever is in it; one in quotes stays so."""
-    if text[:1] in ("'", '"'):
-        return text
-    # a backslash is one, but for those before a quote
-    inside = re.sub(r"(\\*)'", lambda found: 2 * found[1] + "\\'", text)
-    end = re.search(r"\\*$", inside)
-    return f"'{inside}{end[0] if end else ''}'"
+    """Likewise of what somebody typed: what is in quotes already stays so."""
+    return text if text[:1] in ("'", '"') else in_quotes(text)
 
 
 def with_paths_quoted(words: list[str]) -> list[str]:

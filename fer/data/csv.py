@@ -72,21 +72,14 @@ def read(table: Path, root: Path | None, subject: str, frames: str = "peak", ref
     samples = _labelled(file, samples, skipped)
     samples = samples.assign(path=_existing(file, places[samples.index], root, skipped)).dropna(subset=["path"])
     _no_image_twice(file, samples["path"])
-    if frames == "peak" and "sequence" in samples and _has_frames(samples):
-        log.info(
-            "every row of %s is a sample as it is, also where a sequence has several: data.frames is for data=ckplus",
-            table,
-        )
+    sequences = samples.reindex(columns=["subject", "sequence"]).dropna()
+    if frames == "peak" and sequences.duplicated().any():
+        log.info("every row of %s is a sample as it is: data.frames has no effect on a table", table)
     if landmarks := file.find("landmarks"):
         samples["landmarks"] = _found(file.text(landmarks)[samples.index], NO_LANDMARKS, table, root, skipped)
     if reference:
         samples = _with_references(file, samples, everyone.assign(path=_resolved(places, table, root)), root, skipped)
     return Samples(checked(samples, str(table)), skipped)
-
-
-def _has_frames(samples: pd.DataFrame) -> bool:
-    named = samples[samples["sequence"].notna()]
-    return bool(named.duplicated(["subject", "sequence"]).any())
 
 
 def _with_references(

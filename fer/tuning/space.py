@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Mapping
 from typing import Any, get_args, get_type_hints
@@ -18,6 +17,7 @@ from optuna.distributions import (
 from fer.cli import refuse_bad_overrides
 from fer.config import TrainConfig, settings_of
 from fer.errors import FerError, first_line
+from fer.quoting import in_quotes
 
 GROUPS = ("augment", "model", "loss", "optimizer", "scheduler", "trainer")
 """Groups that may be searched as a whole (`optimizer: {choices: [adam, sgd]}`) and by their keys."""
@@ -63,9 +63,7 @@ def as_override(key: str, value: Any) -> str:
     if isinstance(value, float):
         return f"{key}={value:.15g}"  # steps of a tenth add up to 0.30000000000000004
     if isinstance(value, str) and not value.replace("_", "").replace("/", "").isalnum():
-        # Hydra takes backslashes as they are, except before a quote
-        inside = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), value)
-        return f"{key}='{inside}'"
+        return f"{key}={in_quotes(value)}"
     return f"{key}={value}"
 
 
