@@ -14,10 +14,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fer import train
 from fer.cli import Call, command
 from fer.config import CrossvalConfig, TrainConfig, as_dict, from_dict, resolve
 from fer.errors import FerError
-from fer.runs import RunFolder, default_run_dir
+from fer.runs import FOLDS, RunFolder, default_run_dir
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,18 +132,12 @@ def reopened(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig
     if folder.about["finished"]:
         raise FerError(f"resume={cfg.resume}: that cross-validation is finished")
     folder.take_up()
-    if "cache_dir" in call.keys:
-        old = dataclasses.replace(old, cache_dir=cfg.cache_dir)
-    if "data.workers" in call.keys:
-        old = dataclasses.replace(old, data=dataclasses.replace(old.data, workers=cfg.data.workers))
-    if "trainer.progress" in call.keys:
-        old = dataclasses.replace(old, trainer=dataclasses.replace(old.trainer, progress=cfg.trainer.progress))
-    return folder, old
+    return folder, train.freely(old, cfg, call.keys)
 
 
 def fold_dir(folder: RunFolder, repeat: int, fold: int) -> Path:
     """Where a fold's run lies."""
-    return folder.path / "folds" / (f"{fold}" if repeat == 0 else f"{fold}-repeat{repeat}")
+    return folder.path / FOLDS / (f"{fold}" if repeat == 0 else f"{fold}-repeat{repeat}")
 
 
 def train_fold(cfg: CrossvalConfig, folder: RunFolder, repeat: int, fold: int, kept: Kept) -> None:
@@ -151,8 +146,6 @@ def train_fold(cfg: CrossvalConfig, folder: RunFolder, repeat: int, fold: int, k
     Args:
         kept: what the folds share: a frozen backbone, and what it said of each picture.
     """
-    from fer import train
-
     where = fold_dir(folder, repeat, fold)
     resume = where if (where / "checkpoints" / "last.ckpt").is_file() else None
     if resume and RunFolder.open(where).about["finished"]:

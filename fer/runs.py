@@ -41,6 +41,9 @@ PACKAGES = (
 JOB_RECORD = "job.json"
 """The file by which a sweep remembers a job, beside its run (`fer.sweep`)."""
 
+FOLDS = "folds"
+"""The folder in that of a cross-validation that holds the runs of its folds."""
+
 
 def default_run_dir(command: str, name: str) -> Path:
     """`outputs/<command>/<name>/<date_time>` under the current folder; a run started in the same second gets a number."""
@@ -78,6 +81,8 @@ def _free(path: Path) -> bool:
         names = {name for name in names if name != "config.yaml" and ".tmp" not in name}
     if names <= {JOB_RECORD, LOCK}:
         return True
+    if FOLDS in names:  # what a fold has learned would be pooled with folds of other settings
+        return False
     try:
         ended = json.loads((path / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

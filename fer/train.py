@@ -9,9 +9,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fer.cli import Call, command
 from fer.config import TrainConfig, as_dict, flat, from_dict, idle, resolve
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fer.train")  # not __name__: run with -m it is __main__
 
-CHANGEABLE = ("resume", "trainer.max_epochs", "trainer.progress", "data.workers", "cache_dir", "report.pictures")
+FREE = ("trainer.progress", "data.workers", "cache_dir", "report.pictures")
+"""What may be another when a run is gone on with."""
+
+CHANGEABLE = ("resume", "trainer.max_epochs", *FREE)
 """What may be typed beside `resume=`: the rest would make it another run."""
 
-FREE = ("resume", "run_dir", "trainer.progress", "data.workers", "cache_dir", "report.pictures")
-"""What may be another when a sweep comes back to a run."""
+C = TypeVar("C", bound=TrainConfig)
 
 
 def run(cfg: TrainConfig, call: Call) -> float | None:
@@ -104,15 +106,14 @@ def again(cfg: TrainConfig, where: Path, call: Call) -> float | None:
     folder = RunFolder.open(where)
     old: TrainConfig = from_dict(TrainConfig, folder.config(), str(where / "config.yaml"))
     was, now = dict(flat(as_dict(old))), dict(flat(as_dict(settled(cfg, call))))
-    changed = [f"{key} was {was[key]}, now {now[key]}" for key in now if was[key] != now[key] and key not in FREE]
+    free = ("resume", "run_dir", *FREE)
+    changed = [f"{key} was {was[key]}, now {now[key]}" for key in now if was[key] != now[key] and key not in free]
     if changed:
         raise FerError(
             f"{where} holds a run with other settings ({'; '.join(changed[:3])}): name=NAME chooses another sweep folder"
         )
     if not folder.about["finished"]:
-        return go_on(
-            dataclasses.replace(old, resume=str(where), cache_dir=cfg.cache_dir, report=cfg.report), folder, call
-        )
+        return go_on(dataclasses.replace(freely(old, cfg, FREE), resume=str(where)), folder, call)
     score: float | None = folder.read_json("metrics.json")["val"]["score"]
     log.info("finished earlier, validation score %s: %s", "undefined" if score is None else f"{score:.3f}", where)
     return score
@@ -178,7 +179,7 @@ def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
 
     def same(key: str) -> bool:  # of a group all that it brings, of an experiment all that there is
         keys = [k for k in was if key == "experiment" or k == key or k.startswith(f"{key}.")]
-        return bool(keys) and all(was[k] == now[k] for k in keys if k == key or k not in {*FREE, *CHANGEABLE})
+        return bool(keys) and all(was[k] == now[k] for k in keys if k == key or k not in {"run_dir", *CHANGEABLE})
 
     other = [
         override
@@ -199,15 +200,22 @@ def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
         raise FerError(
             f"resume={cfg.resume}: scheduler=cosine was planned for {old.trainer.max_epochs} epochs, no more and no less"
         )
-    progress = cfg.trainer.progress if "trainer.progress" in call.keys else old.trainer.progress
-    return dataclasses.replace(
-        old,
-        resume=str(folder.path),
-        trainer=dataclasses.replace(old.trainer, max_epochs=n_epochs, progress=progress),
-        data=dataclasses.replace(old.data, workers=cfg.data.workers) if "data.workers" in call.keys else old.data,
-        cache_dir=cfg.cache_dir if "cache_dir" in call.keys else old.cache_dir,
-        report=cfg.report if "report.pictures" in call.keys else old.report,
-    )
+    free = freely(old, cfg, call.keys)
+    trainer = dataclasses.replace(free.trainer, max_epochs=n_epochs)
+    return dataclasses.replace(free, resume=str(folder.path), trainer=trainer)
+
+
+def freely(old: C, cfg: TrainConfig, keys: Container[str]) -> C:
+    """The settings of a run with those of `FREE` that are among `keys` taken from `cfg`."""
+
+    def taken(mine: Any, theirs: Any, name: str, *below: str) -> Any:
+        now = getattr(theirs, name)
+        return dataclasses.replace(mine, **{name: taken(getattr(mine, name), now, *below) if below else now})
+
+    for key in FREE:
+        if key in keys:
+            old = taken(old, cfg, *key.split("."))
+    return old
 
 
 def end_sweep(best: Path) -> None:

@@ -141,7 +141,8 @@ def evaluate(trial: optuna.Trial, worker: Worker, cfg: TuneConfig, call: Call, f
     except Exception as error:  # a setting that can't be trained (nan, out of memory) must not lose the rest
         if not isinstance(error, FerError):
             log.exception("trial %d", trial.number)
-        trial.set_user_attr("error", first_line(error) if isinstance(error, FerError) else repr(error)[:300])
+        with suppress(UpdateFinishedTrialError):
+            trial.set_user_attr("error", first_line(error) if isinstance(error, FerError) else repr(error)[:300])
         # not as failed: the sampler learns to stay away from pruned points, and forgets failed ones
         worker.study.tell(trial, state=pruned, skip_if_finished=True)
     keep_checkpoints(folder, worker.study, cfg.checkpoints)

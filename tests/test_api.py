@@ -119,6 +119,18 @@ def test_small_faces_of_a_group_are_found_and_leave_the_main_face_as_it_is(
     assert len(model.cut(canvas, smallest=1 / 6)) == 1
 
 
+def test_the_smallest_face_to_look_for_holds_for_the_largest_alone_too(model: Predictor, pictures: list[Path]) -> None:
+    main = Image.open(pictures[0]).convert("RGB")
+    share = min(model.cut(main)[0].box[2:]) / min(main.size)
+    assert model.cut(main, smallest=share - 0.02)[0].how == "detector"
+    assert model.cut(main, smallest=share + 0.02)[0].how == "whole"
+    canvas = Image.new("RGB", (1000, 490), (128, 128, 128))
+    canvas.paste(main.resize((110, 84)), (740, 40))
+    assert model.cut(canvas, faces="largest")[0].how == "whole"  # as in training
+    (found,) = model.cut(canvas, faces="largest", smallest=0.05)
+    assert found.how == "detector" and found.box.x > 700
+
+
 def test_without_a_face_the_whole_picture_is_answered_and_said_so(model: Predictor) -> None:
     (face,) = model.predict(np.full((60, 90, 3), 127, np.uint8))
     assert face.how == "whole" and face.box == Box(0, 0, 90, 60)

@@ -16,14 +16,17 @@ from scipy.stats import spearmanr
 from sklearn.metrics import log_loss
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
+from fer import training
 from fer.cli import Call
 from fer.evaluate import run
 from fer.judging import set_upright, undo_class_weights
+from fer.model.checkpoints import CARD, load_checkpoint
 from fer.model.finished import load_module
 from fer.model.losses import au_loss
+from fer.predicting import predict
 from fer.results.au_offsets import fit_au_offsets
 from fer.results.calibration import calibrated, fit_temperatures
-from fer.results.predictions import read_predictions
+from fer.results.predictions import au_columns, read_predictions
 from fer.results.reliability import expected_calibration_error, reliability, reliability_bins
 from fer.results.thresholds import choose_thresholds
 
@@ -246,3 +249,27 @@ def test_offsets_are_added_once_and_only_where_the_loss_asks_for_them(train: Cal
     set_upright(path, module, lambda: pd.DataFrame())
     again = torch.load(path, weights_only=True)
     assert torch.equal(again["state_dict"]["network.au_head.bias"], checkpoint["state_dict"]["network.au_head.bias"])
+
+
+@pytest.mark.parametrize("settings", [(), ("loss=focal",)])
+def test_nothing_that_decides_is_fitted_on_test_people(
+    train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: tuple[str, ...]
+) -> None:
+    honest = train(*settings, "trainer.max_epochs=1", run_dir=tmp_path / "honest")
+
+    def with_other_test_labels(*args: Any) -> tuple[pd.DataFrame, np.ndarray]:
+        predictions, features = predict(*args)
+        rows = predictions["split"] == "test"
+        for name in au_columns(predictions):
+            predictions.loc[rows, name] = 1 - predictions.loc[rows, name]
+        predictions.loc[rows, "emotion"] = "surprise"
+        return predictions, features
+
+    monkeypatch.setattr(training, "predict", with_other_test_labels)
+    other = train(*settings, "trainer.max_epochs=1", run_dir=tmp_path / "other")
+    scores = [json.loads((run / "metrics.json").read_text()) for run in (honest, other)]
+    assert scores[0]["test"] != scores[1]["test"] and scores[0]["val"] == scores[1]["val"]
+    made = [load_checkpoint(run / "checkpoints" / "best.ckpt") for run in (honest, other)]
+    for key in ("temperature", "thresholds", *(("au_offsets",) if settings else ()), "emotion_offsets"):
+        assert made[0][CARD][key] == made[1][CARD][key], key
+    assert all(torch.equal(tensor, made[1]["state_dict"][name]) for name, tensor in made[0]["state_dict"].items())

@@ -175,6 +175,8 @@ def test_every_setting_of_every_file_is_checked_and_has_a_help_text() -> None:
             ("loss.balance=uncertainty", "loss.au_weight=2"),
             ["loss.au_weight=2.0 has no effect with loss.balance=uncertainty"],
         ),
+        (("optimizer=adamw", "optimizer.momentum=0.5"), ["optimizer.momentum=0.5 has no effect with optimizer=adamw"]),
+        (("data.cache_features=false",), ["data.cache_features=False has no effect with model.finetune=full"]),
         *[((f"optimizer={name}", "scheduler=none"), []) for name in ("adam", "adamw", "rmsprop", "sgd")],
         *[((f"experiment={file.stem}",), []) for file in sorted((conf_dir() / "experiment").glob("*.yaml"))],
     ],

@@ -274,7 +274,7 @@ def test_cross_validations_are_read_with_their_folds(tmp_path: Path) -> None:
         table = pd.read_csv(run / "predictions.csv")
         repeated = pd.concat([table.assign(fold=0), table.assign(fold=1)])
         repeated.to_csv(run / "predictions.csv", index=False)
-        repeated[["subject", "fold"]].drop_duplicates().to_csv(run / "split.csv", index=False)
+        repeated[["subject", "split", "fold"]].drop_duplicates().to_csv(run / "split.csv", index=False)
         (run / "folds" / "0").mkdir(parents=True)
         (run / "folds" / "0" / "run.json").write_text('{"finished": true}')
     both = found(tmp_path)

@@ -156,6 +156,8 @@ def test_stopped_one_goes_on_with_the_folds_that_are_left(
     with pytest.raises(SystemExit):
         crossval("data.folds=3", f"run_dir={where}")
     assert not (where / "metrics.json").exists()
+    with pytest.raises(FerError, match="is not empty"):  # or folds of two recipes would be pooled
+        crossval("data.folds=3", "seed=7", f"run_dir={where}")
     crossval(resume=where)
     assert calls == [0, 1, 1, 2]
     again, first = (json.loads((folder / "metrics.json").read_text()) for folder in (where, finished))
@@ -220,6 +222,12 @@ def test_units_that_no_two_folds_share_are_refused(tree: Path, cache: Path, tmp_
     typed = ("data=csv", f"data.table={table}", "data.folds=3", "data.min_au_count=1")
     with pytest.raises(FerError, match="AU4: each lacks training people in some fold"):
         settle(composed("crossval", *SMALL, *typed, f"cache_dir={cache}"))
+
+
+def test_folds_that_are_no_whole_are_not_pooled(finished: Path) -> None:
+    folds = [finished / "folds" / name for name in "012"]
+    with pytest.raises(FerError, match=r"no cross-validation together: .* is judged 2 times"):
+        pool([*folds, folds[0]])
 
 
 def test_a_folder_without_test_predictions_is_refused(tmp_path: Path) -> None:

@@ -241,6 +241,14 @@ def test_maps_are_held_against_those_of_other_units_of_the_same_face() -> None:
     assert summarise(rows())["macro"]["above_others"] is None
 
 
+def test_a_unit_that_few_people_show_does_not_spread_the_mean_over_units() -> None:
+    # both units differ from chance by as much in everybody: which of them a draw of people has says nothing
+    made = [HeatRow(f"{k}.png", f"p{k}", 1, "AU1", 0.9, True, 0.4, 0.2) for k in range(20)]
+    made += [HeatRow(f"{k}.png", f"p{k}", 1, "AU9", 0.9, True, 0.1, 0.3) for k in range(3)]
+    macro = summarise(pd.DataFrame(made, columns=list(HeatRow._fields)))["macro"]
+    assert macro["difference"] == pytest.approx(0) and macro["difference_ci"] == pytest.approx([0, 0])
+
+
 def test_without_people_there_is_no_interval() -> None:
     found = summarise(rows(people=False))
     assert found["n_subjects"] is None

@@ -71,7 +71,8 @@ def test_killed_run_resumes_to_the_same_weights(
     assert about["finished"] is False
     resume(tmp_path / "part")
     assert same_weights(whole, tmp_path / "part")
-    assert (whole / "metrics.json").read_text() == (tmp_path / "part" / "metrics.json").read_text()
+    for name in ("metrics.json", "curves.csv"):
+        assert (whole / name).read_text() == (tmp_path / "part" / name).read_text()
 
 
 def test_finished_runs_give_signals_and_memory_back(train: Train, tmp_path: Path) -> None:

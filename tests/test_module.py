@@ -14,7 +14,7 @@ import torch
 from conftest import composed
 from PIL import Image
 
-from fer.config import OptimizerConfig, SchedulerConfig, as_dict
+from fer.config import LossConfig, OptimizerConfig, SchedulerConfig, as_dict
 from fer.errors import FerError
 from fer.model.module import FaceModule
 from fer.model.optimizers import make_optimizer, make_schedule
@@ -170,6 +170,42 @@ def test_mixing_a_picture_with_itself_changes_nothing_and_missing_labels_stay_mi
     }
     plain, mixed = made._plain(batch)[1], made._mixed(batch)[1]
     assert torch.allclose(plain["au"], mixed["au"], atol=1e-5) and mixed["emotion"] == 0
+
+
+@pytest.mark.parametrize(("share", "shown"), [(0.3, [1, 0]), (0.8, [0, 1])])
+def test_blended_pictures_are_learned_with_both_labels_and_scored_by_what_shows_most(
+    monkeypatch: pytest.MonkeyPatch, share: float, shown: list[int]
+) -> None:
+    made = module(mixup=0.4, loss=as_dict(LossConfig())).eval()
+    batch = {
+        "image": torch.rand(2, 3, 32, 32),
+        "au": torch.tensor([[1, -1], [0, 1]]),
+        "emotion": torch.tensor([0, 1]),
+    }
+    monkeypatch.setattr(torch.distributions.Beta, "sample", lambda self: torch.tensor(share))
+    monkeypatch.setattr(torch, "randperm", lambda n, device: torch.tensor([1, 0]))
+    with torch.no_grad():
+        logits, losses, labels = made._mixed(batch)
+        au, emotion = made(share * batch["image"] + (1 - share) * batch["image"].flip(0))
+    assert torch.allclose(logits.au, au) and torch.allclose(logits.emotion, emotion)
+    softplus = torch.nn.functional.softplus
+    own = torch.stack([softplus(-au[0, 0]), softplus(au[1, 0]), softplus(-au[1, 1])]).mean()
+    other = torch.stack([softplus(au[0, 0]), softplus(-au[0, 1]), softplus(-au[1, 0])]).mean()
+    assert losses["au"].item() == pytest.approx((share * own + (1 - share) * other).item(), rel=1e-5)
+    cost = -emotion.log_softmax(1)
+    own, other = cost.diagonal().mean(), cost.flip(1).diagonal().mean()
+    assert losses["emotion"].item() == pytest.approx((share * own + (1 - share) * other).item(), rel=1e-5)
+    assert torch.equal(labels["au"], batch["au"][shown]) and torch.equal(labels["emotion"], batch["emotion"][shown])
+
+
+def test_each_step_and_each_process_draws_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, drawn = module(), []
+    for step, rank in ((5, 0), (6, 0), (5, 1), (6, 1), (5, 0)):
+        monkeypatch.setattr(FaceModule, "global_step", step)
+        monkeypatch.setattr(FaceModule, "global_rank", rank)
+        made.on_train_batch_start(None, 0)
+        drawn.append(float(torch.rand(1)))
+    assert drawn[0] == drawn[4] and len(set(drawn)) == 4
 
 
 def test_validation_loss_does_not_hang_on_who_shares_a_batch(train: Train, tmp_path: Path) -> None:

@@ -239,20 +239,28 @@ def test_lost_trial_is_tried_again_but_not_forever(tmp_path: Path, scored: Score
     assert worker.take() is None and n_finished(study.trials) == 1
 
 
+@pytest.mark.parametrize(
+    "then",
+    [
+        UpdateFinishedTrialError("Trial#0 has already finished"),  # as the next report of a score says
+        FerError("the loss is not a number"),
+    ],
+)
 def test_a_trial_taken_for_dead_does_not_end_its_worker(
-    tmp_path: Path, scored: Scored, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, scored: Scored, caplog: pytest.LogCaptureFixture, then: Exception
 ) -> None:
     def told_by_another(cfg: TrainConfig) -> float:
         if len(runs) == 1:
             study = stored(tmp_path / "s")
             study.tell(study.trials[-1].number, state=TrialState.FAIL)
-            raise UpdateFinishedTrialError("Trial#0 has already finished")  # as the next report of a score says
+            raise then
         return 0.5
 
     runs = scored(told_by_another)
     search(tmp_path / "s", "n_trials=2", space=TWO)
     assert len(runs) == 3 and n_finished(stored(tmp_path / "s").trials) == 2
-    assert runs[1].optimizer.lr == runs[0].optimizer.lr and "took this one for dead" in caplog.text
+    assert runs[1].optimizer.lr == runs[0].optimizer.lr
+    assert ("took this one for dead" in caplog.text) is isinstance(then, UpdateFinishedTrialError)
 
 
 def test_ctrl_c_is_no_result(tmp_path: Path, scored: Scored, caplog: pytest.LogCaptureFixture) -> None:

@@ -33,8 +33,8 @@ def bare_step(bench: Bench) -> Stage:
         with _as_fast_as_it_can():
             for _ in range(n):
                 with bench.autocast():
-                    loss = module.learn_from(batch)[2]
-                torch.autograd.backward(loss)
+                    total = module.learn_from(batch).total
+                torch.autograd.backward(total)
                 if clip:
                     nn.utils.clip_grad_norm_(module.parameters(), clip)
                 optimizer.step()

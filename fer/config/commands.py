@@ -163,7 +163,7 @@ class PredictConfig:
     faces: str = setting("all", "which faces of a picture", choices=("all", "largest"))
     smallest_face: float | None = setting(
         None,
-        "share of the picture's short side from which faces are looked for; null: 0.05, in video 0.166",
+        "share of the picture's short side from which faces are looked for; null: 0.05, in video or with faces=largest 0.166",
         above=0,
         most=0.5,
     )

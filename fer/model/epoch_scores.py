@@ -50,5 +50,20 @@ class EpochScores(nn.Module):
             scores |= {"loss": self.total(losses), **{f"{head}_loss": loss for head, loss in losses.items()}}
         return {f"{stage}/{name}": value.detach() for name, value in scores.items()}
 
+    def begun(self, stage: str) -> dict[str, tuple[Tensor, Tensor, Tensor]]:
+        """What was added so far, by all processes: probabilities, targets and mean loss of each head."""
+        seen: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+        for head in ("au", "emotion"):
+            if f"{stage}_{head}" in self.heads and (metric := self._of(stage, head)).update_called:
+                with metric.sync_context():
+                    seen[head] = *metric.collected(), metric.loss().nan_to_num()
+        return seen
+
+    def go_on(self, stage: str, begun: Mapping[str, tuple[Tensor, Tensor, Tensor]]) -> None:
+        """Goes on from what `begun` returned, and forgets all else."""
+        self.taken(stage)
+        for head, seen in begun.items():
+            self._of(stage, head).update(*seen)
+
     def _of(self, stage: str, head: str) -> HeadScores:
         return cast(HeadScores, self.heads[f"{stage}_{head}"])

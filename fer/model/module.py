@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning
 import torch
@@ -28,10 +28,25 @@ from fer.model.optimizers import PARTS, make_optimizer, make_schedule, parameter
 BACKBONE = "network.backbone."
 """How the names of the backbone's tensors begin in a `state_dict`."""
 
+BEGUN = "scores_begun"
+"""Where a checkpoint keeps what was seen of an epoch in which the run was stopped."""
+
 
 def without_backbone(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What is left of a `state_dict`."""
     return {name: tensor for name, tensor in state.items() if not name.startswith(BACKBONE)}
+
+
+class TrainingStep(NamedTuple):
+    """What one step computes."""
+
+    logits: Logits
+    losses: dict[str, Tensor]
+    """Of each task."""
+    labels: Mapping[str, Tensor]
+    """`au` and `emotion` to score the logits by: of blended pictures, those of the one that shows most."""
+    total: Tensor
+    """The weighted sum of the losses, to minimise."""
 
 
 class FaceModule(lightning.LightningModule):
@@ -78,14 +93,14 @@ class FaceModule(lightning.LightningModule):
             preprocessing["image_size"],
             self.model.dense,
             self.model.dropout,
-            len(self.aus),
-            len(self.emotions),
-            tuple(preprocessing.get("mean", IMAGENET_MEAN)),
-            tuple(preprocessing.get("std", IMAGENET_STD)),
-            self.model.flip_average,
-            preprocessing.get("reference", False),
-            self.model.levels,
-            self.model.grid,
+            n_aus=len(self.aus),
+            n_emotions=len(self.emotions),
+            mean=tuple(preprocessing.get("mean", IMAGENET_MEAN)),
+            std=tuple(preprocessing.get("std", IMAGENET_STD)),
+            flip_average=self.model.flip_average,
+            reference=preprocessing.get("reference", False),
+            levels=self.model.levels,
+            grid=self.model.grid,
         ).to(memory_format=torch.channels_last)
         heads = {"au": self.aus, "emotion": self.emotions}
         self.balance = TaskBalance(self.loss, absent=[head for head, labels in heads.items() if not labels])
@@ -108,12 +123,15 @@ class FaceModule(lightning.LightningModule):
         Leaves out a frozen backbone: `fer.training.judge_best` puts it into the best checkpoint, once.
         """
         checkpoint[CARD] = self.card
+        checkpoint[BEGUN] = self.epoch_scores.begun("train")  # of a run that is stopped within an epoch
         if self.model.finetune == "frozen":
             checkpoint["state_dict"] = without_backbone(checkpoint["state_dict"])
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Fills in what `on_save_checkpoint` left out."""
+        """Fills in what `on_save_checkpoint` left out, and goes on with the scores of an epoch that was begun."""
         checkpoint["state_dict"] = {**self.backbone_state(), **checkpoint["state_dict"]}
+        begun = checkpoint.get(BEGUN, {}) if self.global_rank == 0 else {}  # the first process has what all had seen
+        self.epoch_scores.go_on("train", begun)
 
     def backbone_state(self) -> dict[str, Tensor]:
         """The part of the `state_dict` that is the backbone's."""
@@ -122,14 +140,14 @@ class FaceModule(lightning.LightningModule):
     # --- losses and curves
 
     def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
-        logits, losses, total = self.learn_from(batch)
-        self._keep_batch("train", losses, logits, batch)
+        logits, losses, labels, total = self.learn_from(batch)
+        self._keep_batch("train", losses, logits, labels)
         return total
 
-    def learn_from(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor], Tensor]:
-        """What a training step computes: logits, the loss of each task, and their weighted sum to minimise."""
-        logits, losses = self._mixed(batch) if self.mixup else self._plain(batch)
-        return logits, losses, self.balance(self._of_whole_batch(losses, batch))
+    def learn_from(self, batch: dict[str, Tensor]) -> TrainingStep:
+        """What a training step computes."""
+        logits, losses, labels = self._mixed(batch) if self.mixup else (*self._plain(batch), batch)
+        return TrainingStep(logits, losses, labels, self.balance(self._of_whole_batch(losses, batch)))
 
     def _of_whole_batch(self, losses: dict[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The losses, so scaled that their mean over the processes is that over the labelled cells of the whole batch.
@@ -170,8 +188,8 @@ class FaceModule(lightning.LightningModule):
             return network.with_features(batch["image"].contiguous(memory_format=torch.channels_last))
         return features, network.answer(features, mirrored)
 
-    def _mixed(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor]]:
-        """Each picture blended with another one of the batch, and the losses with the labels of both.
+    def _mixed(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor], dict[str, Tensor]]:
+        """Each picture blended with another one of the batch: logits, the losses with the labels of both, the labels of what shows most.
 
         Zhang et al., "mixup: Beyond empirical risk minimization", ICLR 2018.
         """
@@ -179,9 +197,10 @@ class FaceModule(lightning.LightningModule):
         share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
         partner = torch.randperm(len(images), device=images.device)
         logits = self._answered({"image": share * images + (1 - share) * images[partner]})[1]
-        own = self.losses(logits, batch)
-        other = self.losses(logits, {head: batch[head][partner] for head in ("au", "emotion")})
-        return logits, {head: share * own[head] + (1 - share) * other[head] for head in own}
+        blended = {**batch, **{head: batch[head][partner] for head in ("au", "emotion")}}
+        own, other = self.losses(logits, batch), self.losses(logits, blended)
+        losses = {head: share * own[head] + (1 - share) * other[head] for head in own}
+        return logits, losses, batch if share >= 0.5 else blended
 
     def validation_step(self, batch: dict[str, Tensor], batch_idx: int) -> None:
         logits, losses = self._plain(batch)
@@ -193,9 +212,9 @@ class FaceModule(lightning.LightningModule):
         found = {name: head.float().cpu() for name, head in logits._asdict().items() if head is not None}
         return {"index": batch["index"].cpu(), "features": features.half().cpu(), **found}
 
-    def _keep_batch(self, stage: str, losses: dict[str, Tensor], logits: Logits, batch: dict[str, Tensor]) -> None:
+    def _keep_batch(self, stage: str, losses: dict[str, Tensor], logits: Logits, labels: Mapping[str, Tensor]) -> None:
         self._refuse_nan(torch.stack([loss.detach() for loss in losses.values()]))
-        self.epoch_scores.add(stage, losses, logits, batch)
+        self.epoch_scores.add(stage, losses, logits, labels)
 
     def _refuse_nan(self, losses: Tensor) -> None:
         if not torch.isfinite(losses).all():

@@ -40,7 +40,7 @@ def pool(folds: Sequence[Path], n_boot: int = 1000) -> tuple[pd.DataFrame, dict[
         fold's own thresholds, with `folds`: `n`, `mean`, `sd` and `each` of the numbers in `HEADLINES`.
 
     Raises:
-        FerError: a fold has no test predictions, or the folds differ in their labels.
+        FerError: a fold has no test predictions, or the folds differ in their labels or don't make a whole.
     """
     judged = [_fold(path, number) for number, path in enumerate(folds)]
     tables, scores = [table for table, _ in judged], [score for _, score in judged]
@@ -48,12 +48,27 @@ def pool(folds: Sequence[Path], n_boot: int = 1000) -> tuple[pd.DataFrame, dict[
     if len(columns) > 1:
         raise FerError("the folds have answers for different labels: they can't be pooled")
     table = pd.concat(tables, ignore_index=True)
+    n_repeats = _same_for_all(table)
     thresholds: Thresholds = {name: _per_row(name, tables, scores) for name in au_columns(table)}
     pooled = judge(table, thresholds, n_boot=n_boot)
-    n_repeats = int(table.groupby("path").size().max())
     _count_pictures_once(pooled, n_repeats)
     pooled["folds"] = {"n": len(folds), **over_folds(scores)}
     return table, {"all": pooled}
+
+
+def _same_for_all(table: pd.DataFrame) -> int:
+    """How often each picture was judged.
+
+    Raises:
+        FerError: some more often than others.
+    """
+    n_judged = table.groupby("path").size()
+    if n_judged.nunique() > 1:
+        raise FerError(
+            f"the folds are no cross-validation together: {n_judged.idxmax()} is judged {n_judged.max()} times, "
+            f"{n_judged.idxmin()} {n_judged.min()}"
+        )
+    return int(n_judged.max())
 
 
 def _count_pictures_once(scores: dict[str, Any], n_repeats: int) -> None:

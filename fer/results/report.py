@@ -21,7 +21,7 @@ from fer.results.gallery import Gallery
 from fer.results.page import render
 from fer.results.predictions import class_codes, emotion_classes, read_predictions, targets_of
 from fer.results.wording import Verdict, alarms, au_label, dead_line, unjudged, verdicts
-from fer.runs import write_text
+from fer.runs import FOLDS, write_text
 
 _SPLITS_BY_INTEREST = ("test", "all", "val", "train")
 _CURVES = {
@@ -130,7 +130,7 @@ def _folds(run_dir: Path, folds: Mapping[str, Any] | None) -> dict[str, Any] | N
     if not folds:
         return None
     names = list(folds["mean"])
-    own = sorted((run_dir / "folds").glob("*/report.html"), key=lambda path: _fold_order(path.parent.name))
+    own = sorted((run_dir / FOLDS).glob("*/report.html"), key=lambda path: _fold_order(path.parent.name))
     links = [str(path.relative_to(run_dir)) for path in own] if len(own) == folds["n"] else [None] * folds["n"]
     rows = [(str(k), link, each) for k, (link, each) in enumerate(zip(links, folds["each"], strict=True))]
     return {"names": names, "rows": rows, "mean": folds["mean"], "sd": folds["sd"]}

@@ -70,19 +70,21 @@ def cut_faces(
     *,
     boxes: Sequence[Box] | None = None,
     which: Which = "all",
-    smallest: float = SMALLEST_IN_PICTURES,
+    smallest: float | None = None,
     landmarks: npt.NDArray[np.floating] | None = None,
 ) -> list[FaceCrop]:
     """The faces of a picture, the largest first; the whole picture where none is found.
 
-    The largest face has the pixels that training cuts from the same picture. A model of whole pictures (`crop=full`) gets those.
+    The largest face has the pixels that training cuts from the same picture, unless it is smaller than training looks for
+    (`SMALLEST_FACE`). A model of whole pictures (`crop=full`) gets those.
 
     Args:
         image: [H, W, 3] uint8 RGB, upright.
         image_size, crop, color: the model's preprocessing (`Facts`).
         boxes: faces that are known already, in this order; None searches. One whose centre is outside of the picture counts as not given.
         which: every face that is found, or the largest alone.
-        smallest: side of the smallest face to look for, over the picture's short side.
+        smallest: side of the smallest face to look for, over the picture's short side; None: for the largest face as in training, else
+            `SMALLEST_IN_PICTURES`.
         landmarks: [68, 2] points of the one face to look at, which come before its box (`fer.data.faces.face_box`).
     """
     if crop == "full":
@@ -91,18 +93,20 @@ def cut_faces(
         return [FaceCrop(*face_pixels(image, image_size, crop, color, landmarks, boxes[0] if boxes else None))]
     if boxes is not None:
         return [FaceCrop(*face_pixels(image, image_size, crop, color, box=box)) for box in boxes]
-    found = _found(luminance(image), which, smallest)
+    if smallest is None:
+        smallest = SMALLEST_FACE if which == "largest" else SMALLEST_IN_PICTURES
+    found = _found(luminance(image), smallest)[: 1 if which == "largest" else None]
     if not found:
         return [FaceCrop(*face_pixels(image, image_size, "full", color))]
     return [FaceCrop(face_pixels(image, image_size, crop, color, box=box)[0], box, "detector") for box in found]
 
 
-def _found(grey: Pixels8, which: Which, smallest: float) -> list[Box]:
-    """The faces that training would find, then smaller ones; the search for these must not move the box of the main face."""
+def _found(grey: Pixels8, smallest: float) -> list[Box]:
+    """The faces that training would find, then smaller ones; the search for others must not move the box of the main face."""
     found = find_faces(grey)
-    if which == "largest":
-        return found[:1]
-    if smallest >= SMALLEST_FACE:
+    if smallest > SMALLEST_FACE:
+        return [box for box in found if min(box.w, box.h) >= smallest * min(grey.shape)]
+    if smallest == SMALLEST_FACE:
         return found
     return found + [box for box in find_faces(grey, smallest) if not any(_same(box, other) for other in found)]
 

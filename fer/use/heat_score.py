@@ -94,7 +94,9 @@ def summarise(rows: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
         "n_subjects": int(rows["subject"].nunique()) if known else None,
         "n_maps": len(counted),
         "n_without_region": int((rows["inside"].isna() & units & rows["decided"].astype(bool)).sum()),
-        "macro": _numbers(_macro(point), None if draws is None else _macro(draws), n_subjects) if aus else None,
+        "macro": _numbers(_macro(point, point), None if draws is None else _macro(draws, point), n_subjects)
+        if aus
+        else None,
         "per_au": per_au,
     }
 
@@ -120,11 +122,15 @@ def _mean(one_hot: FloatArray, values: FloatArray, weights: Weights) -> FloatArr
     return means
 
 
-def _macro(means: FloatArray) -> FloatArray:
-    """(draws, 3): the means over the units that the draw has."""
-    there = ~np.isnan(means)
+def _macro(means: FloatArray, point: FloatArray) -> FloatArray:
+    """(draws, 3): the means over the units; one that a draw has lost keeps its value of all people, else draws would differ by units.
+
+    A unit without any value, as none has a share above others if it is alone, counts nowhere.
+    """
+    filled = np.where(np.isnan(means), point, means)
+    there = ~np.isnan(point)
     counts = np.where(there.any(axis=1), there.sum(axis=1), np.nan)
-    return np.asarray(np.where(there, means, 0).sum(axis=1) / counts)
+    return np.asarray(np.where(there, filled, 0).sum(axis=1) / counts)
 
 
 def _numbers(point: FloatArray, draws: FloatArray | None, n_subjects: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from fer.data.faces import Box
 from fer.data.images import Pixels8
 from fer.errors import FerError
 from fer.use.answers import Answers, Face, name_answers
-from fer.use.crops import SMALLEST_IN_PICTURES, FaceCrop, Picture, Which, cut_faces, read_picture
+from fer.use.crops import FaceCrop, Picture, Which, cut_faces, read_picture
 from fer.use.facts import Facts
 
 BATCH_SIZE = 32
@@ -89,7 +89,7 @@ class Predictor:
         picture: Picture,
         boxes: Sequence[Box] | None = None,
         faces: Which = "all",
-        smallest: float = SMALLEST_IN_PICTURES,
+        smallest: float | None = None,
         landmarks: npt.NDArray[np.floating] | None = None,
     ) -> list[FaceCrop]:
         """The faces of a picture as the network wants them (see `cut_faces`); safe to call from several threads."""

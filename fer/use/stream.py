@@ -17,7 +17,7 @@ from fer.data.images import Pixels8
 from fer.errors import FerError
 from fer.use.answers import Answers, Face, name_answers
 from fer.use.background import in_background
-from fer.use.crops import SMALLEST_IN_PICTURES, FaceCrop, Which, read_picture
+from fer.use.crops import FaceCrop, Which, read_picture
 from fer.use.items import Item, Source
 from fer.use.predictor import Predictor
 from fer.use.tracks import Tracks
@@ -76,21 +76,21 @@ def look_at(
         predictor: the model; its `batch_size` faces go through the network at once (a camera's one frame at a time).
         source: the pictures.
         faces: of each picture.
-        smallest: see `cut_faces`; None: as in training for frames of a video, where the search for smaller ones costs too much.
+        smallest: see `cut_faces`; of frames of a video None is as in training, where the search for smaller ones costs too much.
         smoothing: of a video, see `Tracks`.
         keep_pictures: whether `Seen.shown` is wanted.
     """
     tracks = Tracks(smoothing) if source.video else None
     batch_size = 1 if source.live else predictor.batch_size
-    if smallest is None:
-        smallest = SMALLEST_FACE if source.video else SMALLEST_IN_PICTURES
+    if smallest is None and source.video:
+        smallest = SMALLEST_FACE
     work = partial(_cut, predictor, faces, smallest, keep_pictures)
     with closing(in_background(source.items, work, usable_cores(), batch_size)) as cuts:
         for batch in _batches(cuts, batch_size):
             yield from _seen(predictor, batch, tracks)
 
 
-def _cut(predictor: Predictor, faces: Which, smallest: float, keep_picture: bool, item: Item) -> _Cut:
+def _cut(predictor: Predictor, faces: Which, smallest: float | None, keep_picture: bool, item: Item) -> _Cut:
     try:
         image = read_picture(item.picture)
         crops = predictor.cut(image, item.boxes, faces, smallest, item.points())

@@ -5,7 +5,6 @@ In: a folder, a number of subjects, a seed. Out: the folder, whole or not at all
 
 import logging
 import multiprocessing
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -21,6 +20,7 @@ from filelock import FileLock
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from fer.data import store
+from fer.data.cache import usable_cores
 from fer.data.synthetic.cast import N_SUBJECTS, plan
 from fer.data.synthetic.identity import sample_identity
 from fer.data.synthetic.render import Drawing, draw_face
@@ -77,7 +77,7 @@ def write_tree(
         part = Path(folder) / root.name
         for name in ("cohn-kanade-images", "FACS", "Emotion", "Landmarks"):
             (part / name).mkdir(parents=True)
-        _draw_all(part, table, seed, frames, _n_processors() if jobs is None else jobs, progress)
+        _draw_all(part, table, seed, frames, usable_cores() if jobs is None else jobs, progress)
         if root.exists():
             root.rmdir()
         part.rename(root)
@@ -123,11 +123,6 @@ def _draw_all(root: Path, table: pd.DataFrame, seed: int, frames: int, jobs: int
         done += count
         if progress:
             progress(done, len(table))
-
-
-def _n_processors() -> int:
-    """Processors that this process may use, where the system says it."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _in_turn(people: list[tuple[Any, ...]]) -> Iterator[int]:
