@@ -29,7 +29,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from fer.config import NEVER_SWEPT, SCHEMAS, bad_value, check, conf_dir, settings_of
-from fer.errors import FerError
+from fer.errors import FerError, printable
 from fer.jobs import Kept
 from fer.processes import check_alone, say_once, started, this_line
 from fer.quoting import with_paths_quoted
@@ -166,18 +166,20 @@ class _Terminal(logging.StreamHandler[TextIO]):
         super().emit(record)
 
     def format(self, record: logging.LogRecord) -> str:
-        """The message; on a terminal its paths can be clicked."""
-        if not self.stream.isatty() or not isinstance(record.args, tuple):
+        """The message, names in it such that they steer nothing; on a terminal its paths can be clicked."""
+        if not isinstance(record.args, tuple):
             return super().format(record)
-        linked = copy.copy(record)
-        linked.args = tuple(_link(value) if isinstance(value, Path) else value for value in record.args)
-        return super().format(linked)
+        shown = copy.copy(record)
+        shown.args = tuple(_shown(value, self.stream.isatty()) for value in record.args)
+        return super().format(shown)
 
 
-def _link(path: Path) -> str:
-    from rich.style import Style
+def _shown(value: object, terminal: bool) -> object:
+    if isinstance(value, Path) and terminal:
+        from rich.style import Style
 
-    return Style(link=path.absolute().as_uri()).render(str(path))
+        return Style(link=value.absolute().as_uri()).render(printable(str(value)))
+    return printable(str(value)) if isinstance(value, (str, Path)) else value
 
 
 def show_messages() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import logging
 import re
 import time
 from pathlib import Path
@@ -16,6 +17,8 @@ from fer.cli import Call, command
 from fer.config import OF_THE_MODEL, DataConfig, EvaluateConfig, absolute, as_dict, bad_source, from_dict
 from fer.errors import FerError
 from fer.runs import RunFolder, check_free, default_run_dir
+
+log = logging.getLogger("fer.evaluate")  # not __name__: run with -m it is __main__
 
 
 def run(cfg: EvaluateConfig, call: Call) -> float | None:
@@ -26,6 +29,7 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     from fer.picturing import gallery
     from fer.predicting import predict
     from fer.use.facts import Facts
+    from fer.use.formats import EXPORTED
     from fer.use.judging_files import answered_by, open_exported
     from fer.use.runtime_torch import torch_device
 
@@ -34,17 +38,23 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
         check_free(Path(cfg.run_dir).expanduser().absolute())
     assert cfg.checkpoint is not None  # config.check
     path = find_checkpoint(cfg.checkpoint)
+    if path.suffix in EXPORTED:
+        raise FerError(
+            f"checkpoint={cfg.checkpoint} was exported: name the run that it is of, and exported={cfg.checkpoint}"
+        )
     module, card = load_module(path)
     own = from_dict(DataConfig, card["data"], str(path))
     data_cfg = chosen_data(own, cfg.data, call.keys)
     judging.check_accelerator(cfg.trainer.accelerator)
-    facts = Facts.of_checkpoint(module.hparams, card)
+    facts = Facts.of_checkpoint(module.hparams, card, path)
+    if facts.warning:
+        log.warning("%s", facts.warning)
     exported = None if cfg.exported is None else open_exported(cfg.exported, facts)
     data, part = judging.read_data(data_cfg, module, card, cfg.split, cfg.cache_dir, progress=cfg.trainer.progress)
     predictions, features = predict(module, data, [part], cfg.trainer.accelerator)
     if exported is not None:
         predictions = answered_by(exported, predictions, data.prepared, part, exported.facts.temperature)
-    decided, metrics = judging.judge_all(predictions, card)
+    decided, metrics = judging.judge_all(judging.as_of_others(predictions, path), card)
     judging.add_probes(metrics, decided, features, data.prepared, call.kept)
     # the card's name is what some file says: it must not lead out of outputs/
     name = cfg.name or re.sub(r"[^\w+=,@-]", "-", str(card["name"]))

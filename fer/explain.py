@@ -93,7 +93,7 @@ def _of_data(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subjec
     module, card = load_module(path)
     data_cfg = chosen_data(from_dict(DataConfig, card["data"], str(path)), cfg.data, call.keys)
     data, part = judging.read_data(data_cfg, module, card, cfg.split, cfg.cache_dir, progress=cfg.progress)
-    predictor = Predictor(TorchRuntime(module, Facts.of_checkpoint(module.hparams, card), cfg.accelerator))
+    predictor = Predictor(TorchRuntime(module, Facts.of_checkpoint(module.hparams, card, path), cfg.accelerator))
     return predictor, of_data(data.prepared, part), len(data.prepared.part(part))
 
 
@@ -142,7 +142,7 @@ def write_score(folder: RunFolder, rows: list[HeatRow], problems: list[str]) -> 
     import pandas as pd
     from rich.console import Console
 
-    from fer.use.heat_score import HeatRow, score_table, summarise
+    from fer.use.heat_score import WIDTH, HeatRow, score_table, summarise
 
     table = pd.DataFrame(rows, columns=list(HeatRow._fields))
     summary = summarise(table)
@@ -152,7 +152,10 @@ def write_score(folder: RunFolder, rows: list[HeatRow], problems: list[str]) -> 
     if summary["macro"] is None:
         log.info("no unit was found active in a face with a known place: there is no score")
     else:
-        Console().print(score_table(summary))
+        console = Console()
+        if not console.is_terminal:
+            console.width = WIDTH  # rich assumes 80 in files and pipes, where nothing limits the width
+        console.print(score_table(summary, wide=console.width >= WIDTH))
     if problems:
         log.info("%d pictures could not be read", len(problems))
     log.info("figures and heat.csv: %s", folder.path)

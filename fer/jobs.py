@@ -56,6 +56,7 @@ class Job:
         seconds: that it took.
         error: why it failed, in one line.
         call: of the command that ran it last.
+        dead: whether a head of its model gives the same answer for every picture.
     """
 
     overrides: str
@@ -64,6 +65,7 @@ class Job:
     seconds: float
     error: str
     call: str
+    dead: bool = False
 
     def keep(self, folder: Path) -> None:
         """Writes the record; a run that was finished before keeps the time that it took then."""
@@ -83,15 +85,27 @@ def read_job(folder: Path) -> Job | None:
 
 
 def read_jobs(sweep_dir: Path) -> list[Job]:
-    """All jobs of a sweep folder, of this call and of earlier ones: the best first, the failed last."""
+    """All jobs of a sweep folder, of this call and of earlier ones: the best first, dead models after it, the failed last."""
     jobs = [job for path in sorted(sweep_dir.glob(f"*/{JOB_RECORD}")) if (job := read_job(path.parent))]
-    return sorted(jobs, key=lambda job: (job.status == "failed", -(job.score if job.score is not None else -1)))
+    return sorted(
+        jobs, key=lambda job: (job.status == "failed", job.dead, -(job.score if job.score is not None else -1))
+    )
+
+
+def why_dead(run_dir: Path) -> str | None:
+    """Why the model of a run is worth nothing, by its `metrics.json`; None if it is alive, or nothing is said of it."""
+    try:
+        metrics = json.loads((run_dir / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    heads = [scores[head] for scores in metrics.values() for head in ("au", "emotion") if head in scores]
+    return "; ".join(dict.fromkeys(str(head["dead_reason"]) for head in heads if head["dead"])) or None
 
 
 def write_summary(sweep_dir: Path, jobs: list[Job]) -> Path:
     """Writes `summary.csv`, a row per job, and returns its path."""
     text = io.StringIO()
-    columns = ("overrides", "score", "status", "seconds", "error")
+    columns = ("overrides", "score", "status", "dead", "seconds", "error")
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(asdict(job) for job in jobs)
@@ -108,5 +122,8 @@ def print_summary(jobs: list[Job], console: Console) -> None:
     table.add_column("status")
     for job in jobs:
         score = "" if job.score is None else f"{job.score:.3f}"
-        table.add_row(job.overrides, score, f"{job.seconds:.1f}", job.status)
+        table.add_row(job.overrides, score, f"{job.seconds:.1f}", "[red]dead[/]" if job.dead else job.status)
     console.print(table)
+    if n_dead := sum(job.dead for job in jobs):
+        alive = "" if n_dead < sum(job.status == "finished" for job in jobs) else ", every one: there is no best"
+        console.print(f"[red]{n_dead} dead{alive}: a head of each gives the same answer for every picture[/]")

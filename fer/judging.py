@@ -33,15 +33,16 @@ from fer.model.weights import save_backbone
 from fer.results.au_offsets import fit_au_offsets
 from fer.results.calibration import calibrated, fit_temperatures
 from fer.results.card import write_model_card
-from fer.results.emotion_offsets import fit_emotion_offsets
+from fer.results.emotion_offsets import answered_by_others, fit_emotion_offsets
 from fer.results.gallery import Gallery
 from fer.results.predictions import au_columns
 from fer.results.probes import probe_answers, probe_data
 from fer.results.reliability import reliability
-from fer.results.report import write_report
+from fer.results.report import shown_split, write_report
 from fer.results.scores import judge
 from fer.results.tables import print_scores
 from fer.results.thresholds import choose_thresholds
+from fer.results.wording import dead_line
 from fer.runs import RunFolder, write_text
 
 log = logging.getLogger(__name__)
@@ -160,6 +161,16 @@ def set_upright(path: Path, module: FaceModule, validation: Callable[[], pd.Data
     write_atomically(checkpoint, path)
 
 
+def as_of_others(predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """`predictions` with the run's validation rows as if the emotion head had been set upright on other people than each of them."""
+    checkpoint = load_checkpoint(path)
+    card, weights = checkpoint[CARD], emotion_weights(checkpoint["hyper_parameters"]["class_weights"])
+    people = [person for person, part in card["split"].items() if part == "val"]
+    rows = (predictions["split"] == "val") & predictions["subject"].isin(people)
+    found = answered_by_others(predictions[rows], card.get(EMOTION_OFFSETS, {}), weights)
+    return pd.concat([found, predictions[~rows]]).loc[predictions.index]
+
+
 def _add_to_bias(checkpoint: dict[str, Any], network: TwoHeadNetwork, head: str, offsets: list[float]) -> None:
     bias = checkpoint["state_dict"][f"network.{head}.bias"]
     bias += torch.tensor(offsets)
@@ -168,13 +179,16 @@ def _add_to_bias(checkpoint: dict[str, Any], network: TwoHeadNetwork, head: str,
 
 def keep_decisions(
     path: Path, predictions: pd.DataFrame, module: FaceModule, *, apart: bool, pictures: bool
-) -> dict[str, Any]:
-    """Fits temperatures and chooses thresholds on the validation rows, keeps both in the checkpoint's card, and returns the card.
+) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Any]]:
+    """Fits temperatures and chooses thresholds on the validation rows, judges by them, and keeps in the checkpoint's card what use needs.
 
     Args:
         module: whose backbone is written, too, if the checkpoint left it out.
         apart: into a file that the jobs of the sweep share, each of them being little beside it.
         pictures: whether reports of this model may show faces, as settled when the run ended.
+
+    Returns:
+        The card, and what `judge_all` returns.
     """
     validation = predictions[predictions["split"] == "val"]
     temperature = fit_temperatures(validation)
@@ -182,6 +196,8 @@ def keep_decisions(
     thresholds = choose_thresholds(calibrated(validation, temperature), aus) if aus else {}
     checkpoint = load_checkpoint(path)
     checkpoint[CARD] |= {"temperature": temperature, "thresholds": thresholds, "pictures": pictures}
+    decided, metrics = judge_all(predictions, checkpoint[CARD])
+    checkpoint[CARD]["dead"] = dead_line(metrics[shown_split(metrics)])
     if apart:
         file = sweep_folder(path) / f"backbone-{checkpoint[CARD]['backbone']}.safetensors"
         checkpoint[CARD][BACKBONE_FILE] = file.name
@@ -191,8 +207,7 @@ def keep_decisions(
     else:
         checkpoint["state_dict"] = {**module.backbone_state(), **checkpoint["state_dict"]}
     write_atomically(checkpoint, path)
-    card: dict[str, Any] = checkpoint[CARD]
-    return card
+    return checkpoint[CARD], decided, metrics
 
 
 def judge_all(predictions: pd.DataFrame, card: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -25,7 +25,6 @@ def run(cfg: PredictConfig, call: Call) -> None:
     assert cfg.checkpoint is not None and cfg.input is not None  # config.check
     # what reads pictures and runs networks: only now that the settings are known to be good
     from fer.use.destinations import Destinations, refuse_taken
-    from fer.use.known_limits import dead_warning, read_card
     from fer.use.predictor import load
     from fer.use.sources import open_source
     from fer.use.stream import look_at
@@ -33,11 +32,11 @@ def run(cfg: PredictConfig, call: Call) -> None:
     refuse_taken(cfg.output, cfg.annotate, cfg.overwrite)
     source = open_source(cfg.input, cfg.every)
     predictor = load(cfg.checkpoint, accelerator=cfg.accelerator, batch_size=cfg.batch_size, precision=cfg.precision)
+    if not source.video and (cfg.every > 1 or cfg.smoothing):
+        log.warning("every and smoothing are for videos: they have no effect on input=%s", cfg.input)
     if cfg.reference is not None:
         predictor.compare_with(cfg.reference)
     predictor.check_reference()
-    if warning := dead_warning(read_card(cfg.checkpoint)):
-        log.warning("%s", warning)
     out = Destinations(cfg, predictor.facts, source)
     found = look_at(
         predictor,

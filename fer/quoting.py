@@ -28,6 +28,7 @@ _PLAIN = re.compile(r"[\w/.+-]+", re.ASCII)
 
 def in_quotes(text: str) -> str:
     """A value that Hydra takes as it is, whatever is in it."""
+    text = text.replace("${", r"\${")  # or OmegaConf would look there for something
     # Hydra takes backslashes as they are, except before a quote
     inside = re.sub(r"(\\*)('|$)", lambda found: 2 * found[1] + found[2].replace("'", r"\'"), text)
     return f"'{inside}'"

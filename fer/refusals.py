@@ -5,7 +5,7 @@ from __future__ import annotations
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from fer.errors import FerError, first_line
+from fer.errors import FerError, first_line, printable
 
 REFUSALS = (FerError, HydraException, OmegaConfBaseException, OSError)
 """Errors that are the user's to mend: a setting, the data, the disk. All else is a bug and keeps its traceback."""
@@ -14,7 +14,7 @@ REFUSALS = (FerError, HydraException, OmegaConfBaseException, OSError)
 def one_line(error: Exception) -> str:
     """What is wrong, on one line: of a Hydra or OmegaConf error without its hints, options joined with commas."""
     if isinstance(error, FerError):
-        return " ".join(str(error).split())
+        return printable(" ".join(str(error).split()))
     if isinstance(error, OSError) and not isinstance(error, HydraException):  # Hydra's missing files are both
         return f"{error.filename or 'disk'}: {error.strerror or first_line(error)}"
     lines = [

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from fer.config import conf_dir
 from fer.errors import FerError, first_line
-from fer.jobs import Job, folder_name, print_summary, read_jobs, write_summary
+from fer.jobs import Job, folder_name, print_summary, read_jobs, why_dead, write_summary
 from fer.refusals import REFUSALS, one_line
 
 log = logging.getLogger(__name__)
@@ -128,8 +128,9 @@ class Sweep:
         if error:
             log.error("this job of the sweep failed: %s", error)
         about, seconds = HydraConfig.get(), round(time.monotonic() - started, 2)
-        record = Job(about.job.override_dirname, "failed" if error else "finished", score, seconds, error, self.call)
-        record.keep(Path(about.runtime.output_dir))
+        folder, status = Path(about.runtime.output_dir), "failed" if error else "finished"
+        dead = not error and why_dead(folder) is not None
+        Job(about.job.override_dirname, status, score, seconds, error, self.call, dead).keep(folder)
         return score
 
 

@@ -268,12 +268,14 @@ def judge_best(
     judging.set_upright(path, module, lambda: predict(module, data, ["val"], cfg.trainer.accelerator)[0])
     parts = ["val", "test"] if cfg.test and len(data.prepared.part("test")) else ["val"]
     predictions, features = predict(module, data, parts, cfg.trainer.accelerator)
+    predictions = judging.as_of_others(predictions, path)
     brief = brief and data.features is not None
-    card = judging.keep_decisions(path, predictions, module, apart=brief, pictures=bool(cfg.report.pictures))
+    card, decided, metrics = judging.keep_decisions(
+        path, predictions, module, apart=brief, pictures=bool(cfg.report.pictures)
+    )
     if cfg.trainer.save_backbone:
         heads = heads_of(module.network, module.aus, module.emotions)
         save_backbone(module.network, folder.path / "backbone.safetensors", heads, all_seen(card))
-    decided, metrics = judging.judge_all(predictions, card)
     judging.add_probes(metrics, decided, features, data.prepared, kept or Kept())
     score: float | None = metrics["val"]["score"]
     pictures = cfg.report.pictures and not brief

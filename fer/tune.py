@@ -19,6 +19,7 @@ from fer import train
 from fer.cli import Call, command
 from fer.config import TrainConfig, TuneConfig, resolve
 from fer.errors import FerError, Interrupted, first_line
+from fer.jobs import why_dead
 
 if TYPE_CHECKING:
     import optuna
@@ -127,6 +128,8 @@ def evaluate(trial: optuna.Trial, worker: Worker, cfg: TuneConfig, call: Call, f
             score = train.begin(run_cfg, line, [Prune(trial)])
         if score is None:
             raise FerError("there is no validation score: no label could be judged")
+        if dead := why_dead(where):
+            trial.set_user_attr("dead", dead)
         worker.study.tell(trial, score, skip_if_finished=True)
     except optuna.TrialPruned:
         note_pruned(where)
@@ -176,6 +179,8 @@ def report(worker: Worker, cfg: TuneConfig, call: Call, folder: Path) -> float |
         (where := trial_folder(folder, best.number)) / "checkpoints" / "best.ckpt"
     ).is_file():  # a repeated point has none
         train.report_best(where)
+    if "dead" in best.user_attrs:
+        print(f"every trial that was run to its end is dead, the best of them, too: {best.user_attrs['dead']}")
     print(
         f"best: trial {best.number}, validation score {score(best.value)}; to train its settings and judge them on the test people:\n{line}"
     )

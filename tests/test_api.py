@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -11,12 +12,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from conftest import composed
 from PIL import Image
 
-from fer import Predictor, load
+from fer import Predictor, export, load
+from fer.cli import Call
 from fer.data.cache import build_pixels
 from fer.data.faces import Box
 from fer.errors import FerError
+from fer.model.checkpoints import CARD, load_checkpoint
+from fer.use.facts import Facts
 
 
 @pytest.fixture(scope="module")
@@ -199,3 +205,66 @@ def test_the_example_of_the_readme_runs(
     for block in blocks:
         exec(block, {})
     assert "Box(" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"image_size": 60_000}, "image_size must be"),
+        ({"image_size": "64"}, "image_size must be"),
+        ({"thresholds": {"AU1": 0.5}}, "thresholds must be"),
+        ({"thresholds": {"AU1": float("nan"), "AU2": 0.5}}, "thresholds must be"),
+        ({"temperature": {"au": 0.0, "emotion": 1.0}}, "temperature must be"),
+        ({"temperature": {}}, "temperature must be"),
+        ({"aus": ["AU1", "AU1"]}, "different names"),
+        ({"aus": ["AU1", 2]}, "different names"),
+        ({"crop": "nose"}, "crop must be"),
+    ],
+)
+def test_what_a_file_says_of_its_model_is_checked(change: dict[str, object], said: str) -> None:
+    sound = Facts("x", ("AU1", "AU2"), ("a",), {"AU1": 0.5, "AU2": 0.5}, {"au": 1.0, "emotion": 1.0}, 64, "face", False)
+    assert Facts.from_json(sound.as_json(), "f") == sound
+    with pytest.raises(FerError, match=f"f does not hold .*{said}"):
+        Facts.from_json(json.dumps(json.loads(sound.as_json()) | change), "f")
+    with pytest.raises(FerError, match="f does not hold"):
+        Facts.from_json("[" * 100_000, "f")
+
+
+def test_answers_that_are_no_numbers_are_refused(lively: Path, pictures: list[Path], tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(lively)
+    checkpoint["state_dict"]["network.au_head.bias"][0] = float("nan")
+    torch.save(checkpoint, tmp_path / "nan.ckpt")
+    with pytest.raises(FerError, match="are no numbers"):
+        load(tmp_path / "nan.ckpt").predict(pictures[0])
+
+
+def test_what_must_be_known_of_a_model_travels_with_it(
+    lively: Path, trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    load(lively)
+    assert not caplog.records
+    last = trained / "checkpoints" / "last.ckpt"
+    assert "never chosen for this checkpoint" in load(last).facts.warning and "best.ckpt" in caplog.text
+    with pytest.raises(FerError, match="never chosen"):
+        export.run(composed("export", f"checkpoint={last}", f"output={tmp_path}/m.safetensors"), Call("", (), None))
+    checkpoint = load_checkpoint(lively)
+    checkpoint[CARD]["dead"] = "DEAD MODEL: says the same"
+    torch.save(checkpoint, tmp_path / "dead.ckpt")
+    typed = (f"checkpoint={tmp_path}/dead.ckpt", f"output={tmp_path}/dead.safetensors")
+    export.run(composed("export", *typed), Call("", (), None))
+    assert load(tmp_path / "dead.safetensors").facts.warning == "DEAD MODEL: says the same"
+    assert caplog.text.count("says the same") > 1
+
+
+@pytest.mark.parametrize("damage", ["a card of another kind", "a threshold too few", "a label too many"])
+def test_damaged_checkpoints_are_refused_in_one_line(lively: Path, tmp_path: Path, damage: str) -> None:
+    checkpoint = load_checkpoint(lively)
+    if damage == "a card of another kind":
+        checkpoint[CARD] = 5
+    elif damage == "a threshold too few":
+        checkpoint[CARD]["thresholds"].popitem()
+    else:
+        checkpoint["hyper_parameters"]["labels"]["aus"].append(999)
+    torch.save(checkpoint, tmp_path / "damaged.ckpt")
+    with pytest.raises(FerError, match=r"damaged\.ckpt"):
+        load(tmp_path / "damaged.ckpt")

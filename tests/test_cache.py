@@ -226,6 +226,27 @@ def test_a_damaged_cache_is_made_again(table: pd.DataFrame, cache_dir: Path, fil
     assert (build_pixels(table, cache_dir=cache_dir, **SETTINGS).array[7] == 70).all()
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("how.npy", np.full(N, 200, np.uint8)),
+        ("how.npy", np.zeros(N)),
+        ("boxes.npy", np.zeros((N - 1, 4))),
+        ("pixels.npy", np.zeros((N - 1, 1, 1, 1), np.uint8)),
+        ("problems.json", "[]"),
+        ("passing.json", "[9999]"),
+        ("passing.json", '{"a": 1}'),
+    ],
+)
+def test_a_cache_of_other_content_is_made_again(
+    table: pd.DataFrame, cache_dir: Path, file: str, content: np.ndarray | str
+) -> None:
+    path = build_pixels(table, cache_dir=cache_dir, **SETTINGS).folder / file
+    path.write_text(content) if isinstance(content, str) else np.save(path, content)
+    again = build_pixels(table, cache_dir=cache_dir, **SETTINGS)
+    assert (again.array[7] == 70).all() and set(again.problems) == {3, 5}
+
+
 def test_a_failed_build_leaves_nothing(table: pd.DataFrame, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "face_pixels", lambda *args: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -193,6 +193,18 @@ def test_half_a_box_and_frames_without_a_number_are_refused(tmp_path: Path) -> N
         assert "a whole number" in refusal(table_of(tmp_path, framed))
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('path,subject,AU1\na.png,"1,1\nb.png,2",1\nc.png,3,1\n', 2),  # a quote left open takes in a row
+        ("path,subject,AU1\na.png,1,1\nb.png,2\x1b[31m,1\n", 3),
+        ("path,subject,AU1\na.png,1,1\nb\x00.png,2,1\n", 3),
+    ],
+)
+def test_names_with_control_characters_are_refused_with_their_line(tmp_path: Path, text: str, line: int) -> None:
+    assert f"line {line}: column" in (message := refusal(table_of(tmp_path, text))) and "control characters" in message
+
+
 def test_a_subject_may_be_called_na(tmp_path: Path) -> None:
     assert csv.read(table_of(tmp_path, PLAIN.replace("010", "NA")), None, "subject").table["subject"][0] == "NA"
 
@@ -311,7 +323,9 @@ def test_units_under_other_names_are_counted_as_left_out(tmp_path: Path) -> None
     assert au_columns(found.table) == ["AU1"] and found.skipped.items == {csv.OTHER_AU: ["AU12_c", "au_4"]}
 
 
-@pytest.mark.parametrize("names", [("Anna", "anna"), ("Zo\u00eb", "Zoe\u0308"), ("1", "01"), ("7", "7.0")])
+@pytest.mark.parametrize(
+    "names", [("Anna", "anna"), ("Zo\u00eb", "Zoe\u0308"), ("1", "01"), ("7", "7.0"), ("S01", "S1"), ("a  b", "a b")]
+)
 def test_spellings_that_may_be_one_person_are_named(
     tmp_path: Path, names: tuple[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,7 +12,7 @@ import torch
 from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score
 
-from fer.results.emotion_offsets import fit_emotion_offsets
+from fer.results.emotion_offsets import answered_by_others, fit_emotion_offsets
 
 CLASSES = ("negative", "positive", "surprise")
 COLUMNS = [f"emotion_prob_{name}" for name in CLASSES]
@@ -49,6 +49,38 @@ def test_few_pictures_are_no_reason_to_move_far() -> None:
     pair = pd.DataFrame([[0.3, 0.6, 0.1]] * 2, columns=COLUMNS).assign(emotion=["positive", "surprise"])
     few, many = fit_emotion_offsets(pair), fit_emotion_offsets(pd.concat([pair] * 200, ignore_index=True))
     assert 0 < few["surprise"] < many["surprise"]
+
+
+def test_validation_scores_gain_nothing_from_their_own_offsets() -> None:
+    gains, honest = [], []
+    for seed in range(60):  # a head that knows nothing, and few people: offsets fit their labels by chance
+        rng = np.random.default_rng(seed)
+        table = pd.DataFrame(softmax(0.3 * rng.normal(size=(12, 3)), axis=1), columns=COLUMNS)
+        table = table.assign(emotion=rng.choice(CLASSES, 12), emotion_pred="", subject=[str(k // 2) for k in range(12)])
+        offsets = fit_emotion_offsets(table)
+        shifted = table.copy()
+        shifted[COLUMNS] = softmax(np.log(table[COLUMNS].to_numpy()) + list(offsets.values()), axis=1)
+        own = np.array(CLASSES)[shifted[COLUMNS].to_numpy().argmax(axis=1)]
+        gains.append((own == table["emotion"]).mean())
+        found = answered_by_others(shifted, offsets)
+        assert (found["emotion_pred"] == np.array(CLASSES)[found[COLUMNS].to_numpy().argmax(axis=1)]).all()
+        honest.append((found["emotion_pred"] == table["emotion"]).mean())
+    assert np.mean(gains) > 0.42 and np.mean(honest) < 0.36
+
+
+def test_others_decide_how_one_person_is_answered() -> None:
+    table = made(60, LEANING).assign(emotion_pred="", AU1_prob=0.5, subject=[str(k % 6) for k in range(60)])
+    offsets = fit_emotion_offsets(table)
+    shifted = table.copy()
+    shifted[COLUMNS] = softmax(np.log(table[COLUMNS].to_numpy()) + list(offsets.values()), axis=1)
+    found = answered_by_others(shifted, offsets)
+    folds = np.array_split(np.array(list("012345")), 5)
+    for fold in folds:
+        own = table["subject"].isin(fold)
+        others = list(fit_emotion_offsets(table[~own]).values())
+        expected = softmax(np.log(table.loc[own, COLUMNS].to_numpy()) + others, axis=1)
+        assert np.allclose(found.loc[own, COLUMNS], expected)
+    assert found["AU1_prob"].equals(table["AU1_prob"]) and answered_by_others(table, {}) is table
 
 
 def test_a_class_that_no_picture_shows_is_not_silenced() -> None:

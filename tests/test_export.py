@@ -176,7 +176,8 @@ def test_a_file_that_answers_otherwise_is_not_kept(
 
 
 def test_differences_are_counted_by_decision() -> None:
-    facts = Facts("x", ("AU1", "AU2"), ("a", "b"), {"AU1": 0.5, "AU2": 0.2}, {}, 32, "face", False)
+    temperature = {"au": 1.0, "emotion": 1.0}
+    facts = Facts("x", ("AU1", "AU2"), ("a", "b"), {"AU1": 0.5, "AU2": 0.2}, temperature, 32, "face", False)
     before = Answers(np.array([[0.4, 0.3], [0.6, 0.1]], np.float32), np.array([[0.9, 0.1], [0.4, 0.6]], np.float32))
     after = Answers(np.array([[0.4, 0.3], [0.4, 0.1]], np.float32), np.array([[0.9, 0.1], [0.4, 0.6]], np.float32))
     found = compare(facts, before, after)

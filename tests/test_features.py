@@ -203,3 +203,14 @@ def test_features_are_made_where_the_statistics_are_too(tmp_path: Path, monkeypa
     (tmp_path / "new").mkdir()
     features._make(np.arange(2), "plain", tmp_path / "new")
     assert made == [("meta", "meta")]
+
+
+def test_a_picture_that_can_be_read_now_has_new_features(tmp_path: Path) -> None:
+    # its pixels are made anew under the same name, as the file is the same
+    network = TwoHeadNetwork("resnet18", 32, 8, 0.0, 1, 2).eval()
+    pixels = SimpleNamespace(array=np.zeros((2, 37, 37, 1), np.uint8), folder=tmp_path, digests=np.array([7, 0]))
+    about = ("x", pixels, 32, composed("train", "augment=none").augment, 1, tmp_path, torch.device("cpu"), "32-true")
+    (black,) = FrozenFeatures(network, *about).views()
+    pixels.array[1], pixels.digests[1] = 200, 8
+    (seen,) = FrozenFeatures(network, *about).views()
+    assert torch.equal(black[0], seen[0]) and not torch.equal(black[1], seen[1])

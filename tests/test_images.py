@@ -172,6 +172,22 @@ def test_bomb_is_refused_by_its_header(width: int, height: int, monkeypatch: pyt
         decode(png(width, height))
 
 
+def test_a_tile_larger_than_its_picture_counts(photo: Image.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiled = bytearray(encoded(photo, "TIFF", tiffinfo={322: 16, 323: 16}))  # says so; its pixels lie in strips
+    assert decode(bytes(tiled)).shape == (32, 48, 3)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("pixels were decoded"))
+    with pytest.raises(BadImage, match="26000 x 26000 pixels are more than"):
+        decode(encoded(photo, "TIFF", tiffinfo={322: 26_000, 323: 26_000}))
+
+
+def test_a_jpeg_of_endless_scans_is_refused(photo: Image.Image) -> None:
+    whole = encoded(photo, "JPEG", progressive=True)
+    last, end = whole.rindex(b"\xff\xda"), whole.rindex(b"\xff\xd9")
+    assert decode(whole).shape == (32, 48, 3)
+    with pytest.raises(BadImage, match="scans are more than the limit"):
+        decode(whole[:end] + whole[last:end] * 100 + whole[end:])
+
+
 def test_the_limit_is_the_callers(photo: Image.Image) -> None:
     assert decode(encoded(photo), max_pixels=32 * 48).shape == (32, 48, 3)
     with pytest.raises(BadImage, match=r"image: 48 x 32 pixels are more than the limit of 1,535"):

@@ -69,6 +69,20 @@ def test_a_slow_answer_is_waited_for_and_a_second_half_head_is_not(monkeypatch: 
     assert said.startswith(b"HTTP/1.1 200") and said.endswith(b"ok")
 
 
+def test_a_body_that_goes_on_after_its_answer_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(HEAD.replace(b"GET", b"POST") + b"Content-Length: 1000000\r\n\r\n")
+        answered = await reader.readuntil(b"ok")
+        for _ in range(40):  # a byte now and then must not count
+            writer.write(b"x")
+            await asyncio.sleep(LIMIT_S / 4)
+            if reader.at_eof():
+                return answered
+        return b"still open"
+
+    assert _converse(monkeypatch, talk).startswith(b"HTTP/1.1 200")
+
+
 def test_heads_in_pieces_are_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
         for _ in range(2):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -18,17 +19,21 @@ import pandas as pd
 import pytest
 from conftest import composed
 from PIL import Image
+from rich.console import Console
 
+from fer import load
 from fer.cli import Call
 from fer.data.faces import Box, face_box
 from fer.data.images import decode
 from fer.errors import FerError
 from fer.predict import run
+from fer.quoting import with_paths_quoted
 from fer.use.background import in_background
 from fer.use.items import Item
 from fer.use.rows import RowFile
 from fer.use.sources import open_source
 from fer.use.stream import Seen
+from fer.use.terminal import print_picture
 
 Predict = Callable[..., Path]
 
@@ -135,6 +140,29 @@ def test_one_picture_is_a_table_on_the_terminal(lively: Path, folder: Path, caps
     run(composed("predict", f"checkpoint={lively}", f"input='{folder / 'b.png'}'"), Call("", (), None))
     shown = capsys.readouterr().out
     assert "face 1 of 1" in shown and "brow lowerer" in shown and "negative" in shown
+
+
+def test_names_of_files_steer_nothing_and_lose_nothing(
+    predict: Predict, lively: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = (folder / "b.png").read_bytes()
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    names = ["a [b].png", "esc\x1b[31m.png", "m\udce9.png", "${oc.env:HOME}.png", "z.png"]
+    for name in names:
+        (odd / name).write_bytes(one)
+    os.mkfifo(odd / "pipe.png")
+    for output in ("out.csv", "out.jsonl"):
+        assert len(predict(odd, output=output).read_text().splitlines()) == len(names) + output.endswith("csv")
+    run(composed("predict", f"checkpoint={lively}", f"input='{odd}'"), Call("", (), None))
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown and r"esc\x1b[31m.png" in shown and r"m\udce9.png" in shown
+    group = Seen(Item("group [/b].png", odd / "z.png"), load(lively).predict(odd / "z.png") * 4)
+    print_picture(group, load(lively).facts, Console())
+    assert "group [/b].png" in capsys.readouterr().out
+    word = f"input={odd / names[3]}"
+    run(composed("predict", f"checkpoint={lively}", *with_paths_quoted([word])), Call("", (), None))
+    assert "face 1 of 1" in capsys.readouterr().out
 
 
 def test_pictures_are_drawn_where_they_were_found(predict: Predict, folder: Path, tmp_path: Path) -> None:

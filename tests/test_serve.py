@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import os
 import re
@@ -23,6 +24,7 @@ from PIL import Image
 from fer import Predictor, load
 from fer.config import ServeConfig
 from fer.data.synthetic import draw_face
+from fer.use.facts import Facts
 
 pytest.importorskip("fastapi")
 httpx = pytest.importorskip("httpx")
@@ -320,12 +322,12 @@ def test_an_exported_model_is_served_without_torch() -> None:
 
 
 def test_a_dead_model_is_called_dead() -> None:
-    from fer.use.known_limits import dead_warning
+    from fer.use.replies import about_model
 
-    assert (
-        dead_warning("# Model card: x\n\n> **DEAD MODEL: says the same**\n\n## Model\n") == "DEAD MODEL: says the same"
-    )
-    assert dead_warning("# Model card: x\n\n**This run** was\n") is None and dead_warning(None) is None
+    facts = Facts("x", (), ("a", "b"), {}, {"au": 1.0, "emotion": 1.0}, 64, "face", False)
+    assert about_model(facts, None, 1, None).warning is None
+    dead = dataclasses.replace(facts, warning="DEAD MODEL: says the same")
+    assert about_model(dead, None, 1, None).warning == "DEAD MODEL: says the same"
 
 
 def test_openapi_describes_the_endpoint(ask: Client) -> None:

@@ -13,13 +13,14 @@ import pandas as pd
 import pytest
 import torch
 from conftest import SMALL, composed
+from rich.console import Console
 from safetensors.torch import load_file, save_file
 from test_train import same_weights
 
 from fer.cli import Call
 from fer.data.datamodule import FaceData
 from fer.errors import FerError, Interrupted
-from fer.jobs import Job, Kept, folder_name, read_job, read_jobs, write_summary
+from fer.jobs import Job, Kept, folder_name, print_summary, read_job, read_jobs, why_dead, write_summary
 from fer.model import finished
 from fer.model.callbacks import StopSafely
 from fer.model.finished import load_module, make_whole
@@ -180,6 +181,22 @@ def test_summary_is_best_first_with_failures_last(tmp_path: Path) -> None:
     jobs = read_jobs(tmp_path)
     assert [job.overrides for job in jobs] == ["c", "a", "b"] and read_job(tmp_path / "d") is None
     assert pd.read_csv(write_summary(tmp_path, jobs))["error"].tolist()[2] == "why"
+
+
+def test_a_dead_model_is_never_the_best_job(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, score, dead in (("x=1", 0.9, True), ("x=2", 0.4, False), ("x=3", None, False)):
+        Job(name, "failed" if score is None else "finished", score, 1.0, "", "x", dead).keep(tmp_path / name)
+    jobs = read_jobs(tmp_path)
+    assert [job.overrides for job in jobs] == ["x=2", "x=1", "x=3"]
+    assert pd.read_csv(write_summary(tmp_path, jobs))["dead"].tolist() == [False, True, False]
+    print_summary(jobs, Console())
+    assert "1 dead: a head of each" in capsys.readouterr().out
+    print_summary(jobs[1:], Console())
+    assert "there is no best" in capsys.readouterr().out
+    # by what its scores say, of whatever split
+    head = {"dead": True, "dead_reason": "the same for all"}
+    (tmp_path / "x=1" / "metrics.json").write_text(json.dumps({"val": {"au": head, "emotion": {"dead": False}}}))
+    assert why_dead(tmp_path / "x=1") == "the same for all" and why_dead(tmp_path / "x=2") is None
 
 
 def test_jobs_share_the_last_of_a_kind_alone() -> None:

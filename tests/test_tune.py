@@ -263,6 +263,18 @@ def test_a_trial_taken_for_dead_does_not_end_its_worker(
     assert ("took this one for dead" in caplog.text) is isinstance(then, UpdateFinishedTrialError)
 
 
+def test_a_dead_model_is_the_best_only_where_all_are(
+    tmp_path: Path, scored: Scored, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = scored(lambda cfg: 0.9 if len(runs) == 1 else 0.5)
+    monkeypatch.setattr(tune, "why_dead", lambda where: "says the same" if len(runs) == 1 else None)
+    assert search(tmp_path / "s", "n_trials=1", space=TWO) == 0.9
+    assert "is dead, the best of them, too: says the same" in capsys.readouterr().out
+    assert search(tmp_path / "s", "n_trials=2", space=TWO) == 0.5
+    assert "best: trial 1" in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "s" / "trials.csv")["dead"].tolist() == [True, False]
+
+
 def test_ctrl_c_is_no_result(tmp_path: Path, scored: Scored, caplog: pytest.LogCaptureFixture) -> None:
     def stop(cfg: TrainConfig) -> float:
         if len(runs) == 3:

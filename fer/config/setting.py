@@ -103,6 +103,8 @@ def from_dict(schema: type, values: Any, source: str) -> Any:
     Raises:
         FerError: `values` (read from `source`) does not fit the schema: damaged, or written by another version.
     """
+    if "${" in str(values):  # what was saved names nothing any more; a stranger's file might ask for the environment
+        raise FerError(f"{source} holds settings with ${{...}} in them: write the values out")
     try:
         cfg = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
     except (OmegaConfBaseException, TypeError, ValueError) as error:

@@ -134,11 +134,16 @@ def build_pixels(
 
     def load(folder: Path) -> Pixels:
         failed = json.loads((folder / PASSING).read_text()) if (folder / PASSING).exists() and not made_now else []
+        if not isinstance(failed, list) or not all(type(row) is int and 0 <= row < len(rows) for row in failed):
+            raise ValueError(f"{folder} is damaged")
         again = _made([rows[row] for row in failed], image_size, crop, color, jobs)
         if any(not isinstance(made, BadImage) for made in again):
             log.info("pictures that could not be read when the pixels were made can be read now: they are made anew")
             raise ValueError("out of date")
-        return _load(folder)
+        pixels = _load(folder)
+        if pixels.array.shape != shape:
+            raise ValueError(f"{folder} is damaged")
+        return pixels
 
     folder = cache_dir.absolute() / "pixels" / _key(rows, image_size, crop, color)
     return obtain(folder, load, fill, math.prod(shape), max_bytes)
@@ -252,5 +257,9 @@ def _load(folder: Path) -> Pixels:
     how = np.load(folder / "how.npy", allow_pickle=False)
     boxes = np.load(folder / "boxes.npy", allow_pickle=False)
     digests = np.load(folder / "digests.npy", allow_pickle=False)
+    n = len(array)
+    whole = (how.shape, how.dtype, boxes.shape, digests.shape) == ((n,), np.uint8, (n, 4), (n,))
+    if not whole or not isinstance(problems, dict) or how.max(initial=0) >= len(HOW):
+        raise ValueError(f"{folder} is damaged")
     reasons = {int(row): reason for row, reason in problems.items()}
     return Pixels(folder, array, np.array(HOW)[how], boxes, digests, reasons)

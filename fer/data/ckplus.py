@@ -53,7 +53,7 @@ SYSTEM_NAMES = ("thumbs.db", "desktop.ini", "__macosx")
 
 _SUBJECT = re.compile(r"S\d+", re.IGNORECASE)
 _SEQUENCE = re.compile(r"\d+")
-_STEM = re.compile(r"s(\d+)_(\d+)_(\d+)(?:_(facs|emotion|landmarks))?")
+_STEM = re.compile(r"s(\d+)_(\d+)_(\d{1,18})(?:_(facs|emotion|landmarks))?")
 
 SequenceId = tuple[str, str]
 Frames = dict[int, str]

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from fer.data.small_text import read_small
 from fer.labels import AU_NAMES, CKPLUS_EMOTION_CODES
 
 BAD_FACS = "malformed FACS file"
@@ -58,7 +59,7 @@ def read_emotion(path: str, report: Report) -> str | None:
 def _numbers(path: str) -> list[list[float]] | None:
     """The numbers of each line that has any, or None where something else stands in the file."""
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = read_small(Path(path)).splitlines()
         return [[float(word) for word in line.split()] for line in lines if line.strip()]
     except (OSError, ValueError):
         return None

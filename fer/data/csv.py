@@ -136,6 +136,7 @@ def _subjects(file: TableFile, name: str, places: pd.Series[str]) -> pd.Series[s
             f"test; set data.subject=COLUMN (there are {', '.join(file.cells.columns[:30])}), "
             "or data.subject=path if nobody is on two images"
         )
+    file.refuse_controls(column)
     nobody = set(MISSING_WORDS) - {"na"}  # which may be initials
     file.refuse(column, file.cells[column].str.lower().isin(nobody), "a name for the person on the image")
     if column == file.find(*PATH_COLUMNS):
@@ -146,11 +147,16 @@ def _subjects(file: TableFile, name: str, places: pd.Series[str]) -> pd.Series[s
 
 def _warn_spellings(path: Path, subjects: pd.Series[str]) -> None:
     names = pd.Series(subjects.unique())
-    alike = names.map(lambda name: unicodedata.normalize("NFKC", name).casefold().lstrip("0").removesuffix(".0"))
-    groups = [" and ".join(map(repr, same)) for _, same in names.groupby(alike) if len(same) > 1]
+    groups = [" and ".join(map(repr, same)) for _, same in names.groupby(names.map(_spelled)) if len(same) > 1]
     if groups:
         more = f", and {len(groups) - 1} more such names," if len(groups) > 1 else ""
         log.warning("%s: %s%s count as different people; if they are one, splits leak", path, groups[0], more)
+
+
+def _spelled(name: str) -> str:
+    """A name without what is easily typed otherwise: case, widths, spaces, what can't be seen, zeros before a number."""
+    seen = "".join(c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf")
+    return re.sub(r"(?<!\d)0+(?=\d)", "", "".join(seen.split()).casefold().removesuffix(".0"))
 
 
 def _warn_own_person(file: TableFile) -> None:

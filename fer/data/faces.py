@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer.data.images import Pixels8, luminance
+from fer.data.small_text import read_small
 
 PIXELS_VERSION = 1
 """Raise it whenever the pixels of any picture would change: caches of older versions are then no longer read."""
@@ -182,9 +183,9 @@ def face_pixels(
 
 
 def read_landmarks(path: Path) -> npt.NDArray[np.float64] | None:
-    """[n, 2] points from a file of `x y` lines (blank ones allowed), or None where it is missing or damaged."""
+    """[n, 2] points from a file of `x y` lines (blank ones allowed), or None where it is missing, damaged or far too long."""
     try:
-        rows = [line.split() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        rows = [line.split() for line in read_small(path).splitlines() if line.strip()]
         points = np.array(rows, dtype=np.float64)
     except (OSError, ValueError):
         return None

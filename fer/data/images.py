@@ -15,6 +15,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from fer.errors import FerError
 
@@ -24,6 +26,12 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 """What is tried when a file is opened, whatever its name ends in."""
 
 MAX_PIXELS = 64_000_000
+MAX_SCANS = 100
+"""Of a JPEG: a progressive one has about ten, its thumbnail as many."""
+_START_OF_SCAN = b"\xff\xda"
+TILEWIDTH, TILELENGTH = 322, 323
+"""Tags of TIFF 6.0."""
+
 BACKGROUND = (128, 128, 128)
 """Shown through transparent parts: mid-grey is next to zero after normalisation, black or white would be an edge."""
 
@@ -64,14 +72,30 @@ def decode(source: Path | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> 
     """
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
-            if image.width * image.height > max_pixels:
-                raise BadImage(f"{image.width} x {image.height} pixels are more than the limit of {max_pixels:,}")
+            _refuse_costly(image, max_pixels)
             ImageOps.exif_transpose(image, in_place=True)
             return _rgb(image)
     # Pillow's decoders answer hostile bytes with nearly every built-in error, so no shorter list is complete.
     except Exception as error:
         passing = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE)
         raise BadImage(f"{_name(source)}: {_reason(error)}", passing=passing) from error
+
+
+def _refuse_costly(image: Image.Image, max_pixels: int) -> None:
+    """Refuses by its header a file that would take more memory or time than any picture."""
+    sizes = [image.size]
+    if isinstance(image, TiffImageFile):  # a tile is decoded whole, however little of it the picture shows
+        sizes += [(int(image.tag_v2.get(TILEWIDTH, 1)), int(image.tag_v2.get(TILELENGTH, 1)))]
+    for width, height in sizes:
+        if width * height > max_pixels:
+            raise BadImage(f"{width} x {height} pixels are more than the limit of {max_pixels:,}")
+    if isinstance(image, JpegImageFile) and image.fp is not None:
+        at = image.fp.tell()
+        image.fp.seek(0)
+        n_scans = image.fp.read().count(_START_OF_SCAN)
+        image.fp.seek(at)
+        if n_scans > MAX_SCANS:  # each goes over the whole picture, and a hundred bytes make one
+            raise BadImage(f"{n_scans} scans are more than the limit of {MAX_SCANS}")
 
 
 def from_pillow(image: Image.Image) -> Pixels8:

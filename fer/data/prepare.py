@@ -25,7 +25,7 @@ UNLABELLED = "image without a label for either head"
 PEAK_LOST = "sequence without its peak, so not judged"
 USELESS_LANDMARKS = "landmark file without 68 points in the picture"
 NO_REFERENCE = "image without another, neutral picture of the same person"
-OTHER_CLASS = "emotion without a place in data.emotions"
+OTHER_CLASS = "emotion label that data.emotions has no class for"
 
 
 @dataclass(frozen=True, eq=False)

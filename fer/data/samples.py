@@ -127,4 +127,4 @@ def fingerprint(table: pd.DataFrame) -> str:
     """SHA-256 of the table's labels and file names: equal for equal data wherever the folder stands."""
     names = table["path"].map(lambda p: "/".join(Path(str(p)).parts[-3:]))
     text = table.assign(path=names).drop(columns=list(FILE_COLUMNS), errors="ignore").to_csv(index=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()  # names of files need not be UTF-8

@@ -59,10 +59,12 @@ class TableFile:
 
     def text(self, column: str) -> pd.Series[str]:
         """The column as text, empty cells missing."""
+        self.refuse_controls(column)
         return self.cells[column].where(self.cells[column] != "")
 
     def filled(self, column: str) -> pd.Series[str]:
         """The column as text; an empty cell is an error."""
+        self.refuse_controls(column)
         self.refuse(column, self.cells[column] == "", "any text")
         return self.cells[column]
 
@@ -76,6 +78,11 @@ class TableFile:
         numbers = _of_each(texts.fillna(""), _as_numbers)
         self.refuse(column, texts.notna() & numbers.isna(), allowed)
         return numbers
+
+    def refuse_controls(self, column: str) -> None:
+        """Raises a FerError for the first line with a control character: a name has none, and a line break is a quote left open."""
+        found = _of_each(self.cells[column], _with_controls)
+        self.refuse(column, found, "text without line breaks and control characters (a quote left open takes in lines)")
 
     def refuse(self, column: str, wrong: pd.Series[bool], allowed: str) -> None:
         """Raises a FerError for the first line that is `wrong` (a missing value is not)."""
@@ -98,6 +105,10 @@ def _strip(words: pd.Series[str]) -> pd.Series[str]:
 
 def _line_breaks(words: pd.Series[str]) -> pd.Series[int]:
     return words.str.count("\n")
+
+
+def _with_controls(words: pd.Series[str]) -> pd.Series[bool]:
+    return words.str.contains(r"[\x00-\x1f\x7f]")
 
 
 def _without_missing(words: pd.Series[str]) -> pd.Series[str]:

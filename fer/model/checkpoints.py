@@ -103,6 +103,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise FerError(
             f"{path} can't be loaded as a checkpoint ({type(error).__name__}: {first_line(error)[:120]})"
         ) from error
-    if not isinstance(checkpoint, dict) or not {CARD, "hyper_parameters", "state_dict"} <= set(checkpoint):
+    parts = (CARD, "hyper_parameters", "state_dict")
+    if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(part), Mapping) for part in parts):
         raise FerError(f"{path} is not a checkpoint of fer: it lacks the model's names and preprocessing")
     return checkpoint

@@ -109,7 +109,9 @@ class FrozenFeatures:
         maps = (self.network.levels, self.network.grid)
         backbone = self.backbone if maps == (1, 1) else (self.backbone, *maps)
         said = (FEATURES_VERSION, machine, backbone, self.pixels.folder.name, self.image_size, view, augment)
-        return hashlib.sha256(repr(said).encode() + rows.astype("<i8").tobytes()).hexdigest()
+        # the files' content, too: a picture that could not be read, and can be now, is in pixels of the same name
+        content = self.pixels.digests[rows].astype("<i8").tobytes()
+        return hashlib.sha256(repr(said).encode() + rows.astype("<i8").tobytes() + content).hexdigest()
 
     def _make(self, rows: Rows, view: str | int, folder: Path) -> None:
         draws = view_draws(view, len(self.pixels.array)) if isinstance(view, int) else None

@@ -43,7 +43,7 @@ def load_module(path: Path, backbone: Backbone | None = None) -> tuple[FaceModul
         module.load_state_dict(checkpoint["state_dict"])
         other = apart and digest(module.network) != checkpoint[CARD]["backbone"]
         pixels_version = checkpoint["hyper_parameters"]["preprocessing"]["pixels_version"]
-    except (TypeError, KeyError, RuntimeError) as error:
+    except (TypeError, KeyError, RuntimeError, ValueError, AttributeError, IndexError) as error:
         written_by = checkpoint[CARD].get("fer_version", "another version")
         raise FerError(
             f"{path} was written by fer {written_by} and does not fit this one: {first_line(error)}"

@@ -38,6 +38,7 @@ def make_soup(paths: Sequence[Path], thresholds: dict[str, float]) -> dict[str, 
         **{name: torch.from_numpy(np.unique(torch.cat([one[name] for one in cards]))) for name in SEEN},
         "temperature": _geometric_means([one["temperature"] for one in cards]),
         "thresholds": thresholds,
+        "dead": None,  # that it is not can only be seen on other people
         **{name: _means([one[name] for one in cards]) for name in ("au_rates", "emotion_rates")},
     }
     return {

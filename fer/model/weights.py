@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -178,6 +179,8 @@ def _from_file(path: Path, backbone: str) -> Weights:
     mean, std = _statistics(backbone, IMAGENET_MEAN, IMAGENET_STD)
     if "mean" in meta and "std" in meta:
         mean, std = _three_numbers(path, meta["mean"]), _three_numbers(path, meta["std"])
+        if min(std) <= 0:
+            raise FerError(f"model.weights={path}: its std must be above 0, got {meta['std']}")
     return Weights(str(path), state, _sha256(state), mean, std, heads=_heads(path, state, meta), seen=seen)
 
 
@@ -202,7 +205,7 @@ def _heads(path: Path, state: dict[str, Tensor], meta: dict[str, str]) -> Carrie
                 "standardised.num_batches_tracked": (),
             }
         whole = all(heads[name].shape == shape for name, shape in shapes.items())
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         whole = False
     if not whole:
         raise FerError(f"model.weights={path}: its dense layer and heads are damaged")
@@ -235,7 +238,7 @@ def _three_numbers(path: Path, text: str) -> tuple[float, ...]:
         numbers = tuple(float(word) for word in text.split(","))
     except ValueError:
         numbers = ()
-    if len(numbers) != 3:
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
         raise FerError(f"model.weights={path}: its mean and std must be three numbers each, got {text!r}")
     return numbers
 
@@ -253,7 +256,7 @@ def _pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     about, meta = content, {}
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+    if not isinstance(content, dict) or not all(isinstance(k, str) and _is_whole(v) for k, v in content.items()):
         raise ValueError("not a dictionary of tensors")
     if CARD in about:  # a checkpoint of ours says whom it learned from, and what its pictures were normalised by
         try:
@@ -263,6 +266,12 @@ def _pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError("a damaged checkpoint") from error
     return content, meta
+
+
+def _is_whole(value: Any) -> bool:
+    """Whether it is a tensor with a number in the file for each of its own: one that repeats some may be any size."""
+    plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
+    return plain and value.numel() * value.element_size() <= value.untyped_storage().nbytes()
 
 
 def _sha256(state: Any) -> str:

@@ -20,7 +20,7 @@ from fer.results.figures import learning_curve, reliability_diagram, roc_and_pr
 from fer.results.gallery import Gallery
 from fer.results.page import render
 from fer.results.predictions import class_codes, emotion_classes, read_predictions, targets_of
-from fer.results.wording import Verdict, alarms, au_label, dead_line, unjudged, verdicts
+from fer.results.wording import PARTLY_CHOSEN, Verdict, alarms, au_label, dead_line, unjudged, verdicts
 from fer.runs import FOLDS, write_text
 
 _SPLITS_BY_INTEREST = ("test", "all", "val", "train")
@@ -71,6 +71,7 @@ def report_context(run_dir: Path, gallery: Gallery | None = None) -> dict[str, A
         "split": split,
         "scores": scores,
         "dead": dead_line(scores),
+        "mind": PARTLY_CHOSEN,
         "weights_warning": (run.get("weights") or {}).get("warning"),
         "verdicts": _verdicts(scores, curves, best_epoch),
         "alarms": alarms(scores),
@@ -133,7 +134,8 @@ def _folds(run_dir: Path, folds: Mapping[str, Any] | None) -> dict[str, Any] | N
     own = sorted((run_dir / FOLDS).glob("*/report.html"), key=lambda path: _fold_order(path.parent.name))
     links = [str(path.relative_to(run_dir)) for path in own] if len(own) == folds["n"] else [None] * folds["n"]
     rows = [(str(k), link, each) for k, (link, each) in enumerate(zip(links, folds["each"], strict=True))]
-    return {"names": names, "rows": rows, "mean": folds["mean"], "sd": folds["sd"]}
+    repeats = 1 + max((_fold_order(path.parent.name)[0] for path in own), default=0)
+    return {"names": names, "rows": rows, "mean": folds["mean"], "sd": folds["sd"], "repeats": repeats}
 
 
 def _fold_order(name: str) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fer.results.measures import MEASURES
-from fer.results.wording import alarms, au_label, dead_line, unjudged, verdicts
+from fer.results.wording import PARTLY_CHOSEN, alarms, au_label, dead_line, unjudged, verdicts
 
 _SHORT = {"precision": "P", "recall": "R", "f1": "F1", "auc": "AUC", "ap": "AP"}
 _COLOURS = {True: "green", False: "red", None: "yellow"}
@@ -43,6 +43,8 @@ def print_scores(metrics: Mapping[str, Mapping[str, Any]], console: Console) -> 
             console.print(line, width=_WIDTH)
         if few := unjudged(scores):
             console.print(Text(f"{few.head}: {few.text}", style="yellow"), width=_WIDTH)
+        if split in PARTLY_CHOSEN:
+            console.print(Text(f"Mind: {PARTLY_CHOSEN[split]}", style="yellow"), width=_WIDTH)
         for alarm in alarms(scores):
             console.print(Text(f"Look closer: {alarm}", style="yellow"), width=_WIDTH)
         for table in _tables(scores, wide=console.width >= _WIDE_ENOUGH)[: None if split == list(metrics)[-1] else 1]:

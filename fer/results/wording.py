@@ -97,6 +97,13 @@ def unjudged(scores: Mapping[str, Any]) -> Verdict | None:
     return Verdict("Can't be judged", None, "; ".join(words)) if words else None
 
 
+PARTLY_CHOSEN = {
+    "train": "the model was fitted to these people: this says nothing about others",
+    "val": "the checkpoint and the thresholds were chosen on these people, and the emotion head was set upright on them: a little too good",
+}
+"""What the numbers of a split hide."""
+
+
 def alarms(scores: Mapping[str, Any]) -> list[str]:
     """What the honesty probes of a split say against its scores; empty where nothing has to be said."""
     probes, found = scores.get("probes", {}), []

@@ -67,7 +67,7 @@ def outcome(trial: FrozenTrial) -> str:
     if trial.state == TrialState.PRUNED:
         return f"pruned after {len(trial.intermediate_values)} epochs{same}"
     if trial.state == TrialState.COMPLETE:
-        return f"score {score(trial.value)}{same}"
+        return f"score {score(trial.value)}{same}{', dead' if 'dead' in trial.user_attrs else ''}"
     return trial.state.name.lower()
 
 

@@ -173,6 +173,6 @@ def n_finished(trials: Iterable[FrozenTrial]) -> int:
 
 
 def best_trial(trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
-    """The complete trial with the highest validation score; of equals the first."""
+    """The complete trial with the highest validation score, a dead model only where all are; of equals the first."""
     complete = [t for t in trials if t.state == TrialState.COMPLETE]
-    return max(complete, key=lambda t: (t.value, -t.number), default=None)
+    return max(complete, key=lambda t: ("dead" not in t.user_attrs, t.value, -t.number), default=None)

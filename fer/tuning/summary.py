@@ -60,9 +60,9 @@ def write_summary(folder: Path, study: optuna.Study, space: Space, seed: int, li
 
 
 def ranked(trials: list[FrozenTrial]) -> list[FrozenTrial]:
-    """The complete trials that were run, best first; of equals the earlier."""
+    """The complete trials that were run, best first, dead models last; of equals the earlier."""
     ran = [t for t in trials if t.state == TrialState.COMPLETE and "same_as" not in t.user_attrs]
-    return sorted(ran, key=lambda t: (-(t.value or 0.0), t.number))
+    return sorted(ran, key=lambda t: ("dead" in t.user_attrs, -(t.value or 0.0), t.number))
 
 
 def counts(trials: list[FrozenTrial]) -> str:
@@ -88,6 +88,7 @@ def trials_table(trials: list[FrozenTrial], space: Space) -> pd.DataFrame:
                 "trial": t.number,
                 "state": kind(t),
                 "score": t.value if t.state == TrialState.COMPLETE else None,
+                "dead": "dead" in t.user_attrs,
                 "epochs": len(t.intermediate_values),
                 "seconds": round(t.duration.total_seconds(), 1) if t.duration else None,
                 "same_as": t.user_attrs.get("same_as"),
@@ -107,7 +108,7 @@ def best_table(folder: Path, best: list[FrozenTrial], space: Space) -> Table:
         table.add_column(key.split(".")[-1].replace("_", "\n"), justify="right", no_wrap=True)
     for t in best:
         cells = [short(t.params[key]) for key in varied(space)]
-        table.add_row(str(t.number), score(t.value), score_interval(folder, t.number), *cells)
+        table.add_row(str(t.number), score(t.value), _interval(folder, t), *cells)
     return table
 
 
@@ -117,8 +118,12 @@ def best_list(folder: Path, best: list[FrozenTrial], space: Space) -> Table:
     table.add_column("settings")
     for t in best:
         words = "  ".join(f"{key}={short(t.params[key])}" for key in varied(space))
-        table.add_row(str(t.number), score(t.value), score_interval(folder, t.number), words)
+        table.add_row(str(t.number), score(t.value), _interval(folder, t), words)
     return table
+
+
+def _interval(folder: Path, trial: FrozenTrial) -> str:
+    return "dead" if "dead" in trial.user_attrs else score_interval(folder, trial.number)
 
 
 def _table() -> Table:
@@ -147,7 +152,7 @@ def page(folder: Path, study: optuna.Study, space: Space, importance: dict[str, 
         {
             "number": t.number,
             "score": score(t.value),
-            "interval": score_interval(folder, t.number),
+            "interval": _interval(folder, t),
             "epochs": len(t.intermediate_values),
             "point": [short(t.params[key]) for key in keys],
             "report": (trial_folder(folder, t.number) / "report.html").is_file(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from fer.model.checkpoints import find_checkpoint
 from fer.model.finished import load_module
 from fer.model.module import FaceModule
 from fer.use.agreement import Agreement, compare, refuse_beyond
-from fer.use.facts import Facts
+from fer.use.facts import UNDECIDED, Facts, undecided
 from fer.use.formats import EXPORTED, WRITERS
 from fer.use.packages import needed
 from fer.use.predictor import Predictor, load
@@ -31,6 +32,11 @@ __all__ = [
     "refuse_beyond",
     "write",
 ]
+
+log = logging.getLogger(__name__)
+
+FEW_TO_CALIBRATE = 50
+"""Faces below which steps of int8 are fitted to few people's."""
 
 FORMATS_NEED = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
 
@@ -65,8 +71,12 @@ def read_model(checkpoint: str, precision: str) -> Model:
             f"checkpoint={checkpoint} is exported already: name the run folder or .ckpt that it was made from"
         )
     module, card = load_module(path)
-    facts = Facts.of_checkpoint(module.hparams, card)
+    facts = Facts.of_checkpoint(module.hparams, card, path)
     facts.refuse_pairs("fer.export")
+    if undecided(card):
+        raise FerError(f"checkpoint={checkpoint}: {UNDECIDED}")
+    if facts.warning:
+        log.warning("%s", facts.warning)
     return Model(module, dataclasses.replace(facts, precision=precision))
 
 
@@ -81,6 +91,11 @@ def read_pictures(facts: Facts, word: str | None, most: int) -> tuple[Pixels8, P
         return pixels, None
     if len(pixels) < 2:
         raise FerError(f"input={word}: one face; precision=int8 needs some to calibrate on and others to compare on")
+    if len(pixels) < 2 * FEW_TO_CALIBRATE:
+        log.warning(
+            "precision=int8 is calibrated on %d faces and compared on %d: take %d at least, or the next ones may be answered otherwise",
+            len(pixels[::2]), len(pixels[1::2]), 2 * FEW_TO_CALIBRATE,
+        )  # fmt: skip
     return pixels[1::2], pixels[::2]
 
 

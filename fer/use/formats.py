@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from fer.config import ModelConfig
 from fer.model.checkpoints import all_seen
@@ -84,7 +84,8 @@ def write_safetensors(module: FaceModule, facts: Facts, path: Path, calibration:
         for name, tensor in network.state_dict().items()
     }
     tensors |= all_seen(module.card)  # as a start for another run it still knows whom it learned from
-    save_file(tensors, path, {METADATA_KEY: facts.as_json(network=_arguments(module.model, facts))})
+    # not by `save_file`, whose files nobody else may read
+    path.write_bytes(save(tensors, {METADATA_KEY: facts.as_json(network=_arguments(module.model, facts))}))
 
 
 WRITERS: dict[str, Callable[[FaceModule, Facts, Path, Images | None], None]] = {

@@ -148,15 +148,22 @@ def _numbers(point: FloatArray, draws: FloatArray | None, n_subjects: int) -> di
     return found | {f"{name}_ci": interval(np.asarray(values), n_subjects) for name, values in columns.items()}
 
 
-def score_table(summary: dict[str, Any]) -> Table:
-    """The summary for a terminal."""
+WIDTH = 100
+"""Characters that the table takes with the names of the units."""
+
+
+def score_table(summary: dict[str, Any], *, wide: bool = True) -> Table:
+    """The summary for a terminal; a narrow one gets the numbers without the names of units."""
     table = Table(box=None, pad_edge=False, title="share of the heat in the region of the unit", title_justify="left")
-    for column in ("", "", "maps", "inside", "random", "difference", "95%", "above other units", "95%"):
+    names = ("", "") if wide else ("",)
+    for column in (*names, "maps", "inside", "random", "difference", "95%", "above\nothers", "95%"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for au, found in summary["per_au"].items():
-        table.add_row(au, AU_NAMES[au_number(au) or 0], str(found["n"]), *_cells(found))
+        table.add_row(*(au, AU_NAMES[au_number(au) or 0])[: len(names)], str(found["n"]), *_cells(found))
     if summary["macro"] is not None:
-        table.add_row("mean", "over units", str(summary["n_maps"]), *_cells(summary["macro"]), style="bold")
+        table.add_row(
+            *("mean", "over units")[: len(names)], str(summary["n_maps"]), *_cells(summary["macro"]), style="bold"
+        )
     return table
 
 
@@ -173,4 +180,4 @@ def _cells(found: dict[str, Any]) -> list[str]:
 
 
 def _range(ends: list[float] | None) -> str:
-    return "" if ends is None else f"{ends[0]:.2f} to {ends[1]:.2f}"
+    return "" if ends is None else f"{ends[0]:+.2f} to {ends[1]:+.2f}"

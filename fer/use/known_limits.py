@@ -45,12 +45,6 @@ def known_misuse(card: str | None) -> list[str]:
     return _items(card or "", "What it must not be used for") or list(MISUSE)
 
 
-def dead_warning(card: str | None) -> str | None:
-    """The line of a card that says that the model is dead."""
-    found = re.search(r"^> \*\*(.+)\*\*$", card or "", re.MULTILINE)
-    return found[1] if found else None
-
-
 def _items(card: str, heading: str) -> list[str]:
     """The points of the list under a heading of Markdown, each on one line."""
     found = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", card, re.MULTILINE | re.DOTALL)

@@ -8,11 +8,12 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 SECONDS_FOR_HEAD = 10.0
-"""From the opening of a connection, or the first byte of a later request, to the end of the request's head."""
+"""From the opening of a connection, or the first byte of a later request, to the end of the request's head; from an answer to the end
+of what it was given to."""
 
 
 class LimitedProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1 that closes connections whose next request does not arrive whole, up to its body, in `SECONDS_FOR_HEAD`."""
+    """uvicorn's HTTP/1.1 that closes connections whose heads, or bodies after their answer, take longer than `SECONDS_FOR_HEAD`."""
 
     _give_up: asyncio.TimerHandle | None = None
 
@@ -20,8 +21,16 @@ class LimitedProtocol(H11Protocol):
         super().connection_made(transport)  # type: ignore[arg-type]
         self._wait()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.their_state is h11.SEND_BODY:  # of a body that nobody has asked for
+            self._stop_waiting()
+            self._wait()
+
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self.conn.our_state is h11.DONE:  # answered before its end: every byte more is not a reason to wait longer
+            return
         if self.conn.their_state is not h11.IDLE:  # a head is read, or what came was none
             self._stop_waiting()
         elif self._give_up is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol, overload
@@ -15,6 +16,8 @@ from fer.errors import FerError
 from fer.use.answers import Answers, Face, name_answers
 from fer.use.crops import FaceCrop, Picture, Which, cut_faces, read_picture
 from fer.use.facts import Facts
+
+log = logging.getLogger(__name__)
 
 BATCH_SIZE = 32
 
@@ -141,14 +144,20 @@ class Predictor:
             pixels: [N, S, S, C] uint8 as `fer.data.faces.face_pixels` makes them.
 
         Raises:
-            FerError: the model wants a neutral picture, and has none.
+            FerError: the model wants a neutral picture, and has none; or its answers are no probabilities of its labels.
         """
         if self.facts.reference:
             self.check_reference()
             assert self.neutral is not None
             pixels = np.concatenate((pixels, np.broadcast_to(self.neutral, pixels.shape)), axis=3)
         parts = [self.runtime.answers(part) for part in self._batches(pixels)]
-        return Answers(*(np.concatenate(head) for head in zip(*parts, strict=True)))
+        answers = Answers(*(np.concatenate(head) for head in zip(*parts, strict=True)))
+        sizes = tuple(head.shape for head in answers)
+        if sizes != tuple((len(pixels), len(labels)) for labels in (self.facts.aus, self.facts.emotions)):
+            raise FerError(f"{self.facts.name}: the network has not the labels that the file names: it is damaged")
+        if not all(np.isfinite(head).all() for head in answers):
+            raise FerError(f"{self.facts.name}: the network's answers are no numbers: its weights are damaged")
+        return answers
 
     def _batches(self, pixels: Pixels8) -> Iterator[Pixels8]:
         for start in range(0, len(pixels), self.batch_size):
@@ -175,17 +184,24 @@ def load(
     Raises:
         FerError: there is no model at `path`, it is damaged, or a package that it needs is not installed.
     """
+    runtime = _runtime(path, accelerator, precision)
+    if runtime.facts.warning:
+        log.warning("%s", runtime.facts.warning)
+    return Predictor(runtime, batch_size)
+
+
+def _runtime(path: str | Path, accelerator: str, precision: str) -> Runtime:
     where = Path(path).expanduser()
     if where.suffix in (".onnx", ".xml"):
         if not where.is_file():
             raise FerError(f"checkpoint={path}: there is no such file")
-        return Predictor(_exported(where), batch_size)
+        return _exported(where)
     from fer.model.checkpoints import find_checkpoint
     from fer.use.runtime_torch import TorchRuntime
 
     found = find_checkpoint(str(path))
     read = TorchRuntime.of_safetensors if found.suffix == ".safetensors" else TorchRuntime.of_checkpoint
-    return Predictor(read(found, accelerator, precision), batch_size)
+    return read(found, accelerator, precision)
 
 
 def _exported(path: Path) -> Runtime:

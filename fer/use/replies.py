@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from fer.use.answers import Face
 from fer.use.facts import Facts
-from fer.use.known_limits import dead_warning, known_limits, known_misuse
+from fer.use.known_limits import known_limits, known_misuse
 from fer.use.terminal import plain_name
 
 
@@ -134,7 +134,7 @@ def about_model(facts: Facts, card: str | None, max_mb: float, no_heat: str | No
         limits=known_limits(card),
         must_not_be_used_for=known_misuse(card),
         card=card is not None,
-        warning=dead_warning(card),
+        warning=facts.warning or None,
         heat=no_heat is None,
         no_heat_because=no_heat,
         max_mb=max_mb,

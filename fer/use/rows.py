@@ -72,7 +72,7 @@ class RowFile:
 
     def _open(self) -> IO[str]:
         if self._file is None:
-            self._file = open(self.path, "w", encoding="utf-8", newline="")  # noqa: SIM115 (`close` ends it)
+            self._file = open(self.path, "w", encoding="utf-8", errors="backslashreplace", newline="")  # noqa: SIM115 (`close` ends it)
             if self.path.suffix == ".csv":
                 csv.DictWriter(self._file, self.names, lineterminator="\n").writeheader()
         return self._file

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +35,7 @@ class OnnxRuntime:
             raise FerError(f"{path} can't be loaded as an ONNX model ({first_line(error)[:120]})") from error
         metadata = self._session.get_modelmeta().custom_metadata_map
         self.facts = Facts.from_json(metadata.get(METADATA_KEY, "null"), str(path))
+        check_input(path, {entry.name: entry.shape for entry in self._session.get_inputs()}, self.facts)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
     def answers(self, pixels: Pixels8) -> Answers:
@@ -46,6 +49,24 @@ class OnnxRuntime:
     def run(self, images: npt.NDArray[np.float32]) -> Answers:
         """[N, 3, H, W] to calibrated probabilities."""
         return by_head(dict(zip(self._outputs, self._session.run(None, {"image": images}), strict=True)), len(images))
+
+
+def check_input(path: Path, inputs: Mapping[str, Sequence[Any]], facts: Facts) -> None:
+    """Refuses a graph that does not take what its own metadata says.
+
+    Args:
+        inputs: name -> shape; what is no number is free.
+
+    Raises:
+        FerError: says so.
+    """
+    wanted = (None, 3, facts.image_size, facts.image_size)
+    shape = inputs.get("image", ())
+    fits = len(shape) == len(wanted) and all(
+        a == b for a, b in zip(shape, wanted, strict=True) if isinstance(a, int) and b
+    )
+    if set(inputs) != {"image"} or not fits:
+        raise FerError(f"{path} is no model of fer: it does not take the pictures that its metadata speaks of")
 
 
 def network_input(pixels: Pixels8, image_size: int) -> npt.NDArray[np.float32]:

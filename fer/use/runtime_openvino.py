@@ -12,7 +12,7 @@ from fer.errors import FerError, first_line
 from fer.use.answers import Answers
 from fer.use.facts import METADATA_KEY, Facts
 from fer.use.packages import needed
-from fer.use.runtime_onnx import by_head, network_input
+from fer.use.runtime_onnx import by_head, check_input, network_input
 
 
 class OpenVinoRuntime:
@@ -38,6 +38,11 @@ class OpenVinoRuntime:
         self._compiled = core.compile_model(
             model, "CPU", {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
         )
+        shapes = {
+            entry.get_any_name(): [d.get_length() if d.is_static else None for d in entry.get_partial_shape()]
+            for entry in self._compiled.inputs
+        }
+        check_input(path, shapes, self.facts)
         self._outputs = [output.get_any_name() for output in self._compiled.outputs]
 
     def answers(self, pixels: Pixels8) -> Answers:

@@ -44,7 +44,7 @@ class TorchRuntime:
             FerError: see `fer.model.finished.load_module`.
         """
         module, card = load_module(path)
-        return cls(module, Facts.of_checkpoint(module.hparams, card), accelerator, precision)
+        return cls(module, Facts.of_checkpoint(module.hparams, card, path), accelerator, precision)
 
     @classmethod
     def of_safetensors(cls, path: Path, accelerator: str = "auto", precision: str = "f32") -> TorchRuntime:
@@ -60,7 +60,7 @@ class TorchRuntime:
                 network = TwoHeadNetwork(**json.loads(text)["network"])
                 names = set(file.keys()) - set(SEEN)
                 network.load_state_dict({name: file.get_tensor(name) for name in names})
-        except (SafetensorError, KeyError, TypeError, RuntimeError) as error:
+        except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise FerError(f"{path} can't be loaded as weights of fer ({first_line(error)[:120]})") from error
         return cls(network, facts, accelerator, precision)
 

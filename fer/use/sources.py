@@ -79,7 +79,10 @@ def _in_folder(root: Path) -> list[str]:
         below[:] = sorted(name for name in below if not name.startswith("."))
         for name in sorted(names):
             if name.lower().endswith(IMAGES):
-                found += [] if name.startswith(".") else [os.path.join(folder, name)]
+                file = os.path.join(folder, name)
+                # not a pipe, which might be waited for; of a link that leads nowhere it is said that it can't be read
+                there = os.path.isfile(file) or os.path.islink(file)
+                found += [file] if there and not name.startswith(".") else []
             else:
                 others[Path(name).suffix.lower() or "no ending"] += 1
     if others:

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fer.errors import printable
 from fer.labels import AU_NAMES, au_number
 from fer.use.answers import Face
 from fer.use.facts import Facts
@@ -39,7 +40,8 @@ def print_picture(seen: Seen, facts: Facts, console: Console) -> None:
         x, y, w, h = face.box
         place = f"face {k} of {len(seen.faces)} at x {x:.0f} y {y:.0f}, {w:.0f} x {h:.0f} pixels ({FOUND[face.how]})"
         console.print(
-            Text(f"{seen.item.path}: {FOUND['whole'] if face.how == 'whole' else place}", style="bold"), soft_wrap=True
+            Text(f"{printable(seen.item.path)}: {FOUND['whole'] if face.how == 'whole' else place}", style="bold"),
+            soft_wrap=True,
         )
         if face.emotion is not None:
             console.print(_emotions(face))
@@ -49,7 +51,9 @@ def print_picture(seen: Seen, facts: Facts, console: Console) -> None:
 
 
 def _all_in_brief(seen: Seen) -> Table:
-    table = Table(box=None, pad_edge=False, title=seen.item.path, title_justify="left", header_style="")
+    table = Table(
+        box=None, pad_edge=False, title=Text(printable(seen.item.path)), title_justify="left", header_style=""
+    )
     for column in ("face", "box", "emotion", "active units"):
         table.add_column(column)
     for k, face in enumerate(seen.faces, start=1):
@@ -85,7 +89,8 @@ def _bar(probability: float) -> str:
 
 def line(seen: Seen) -> str:
     """The decisions about one picture in one line: `photo.jpg: happy .93, AU6 AU12 · sadness .51, no AU`."""
-    where = seen.item.path if seen.item.time is None else f"{seen.item.path} {seen.item.time:8.2f} s"
+    path = printable(seen.item.path)
+    where = path if seen.item.time is None else f"{path} {seen.item.time:8.2f} s"
     return f"{where}: {' · '.join(map(_decisions, seen.faces))}"
 
 

@@ -172,7 +172,7 @@ def _refuse_other_people(runs: Sequence[JudgedRun], tables: Sequence[pd.DataFram
             n_common = len(table.index.intersection(tables[0].index))
             raise FerError(
                 f"{run.path.name} and {runs[0].path.name} were judged on different pictures "
-                f"({len(table)} and {len(tables[0])}, {n_common} in common): {way}"
+                f"({len(table)} and {len(tables[0])}, {n_common} in common){f': {way}' if n_common else ''}"
             )
     if len(hashes) > 1:
         first, other = list(hashes.values())[:2]
