@@ -1,5 +1,9 @@
 """The one kind of error that is the user's to mend: bad settings, bad data, missing files."""
 
+import unicodedata
+
+_TURNS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
 
 class FerError(Exception):
     """Ends a command with this message as its one line and exit status 2, without a traceback.
@@ -14,7 +18,12 @@ class Interrupted(Exception):
 
 def printable(text: str) -> str:
     """Names of files and people as a terminal may be given them: what would steer it, or is no text, is spelled out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c.encode("unicode_escape").decode() if _steers(c) else c for c in text)
+
+
+def _steers(character: str) -> bool:
+    # controls, halves of pairs (bytes that were no text), ends of lines, and what turns the direction of writing
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _TURNS
 
 
 def first_line(error: BaseException) -> str:

@@ -93,7 +93,10 @@ def _of_data(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subjec
     module, card = load_module(path)
     data_cfg = chosen_data(from_dict(DataConfig, card["data"], str(path)), cfg.data, call.keys)
     data, part = judging.read_data(data_cfg, module, card, cfg.split, cfg.cache_dir, progress=cfg.progress)
-    predictor = Predictor(TorchRuntime(module, Facts.of_checkpoint(module.hparams, card, path), cfg.accelerator))
+    facts = Facts.of_checkpoint(module.hparams, card, path)
+    if facts.warning:
+        log.warning("%s", facts.warning)
+    predictor = Predictor(TorchRuntime(module, facts, cfg.accelerator))
     return predictor, of_data(data.prepared, part), len(data.prepared.part(part))
 
 

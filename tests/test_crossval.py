@@ -226,8 +226,25 @@ def test_units_that_no_two_folds_share_are_refused(tree: Path, cache: Path, tmp_
 
 def test_folds_that_are_no_whole_are_not_pooled(finished: Path) -> None:
     folds = [finished / "folds" / name for name in "012"]
-    with pytest.raises(FerError, match=r"no cross-validation together: .* is judged 2 times"):
+    with pytest.raises(FerError, match=r"no cross-validation together: .* is judged 2 times, most people 1"):
         pool([*folds, folds[0]])
+
+
+def test_a_picture_that_one_repeat_could_not_read_is_left_out(
+    finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    again = [tmp_path / name for name in "012"]
+    for name, folder in zip("012", again, strict=True):
+        folder.mkdir()
+        for file in ("metrics.json", "predictions.csv"):
+            (folder / file).write_bytes((finished / "folds" / name / file).read_bytes())
+    table = read_predictions(again[0] / "predictions.csv")
+    lost = table.index[table["split"] == "test"][0]
+    table.drop(index=lost).to_csv(again[0] / "predictions.csv", index=False)
+    n_all = pool([finished / "folds" / name for name in "012"], n_boot=10)[1]["all"]["n_images"]
+    pooled, metrics = pool([*(finished / "folds" / name for name in "012"), *again], n_boot=10)
+    assert metrics["all"]["n_images"] == n_all - 1 and table.at[lost, "path"] not in set(pooled["path"])
+    assert "not every repeat could read them: 1 pictures" in caplog.text
 
 
 def test_a_folder_without_test_predictions_is_refused(tmp_path: Path) -> None:

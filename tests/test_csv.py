@@ -202,7 +202,12 @@ def test_half_a_box_and_frames_without_a_number_are_refused(tmp_path: Path) -> N
     ],
 )
 def test_names_with_control_characters_are_refused_with_their_line(tmp_path: Path, text: str, line: int) -> None:
-    assert f"line {line}: column" in (message := refusal(table_of(tmp_path, text))) and "control characters" in message
+    message = refusal(table_of(tmp_path, text))
+    assert f"line {line}: column" in message and "control characters" in message
+
+
+def test_a_long_cell_is_not_shown_whole(tmp_path: Path) -> None:
+    assert len(refusal(table_of(tmp_path, 'path,subject,AU1\na.png,"' + "1,1\nb.png," * 9999 + '",1\n'))) < 400
 
 
 def test_a_subject_may_be_called_na(tmp_path: Path) -> None:

@@ -81,6 +81,7 @@ def test_others_decide_how_one_person_is_answered() -> None:
         expected = softmax(np.log(table.loc[own, COLUMNS].to_numpy()) + others, axis=1)
         assert np.allclose(found.loc[own, COLUMNS], expected)
     assert found["AU1_prob"].equals(table["AU1_prob"]) and answered_by_others(table, {}) is table
+    assert answered_by_others(table.head(0), offsets).empty
 
 
 def test_a_class_that_no_picture_shows_is_not_silenced() -> None:

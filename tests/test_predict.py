@@ -148,7 +148,14 @@ def test_names_of_files_steer_nothing_and_lose_nothing(
     one = (folder / "b.png").read_bytes()
     odd = tmp_path / "odd"
     odd.mkdir()
-    names = ["a [b].png", "esc\x1b[31m.png", "m\udce9.png", "${oc.env:HOME}.png", "z.png"]
+    names = [
+        "a [b].png",
+        "\u5199\u771f\u3000\u202f1.png",
+        "esc\x1b[31m.png",
+        "m\udce9.png",
+        "${oc.env:HOME}.png",
+        "z.png",
+    ]
     for name in names:
         (odd / name).write_bytes(one)
     os.mkfifo(odd / "pipe.png")
@@ -156,11 +163,11 @@ def test_names_of_files_steer_nothing_and_lose_nothing(
         assert len(predict(odd, output=output).read_text().splitlines()) == len(names) + output.endswith("csv")
     run(composed("predict", f"checkpoint={lively}", f"input='{odd}'"), Call("", (), None))
     shown = capsys.readouterr().out
-    assert "\x1b" not in shown and r"esc\x1b[31m.png" in shown and r"m\udce9.png" in shown
+    assert "\x1b" not in shown and r"esc\x1b[31m.png" in shown and r"m\udce9.png" in shown and names[1] in shown
     group = Seen(Item("group [/b].png", odd / "z.png"), load(lively).predict(odd / "z.png") * 4)
     print_picture(group, load(lively).facts, Console())
     assert "group [/b].png" in capsys.readouterr().out
-    word = f"input={odd / names[3]}"
+    word = f"input={odd / names[4]}"
     run(composed("predict", f"checkpoint={lively}", *with_paths_quoted([word])), Call("", (), None))
     assert "face 1 of 1" in capsys.readouterr().out
 

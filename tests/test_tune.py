@@ -273,6 +273,9 @@ def test_a_dead_model_is_the_best_only_where_all_are(
     assert search(tmp_path / "s", "n_trials=2", space=TWO) == 0.5
     assert "best: trial 1" in capsys.readouterr().out
     assert pd.read_csv(tmp_path / "s" / "trials.csv")["dead"].tolist() == [True, False]
+    study = stored(tmp_path / "s")  # the sampler, which is told .9, asks for the dead one's point again
+    study.enqueue_trial(study.trials[0].params)
+    assert search(tmp_path / "s", "n_trials=3", space=TWO) == 0.5
 
 
 def test_ctrl_c_is_no_result(tmp_path: Path, scored: Scored, caplog: pytest.LogCaptureFixture) -> None:

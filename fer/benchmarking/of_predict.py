@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import cycle, islice
@@ -58,7 +59,7 @@ def measure(bench: Bench, budget: float, found: Findings) -> None:
 def runtimes(bench: Bench, found: Findings) -> Iterator[tuple[str, Predictor]]:
     """Torch in each precision, then what can be exported here; what can't stands in `found.left_out`."""
     module = bench.module().cpu().eval()
-    facts = Facts.of_checkpoint(module.hparams, module.card, "the module")
+    facts = dataclasses.replace(Facts.of_checkpoint(module.hparams, module.card, "the module"), warning="")
     accelerator = bench.cfg.trainer.accelerator
     for precision in ("f32", "bf16"):
         runtime = TorchRuntime(module, facts, accelerator, precision)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import io
+import re
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,7 +29,11 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 MAX_PIXELS = 64_000_000
 MAX_SCANS = 100
 """Of a JPEG: a progressive one has about ten, its thumbnail as many."""
-_START_OF_SCAN = b"\xff\xda"
+_LONGEST_JPEG = 100_000_000
+"""Bytes of it that are looked at."""
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
+"""The start of a segment, in pixels or behind another segment; 00 and D0 to D7 are parts of pixels."""
+_SCAN, _END = 0xDA, 0xD9
 TILEWIDTH, TILELENGTH = 322, 323
 """Tags of TIFF 6.0."""
 
@@ -92,10 +97,23 @@ def _refuse_costly(image: Image.Image, max_pixels: int) -> None:
     if isinstance(image, JpegImageFile) and image.fp is not None:
         at = image.fp.tell()
         image.fp.seek(0)
-        n_scans = image.fp.read().count(_START_OF_SCAN)
+        if (
+            _n_scans(image.fp.read(_LONGEST_JPEG)) > MAX_SCANS
+        ):  # each goes over the whole picture, and a hundred bytes make one
+            raise BadImage(f"more than {MAX_SCANS} scans")
         image.fp.seek(at)
-        if n_scans > MAX_SCANS:  # each goes over the whole picture, and a hundred bytes make one
-            raise BadImage(f"{n_scans} scans are more than the limit of {MAX_SCANS}")
+
+
+def _n_scans(jpeg: bytes) -> int:
+    """Scans of a JPEG up to its end: not those of a thumbnail in a segment, and nothing of what phones put behind the picture."""
+    n, at = 0, 2
+    while found := _MARKER.search(jpeg, at):
+        kind, at = jpeg[found.start() + 1], found.end()
+        if kind == _END:
+            break
+        n += kind == _SCAN
+        at += int.from_bytes(jpeg[at : at + 2])
+    return n
 
 
 def from_pillow(image: Image.Image) -> Pixels8:

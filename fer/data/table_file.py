@@ -13,6 +13,10 @@ from fer.errors import FerError
 MISSING_WORDS = ("", "na", "n/a", "nan", "none", "null", "<na>")
 
 
+LONGEST_SHOWN = 80
+"""Characters of a cell in a message."""
+
+
 @dataclass
 class TableFile:
     """The cells of a file as stripped text (empty = `""`), indexed by line number, under the names of its header."""
@@ -88,7 +92,8 @@ class TableFile:
         """Raises a FerError for the first line that is `wrong` (a missing value is not)."""
         lines = wrong.index[wrong.fillna(False).astype(bool)]
         if len(lines):
-            value = self.cells.at[lines[0], column]
+            value = str(self.cells.at[lines[0], column])
+            value = value if len(value) <= LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]}..."
             more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
             raise FerError(f"{self.path}, line {lines[0]}{more}: column {column} is {value!r}; allowed: {allowed}")
 

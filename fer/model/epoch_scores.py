@@ -61,7 +61,9 @@ class EpochScores(nn.Module):
 
     def go_on(self, stage: str, begun: Mapping[str, tuple[Tensor, Tensor, Tensor]]) -> None:
         """Goes on from what `begun` returned, and forgets all else."""
-        self.taken(stage)
+        for head in ("au", "emotion"):
+            if f"{stage}_{head}" in self.heads:
+                self._of(stage, head).reset()
         for head, seen in begun.items():
             self._of(stage, head).update(*seen)
 

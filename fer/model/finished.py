@@ -37,7 +37,7 @@ def load_module(path: Path, backbone: Backbone | None = None) -> tuple[FaceModul
     try:
         module = FaceModule(**checkpoint["hyper_parameters"], backbone=backbone)
         if backbone is not None:
-            module.on_load_checkpoint(checkpoint)
+            checkpoint["state_dict"] = {**module.backbone_state(), **checkpoint["state_dict"]}
         elif apart:
             checkpoint["state_dict"] |= _backbone_beside(path, checkpoint[CARD])
         module.load_state_dict(checkpoint["state_dict"])

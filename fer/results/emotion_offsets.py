@@ -70,7 +70,7 @@ def answered_by_others(
         weights: see `fit_emotion_offsets`.
     """
     classes = emotion_classes(predictions)
-    if not classes or not offsets:
+    if not classes or not offsets or predictions.empty:
         return predictions
     columns = [f"emotion_prob_{name}" for name in classes]
     logits = _logits(predictions, classes) - np.array([offsets.get(name, 0.0) for name in classes])

@@ -7,6 +7,7 @@ mean and standard deviation of each fold's own numbers, which say how much a num
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ import pandas as pd
 from fer.errors import FerError
 from fer.results.predictions import FloatArray, Thresholds, au_columns, read_predictions
 from fer.results.scores import judge
+
+log = logging.getLogger(__name__)
 
 HEADLINES = {
     "score": ("score",),
@@ -47,8 +50,8 @@ def pool(folds: Sequence[Path], n_boot: int = 1000) -> tuple[pd.DataFrame, dict[
     columns = {tuple(table.columns) for table in tables}
     if len(columns) > 1:
         raise FerError("the folds have answers for different labels: they can't be pooled")
+    tables, n_repeats = _judged_in_each_repeat(tables)
     table = pd.concat(tables, ignore_index=True)
-    n_repeats = _same_for_all(table)
     thresholds: Thresholds = {name: _per_row(name, tables, scores) for name in au_columns(table)}
     pooled = judge(table, thresholds, n_boot=n_boot)
     _count_pictures_once(pooled, n_repeats)
@@ -56,19 +59,23 @@ def pool(folds: Sequence[Path], n_boot: int = 1000) -> tuple[pd.DataFrame, dict[
     return table, {"all": pooled}
 
 
-def _same_for_all(table: pd.DataFrame) -> int:
-    """How often each picture was judged.
+def _judged_in_each_repeat(tables: Sequence[pd.DataFrame]) -> tuple[list[pd.DataFrame], int]:
+    """The tables without pictures that could not be read in some repeat, and the number of repeats.
 
     Raises:
-        FerError: some more often than others.
+        FerError: a picture is judged more often than people are.
     """
+    table = pd.concat(tables)
     n_judged = table.groupby("path").size()
-    if n_judged.nunique() > 1:
+    repeats = int(table.groupby("subject")["fold"].nunique().mode().iloc[0])
+    if n_judged.max() > repeats:
         raise FerError(
-            f"the folds are no cross-validation together: {n_judged.idxmax()} is judged {n_judged.max()} times, "
-            f"{n_judged.idxmin()} {n_judged.min()}"
+            f"the folds are no cross-validation together: {n_judged.idxmax()} is judged {n_judged.max()} times, most people {repeats}"
         )
-    return int(n_judged.max())
+    known = n_judged.index[n_judged == repeats]
+    if len(known) < len(n_judged):
+        log.warning("left out, as not every repeat could read them: %d pictures", len(n_judged) - len(known))
+    return [fold[fold["path"].isin(known)] for fold in tables], repeats
 
 
 def _count_pictures_once(scores: dict[str, Any], n_repeats: int) -> None:

@@ -99,7 +99,7 @@ def unjudged(scores: Mapping[str, Any]) -> Verdict | None:
 
 PARTLY_CHOSEN = {
     "train": "the model was fitted to these people: this says nothing about others",
-    "val": "the checkpoint and the thresholds were chosen on these people, and the emotion head was set upright on them: a little too good",
+    "val": "the checkpoint, the thresholds and the calibration were chosen on these people: a little too good",
 }
 """What the numbers of a split hide."""
 

@@ -108,6 +108,8 @@ class Worker:
         """Gives a trial the result of its twin instead of running it again."""
         with suppress(UpdateFinishedTrialError):  # taken for dead by another worker
             trial.set_user_attr("same_as", twin.user_attrs.get("same_as", twin.number))
+            if "dead" in twin.user_attrs:
+                trial.set_user_attr("dead", twin.user_attrs["dead"])
             for step, score in twin.intermediate_values.items():
                 trial.report(score, step)
         if twin.state == TrialState.COMPLETE:
