@@ -130,7 +130,7 @@ def test_a_picture_that_stays_unreadable_costs_the_others_nothing(
 
 
 @pytest.mark.parametrize(
-    "change", ["picture", "touched", "order", "image_size", "crop", "color", "version", "box", "landmarks"]
+    "change", ["picture", "touched", "order", "image_size", "crop", "color", "version", "library", "box", "landmarks"]
 )
 def test_whatever_pixels_depend_on_makes_new_ones(
     table: pd.DataFrame, cache_dir: Path, tmp_path: Path, change: str, monkeypatch: pytest.MonkeyPatch
@@ -148,6 +148,8 @@ def test_whatever_pixels_depend_on_makes_new_ones(
         table = table[::-1].reset_index(drop=True)
     elif change == "version":
         monkeypatch.setattr(cache, "PIXELS_VERSION", 0)
+    elif change == "library":
+        monkeypatch.setattr("cv2.__version__", "5")
     elif change == "box":
         table = table.assign(w=9.5)
     elif change == "landmarks":

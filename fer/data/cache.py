@@ -14,9 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import PIL
 import platformdirs
 
 from fer.data.faces import PIXELS_VERSION, Box, Crop, How, face_pixels, read_landmarks, stored_size
@@ -171,7 +173,9 @@ def _boxes(table: pd.DataFrame, names: tuple[str, ...]) -> list[Box | None]:
 
 
 def _key(rows: list[_Row], image_size: int, crop: Crop, color: bool) -> str:
-    digest = hashlib.sha256(repr((PIXELS_VERSION, image_size, crop, color)).encode())
+    # use decodes and looks for faces with the libraries of today: what is learned from must not be of yesterday's
+    libraries = (PIL.__version__, cv2.__version__)
+    digest = hashlib.sha256(repr((PIXELS_VERSION, libraries, image_size, crop, color)).encode())
     for row in rows:
         said: tuple[object, ...] = (row[:3], _stamp(row.path), _stamp(row.landmarks))
         if row.reference:

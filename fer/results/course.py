@@ -16,7 +16,15 @@ GAP = 0.1
 RISE = 1.05
 """A validation loss this many times its least has risen: less is noise."""
 
-_SCORES = {"au_f1": "AU macro F1 (at .5)", "emotion_f1": "emotion macro F1", "emotion_accuracy": "emotion accuracy"}
+_SCORES = {
+    "au_f1": "AU macro F1 (at .5)",
+    "emotion_f1": "emotion macro F1 (before its offsets)",
+    "emotion_accuracy": "emotion accuracy (before its offsets)",
+}
+    "au_f1": "AU macro F1 (at .5)",
+    "emotion_f1": "emotion macro F1 (before its offsets)",
+    "emotion_accuracy": "emotion accuracy (before its offsets)",
+}
 
 
 def overfitted(curves: pd.DataFrame, best_epoch: int) -> Verdict | None:
