@@ -21,10 +21,6 @@ _SCORES = {
     "emotion_f1": "emotion macro F1 (before its offsets)",
     "emotion_accuracy": "emotion accuracy (before its offsets)",
 }
-    "au_f1": "AU macro F1 (at .5)",
-    "emotion_f1": "emotion macro F1 (before its offsets)",
-    "emotion_accuracy": "emotion accuracy (before its offsets)",
-}
 
 
 def overfitted(curves: pd.DataFrame, best_epoch: int) -> Verdict | None:
