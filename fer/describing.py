@@ -15,7 +15,6 @@ from fer.data.prepare import is_judged
 from fer.data.seen import file_hashes, of_known_people, picture_hashes
 from fer.data.splits import split_hash
 from fer.jobs import Kept
-from fer.model.callbacks import best_precision
 from fer.model.weights import Weights
 from fer.results.baselines import au_base_rates, emotion_base_rates
 from fer.runs import RunFolder
@@ -98,3 +97,18 @@ def _warning(data: FaceData, weights: Weights) -> str | None:
 def _precision(cfg: TrainConfig) -> str:
     chosen = {"32": "32-true", "bf16": "bf16-mixed"}
     return chosen.get(cfg.trainer.precision) or best_precision(cfg.trainer.accelerator)
+
+
+def best_precision(accelerator: str) -> str:
+    """Lightning's name for the precision of `trainer.precision=auto`: bf16 where the processor multiplies it natively, else 32.
+
+    On two cores with AVX512_BF16 a training step of resnet50 (224 pixels, channels last) then takes half the time; AMX gains more.
+    """
+    if accelerator in ("auto", "gpu") and torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    native = torch.cpu.get_capabilities()
+    return (
+        "bf16-mixed"
+        if accelerator in ("auto", "cpu") and (native.get("amx_bf16") or native.get("avx512_bf16"))
+        else "32-true"
+    )

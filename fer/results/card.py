@@ -14,7 +14,8 @@ from fer.results.wording import FEW_POSITIVES, au_label, dead_line, verdicts
 from fer.runs import write_text
 
 MEASURES = (("f1", "F1"), ("auc", "AUC"), ("ap", "average precision"))
-FEW_PEOPLE = 30
+WIDE_BELOW = 30
+"""People below which the card says that intervals are wide."""
 
 PURPOSES = {"train": "training", "val": "choosing checkpoint and thresholds", "test": "the numbers below"}
 CROPS = {
@@ -132,7 +133,7 @@ def _parts(path: Path, metrics: Mapping[str, Any], n_images: int) -> list[dict[s
 def _limits(config: Mapping[str, Any], run: Mapping[str, Any], scores: Mapping[str, Any]) -> Iterator[str]:
     """What follows from this run, then what holds for every model of this kind."""
     data, loss, crops = config["data"], config["loss"], run["data"]["crops"]
-    if scores["n_subjects"] < FEW_PEOPLE:
+    if scores["n_subjects"] < WIDE_BELOW:
         yield f"Judged on {scores['n_subjects']} people: the intervals are wide and say little about people unlike them."
     rare = [unit for unit, s in scores.get("au", {}).get("per_au", {}).items() if s["n_positive"] < FEW_POSITIVES]
     if rare:

@@ -9,12 +9,7 @@ import numpy as np
 from fer.config import DataConfig
 from fer.data.duplicates import across_splits
 from fer.results.exploration.explore import SPLITS, Exploration
-
-FEW_PEOPLE = 5
-"""People of a split below which its scores say little about others."""
-
-FEW_POSITIVES = 5
-"""Positives in a split below which an AU's score there is hardly more than chance."""
+from fer.results.wording import FEW_PEOPLE, FEW_POSITIVES
 
 MANY_UNFOUND = 0.05
 UNEVEN = 5.0
