@@ -24,8 +24,8 @@ _NO_SETTINGS = {
 }
 """Keys that make no other model."""
 
-MANY, FEW = 3, 2
-"""More settings than `MANY` make no name for a run, if it differs from the others in `FEW` at most."""
+MANY, FEW = 3, 1
+"""More settings than `MANY` make no names for runs, if half of these differ from the others in `FEW` at most."""
 AS_MOST = "as most"
 
 
@@ -104,12 +104,12 @@ def short_keys(keys: Sequence[str]) -> dict[str, str]:
 def labels_of(runs: Sequence[JudgedRun], settings: pd.DataFrame) -> list[str]:
     """A name for each run: its differing settings, or its own name, with as much of its folder as keeps names apart.
 
-    Where runs change a recipe of many settings in one or two places each, only these are named, and the recipe is `as most`.
+    Where most runs change a recipe of many settings in one place each, only what is changed is named, and the recipe is `as most`.
     """
     short = short_keys(list(settings.columns))
     common = {key: _of_most(settings[key]) for key in settings.columns}
     n_changed = (settings != pd.Series(common, dtype="object")).sum(axis="columns")
-    if len(settings.columns) <= MANY or n_changed.max() > FEW:
+    if len(settings.columns) <= MANY or n_changed.median() > FEW:
         common = dict.fromkeys(common)
     named = [
         " ".join(f"{short[key]}={value}" for key in settings.columns if (value := settings[key].iloc[k]) != common[key])
