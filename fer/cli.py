@@ -38,6 +38,33 @@ from fer.sweep import SomeJobsFailed, Sweep, is_sweep
 
 log = logging.getLogger(__name__)
 
+OPTIONS_WITH_VALUE = (
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--config-dir",
+    "-cd",
+    "--info",
+    "-i",
+)
+OPTIONS = (
+    *OPTIONS_WITH_VALUE,
+    "--help",
+    "--hydra-help",
+    "--version",
+    "--resolve",
+    "--run",
+    "--multirun",
+    "--shell-completion",
+    "--experimental-rerun",
+)
+"""Of Hydra."""
+
 NAMES_OF_GROUPS = ("data.name", "loss.name", "optimizer.name", "scheduler.name")
 """Keys that files of `conf/` set together with others: alone they would make a recipe that no file has."""
 
@@ -208,6 +235,7 @@ def refuse_bad_overrides(argv: list[str], schema: type) -> list[Override]:
     Raises:
         FerError: names the first key that the schema lacks (with the nearest one) or whose value it does not take.
     """
+    _refuse_no_settings(argv)
     typed = OverridesParser.create().parse_overrides([a for a in argv if "=" in a and not a.startswith("-")])
     for override in typed:
         key = override.key_or_group
@@ -216,7 +244,7 @@ def refuse_bad_overrides(argv: list[str], schema: type) -> list[Override]:
         known = dict(settings_of(schema))
         if key not in known:
             raise FerError(_unknown(key, list(known)))
-        if key in NAMES_OF_GROUPS:
+        if key in (*NAMES_OF_GROUPS, "augment.name"):
             group, typed_value = key.split(".")[0], str(override.input_line).split("=", 1)[-1]
             raise FerError(f"{key}: type {group}={typed_value}, which brings the settings that go with it")
         if not override.is_delete():
@@ -224,6 +252,17 @@ def refuse_bad_overrides(argv: list[str], schema: type) -> list[Override]:
             for value in _values(override):
                 _check_value(schema, key, value, known[key], raw)
     return typed
+
+
+def _refuse_no_settings(argv: list[str]) -> None:
+    """Refuses words that are neither `key=value` nor an option of Hydra: it would answer with a page of help."""
+    takes_value = False
+    for word in argv:
+        option, is_value, takes_value = word.split("=")[0], takes_value, word in OPTIONS_WITH_VALUE
+        if option.startswith("--") and option not in OPTIONS:
+            raise FerError(f"{word}: settings have no dashes: {word.lstrip('-') if '=' in word else 'key=value'}")
+        if not is_value and not word.startswith(("-", "~")) and "=" not in word:
+            raise FerError(f"{word}: settings are typed as key=value")
 
 
 def _unknown(key: str, known: list[str]) -> str:

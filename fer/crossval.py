@@ -128,6 +128,8 @@ def reopened(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig
             f"resume={cfg.resume} goes on with the settings of that run; {', '.join(other)} would change them"
         )
     folder = RunFolder.open(Path(cfg.resume).expanduser().absolute())
+    if "repeats" not in folder.config():
+        raise FerError(f"resume={cfg.resume} is a run of fer.train: python -m fer.train resume={cfg.resume}")
     old: CrossvalConfig = from_dict(CrossvalConfig, folder.config(), str(folder.path / "config.yaml"))
     if folder.about["finished"]:
         raise FerError(f"resume={cfg.resume}: that cross-validation is finished")

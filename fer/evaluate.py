@@ -18,6 +18,9 @@ from fer.config import OF_THE_MODEL, DataConfig, EvaluateConfig, absolute, as_di
 from fer.errors import FerError
 from fer.runs import RunFolder, check_free, default_run_dir
 
+OF_THE_SPLIT = ("split_seed", "val_fraction", "test_fraction", "folds", "fold", "min_au_count")
+"""Settings of `data` that a run's own data has no use for: people and units are those of the checkpoint."""
+
 log = logging.getLogger("fer.evaluate")  # not __name__: run with -m it is __main__
 
 
@@ -101,6 +104,9 @@ def chosen_data(own: DataConfig, typed: DataConfig, keys: list[str]) -> DataConf
         raise FerError(
             f"data.{fixed[0]} is stored in the checkpoint ({getattr(own, fixed[0])}) and can't be changed here"
         )
+    settled = sorted(changed & set(OF_THE_SPLIT))
+    if settled and "data" not in keys:
+        raise FerError(f"data.{settled[0]}: who is where stands in the checkpoint; it is for other data (data=NAME)")
     if "data" in keys:
         chosen = dataclasses.replace(typed, **{k: getattr(own, k) for k in OF_THE_MODEL})
     else:

@@ -54,5 +54,9 @@ def _purpose(name: str) -> str:
 def _limits(limits: Any) -> str:
     if isinstance(limits["choices"], tuple) and limits["choices"]:
         return f"  ({'|'.join(limits['choices'])})"
-    words = [f"{word} {limits[word]:g}" for word in ("least", "above", "most", "below") if limits[word] is not None]
+    words = [
+        f"{word} {limits[word] if isinstance(limits[word], int) else format(limits[word], 'g')}"
+        for word in ("least", "above", "most", "below")
+        if limits[word] is not None
+    ]
     return f"  ({', '.join(words)})" if words else ""

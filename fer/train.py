@@ -123,6 +123,8 @@ def resume(cfg: TrainConfig, call: Call) -> float | None:
     """Goes on with a run that was stopped, or trains a finished one for more epochs."""
     assert cfg.resume is not None
     folder = RunFolder.open(Path(cfg.resume).expanduser().absolute())
+    if "repeats" in folder.config():
+        raise FerError(f"resume={cfg.resume} is a cross-validation: python -m fer.crossval resume={cfg.resume}")
     return go_on(resumed(cfg, call, folder), folder, call)
 
 
@@ -193,9 +195,10 @@ def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
         )
     n_epochs = cfg.trainer.max_epochs if "trainer.max_epochs" in call.keys else old.trainer.max_epochs
     if folder.about["finished"] and n_epochs <= old.trainer.max_epochs:
-        raise FerError(
-            f"resume={cfg.resume}: that run is finished; trainer.max_epochs above {old.trainer.max_epochs} trains it further"
-        )
+        more = f"trainer.max_epochs above {old.trainer.max_epochs} trains it further"
+        if old.scheduler.name == "cosine":  # which has come to its end
+            more = f"another may start from it: model.weights={folder.path}/checkpoints/best.ckpt"
+        raise FerError(f"resume={cfg.resume}: that run is finished; {more}")
     if n_epochs != old.trainer.max_epochs and old.scheduler.name == "cosine":
         raise FerError(
             f"resume={cfg.resume}: scheduler=cosine was planned for {old.trainer.max_epochs} epochs, no more and no less"

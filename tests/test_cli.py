@@ -72,7 +72,10 @@ BAD = {
     "a word that reads as a number": (("name=2024_01",), "name=2024_01 reads as 202401"),
     "a fold of no folds": (("data.fold=3",), "data.fold=3 needs data.folds=N"),
     "a backbone that has no file": (("model=densenet121",), "or model.backbone=NAME"),
-    "not an override": (("model.dense",), "missing EQUAL"),
+    "not an override": (("model.dense",), "model.dense: settings are typed as key=value"),
+    "an option that is none": (("--model.dense=8",), "--model.dense=8: settings have no dashes: model.dense=8"),
+    "a table without its reader": (("data.table=x.csv",), "data.table=x.csv is for data=csv, and data is synthetic"),
+    "a name of augmentations": (("augment.name=none",), "augment.name: type augment=none"),
     "no such backbone": (
         ("model.backbone=resnet5",),
         "model.backbone=resnet5: torchvision has no such classifier; near it are resnet50",

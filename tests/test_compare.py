@@ -214,7 +214,13 @@ def test_a_name_with_the_signs_of_a_formula_is_a_name(tmp_path: Path) -> None:
 
 def test_runs_that_change_a_recipe_in_one_place_are_named_by_it(tmp_path: Path) -> None:
     recipe = {"loss": "bce", "seed": 1, "model.dropout": 0.1, "optimizer.lr": 0.001}
-    changes = [{}, {"loss": "focal"}, {"seed": 2}, {"model.dropout": 0.5}, {"loss": "focal", "seed": 3, "optimizer.lr": 0.01}]
+    changes = [
+        {},
+        {"loss": "focal"},
+        {"seed": 2},
+        {"model.dropout": 0.5},
+        {"loss": "focal", "seed": 3, "optimizer.lr": 0.01},
+    ]
     for k, change in enumerate(changes):
         made_run(tmp_path / str(k), recipe | change, 1.0, seed=k)
     assert found(tmp_path).labels == ["as most", "loss=focal", "seed=2", "dropout=0.5", "loss=focal seed=3 lr=0.01"]

@@ -13,7 +13,7 @@ import pytest
 import torch
 from sklearn.metrics import f1_score
 
-from fer import evaluate, load
+from fer import evaluate, load, train
 from fer.cli import Call
 from fer.config import TrainConfig, from_dict
 from fer.crossval import run, settle
@@ -140,8 +140,6 @@ def test_all_folds_have_the_same_units(finished: Path) -> None:
 def test_stopped_one_goes_on_with_the_folds_that_are_left(
     crossval: Start, finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fer import train
-
     calls: list[int] = []
     whole = train.run
 
@@ -164,6 +162,14 @@ def test_stopped_one_goes_on_with_the_folds_that_are_left(
     assert again == first
     with pytest.raises(FerError, match="is finished"):
         crossval(resume=where)
+
+
+def test_each_command_goes_on_with_its_own(finished: Path) -> None:
+    fold, words = finished / "folds" / "0", (f"resume={finished}",)
+    with pytest.raises(FerError, match=r"is a run of fer.train: python -m fer.train resume="):
+        run(composed("crossval", f"resume={fold}"), Call("", (f"resume={fold}",), None))
+    with pytest.raises(FerError, match=r"is a cross-validation: python -m fer.crossval resume="):
+        train.run(composed("train", *words), Call("", words, None))
 
 
 def test_repeats_cut_the_people_anew(crossval: Start) -> None:

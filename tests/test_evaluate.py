@@ -61,6 +61,12 @@ def test_the_checkpoint_alone_repeats_the_numbers_of_its_run(trained: Path, eval
     assert everything == metrics(trained)["test"]  # of its own data the model has not seen the test people only
 
 
+@pytest.mark.parametrize("setting", ["split_seed=7", "folds=3", "test_fraction=.5", "min_au_count=9"])
+def test_who_is_where_is_the_checkpoint_s(trained: Path, evaluate: Evaluate, setting: str) -> None:
+    with pytest.raises(FerError, match=f"data.{setting.split('=')[0]}: who is where stands in the checkpoint"):
+        evaluate(trained, f"data.{setting}")
+
+
 def test_other_data_is_judged_whole_without_what_the_model_has_seen(
     trained: Path, evaluate: Evaluate, tree: Path, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import SMALL, composed
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fer.results.predictions import au_columns
@@ -20,8 +21,6 @@ Train = Callable[..., Path]
 @pytest.fixture(scope="module")
 def finished(request: pytest.FixtureRequest, tree: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on the small tree."""
-    from conftest import SMALL, composed
-
     from fer.cli import Call
     from fer.train import run
 
@@ -107,7 +106,10 @@ def test_curves_of_both_heads_stand_on_one_chart_and_the_score_with_the_settings
 def test_log_has_a_line_per_epoch_and_curves_a_row(finished: Path) -> None:
     lines = [line for line in (finished / "train.log").read_text().splitlines() if " epoch " in line]
     assert len(lines) == 2 and "val loss" in lines[0]
-    assert pd.read_csv(finished / "curves.csv")["epoch"].tolist() == [0, 1]
+    curves = pd.read_csv(finished / "curves.csv")
+    assert curves["epoch"].tolist() == [0, 1]
+    rate = composed("train", *SMALL).optimizer.lr  # what an epoch was trained with, not what the schedule says next
+    assert curves["lr/heads"].tolist() == pytest.approx([rate, rate / 2])
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -222,7 +222,7 @@ class TrainerConfig:
 class ReportConfig:
     pictures: bool | None = setting(
         True,
-        "pictures in report.html and TensorBoard; false: licensed ones stay out of files that travel; null: as in training",
+        "pictures in report.html and TensorBoard; false: licensed ones stay out of files that travel; null: as in training (fer.evaluate)",
     )
 
 

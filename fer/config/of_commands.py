@@ -70,6 +70,16 @@ def bad_source(data: DataConfig) -> list[str]:
         return ["data.root is missing: data.root=FOLDER of the CK+ tree"]
     if data.name == "csv" and data.table is None:
         return ["data.table is missing: data.table=FILE, a table with a row per picture"]
+    if data.name != "csv":
+        typed = {
+            "data.table": data.table,
+            "data.subject": data.subject if data.subject != DataConfig().subject else None,
+        }
+        return [
+            f"{key}={value} is for data=csv, and data is {data.name}"
+            for key, value in typed.items()
+            if value is not None
+        ]
     return []
 
 

@@ -37,6 +37,8 @@ def read_samples(cfg: DataConfig, cache_dir: Path, progress: Progress | None = N
     if cfg.name == "ckplus":
         assert root is not None  # config.check
         return ckplus.read(root, cfg.frames, reference)
+    if root is not None:
+        log.info("data=synthetic: %s counts as drawn faces; a tree of your own is data=ckplus", root)
     samples = ckplus.read(_drawn(cfg, root, cache_dir, progress), cfg.frames, reference)
     n_people = samples.table["subject"].nunique()
     if root is not None and n_people != cfg.subjects:

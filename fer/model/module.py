@@ -109,6 +109,7 @@ class FaceModule(lightning.LightningModule):
         self.losses = HeadLosses(self.loss, class_weights, au_given_emotion)
         self.card: dict[str, Any] = {}
         self.scores: dict[str, Tensor] = {}
+        self.rates: dict[str, Tensor] = {}
         self.frozen = False
         self.epoch_scores = EpochScores(self.aus, emotions=bool(self.emotions), total=self._total)
 
@@ -225,8 +226,7 @@ class FaceModule(lightning.LightningModule):
     def on_validation_start(self) -> None:
         # the epoch's last training step is behind us; on_train_epoch_end would be after the callbacks that read the scores
         self.scores = self.epoch_scores.taken("train")
-        groups = self.trainer.optimizers[0].param_groups
-        self.scores |= {f"lr/{group['name']}": torch.tensor(group["lr"]) for group in groups if group["name"] in PARTS}
+        self.scores |= self.rates
 
     def on_validation_epoch_end(self) -> None:
         self.scores |= self.epoch_scores.taken("val")
@@ -259,6 +259,10 @@ class FaceModule(lightning.LightningModule):
         self.network.backbone.requires_grad_(not self.frozen)
         self.train()
 
+    def _note_rates(self) -> None:
+        groups = self.trainer.optimizers[0].param_groups
+        self.rates = {f"lr/{group['name']}": torch.tensor(group["lr"]) for group in groups if group["name"] in PARTS}
+
     def setup(self, stage: str) -> None:
         # before DDP looks which parameters there are to wait for
         self.network.backbone.requires_grad_(self.model.finetune != "frozen")
@@ -266,9 +270,11 @@ class FaceModule(lightning.LightningModule):
     def on_train_start(self) -> None:
         # a run resumed in the middle of an epoch gets no on_train_epoch_start for it
         self._freeze_for(self.current_epoch)
+        self._note_rates()
 
     def on_train_epoch_start(self) -> None:
         self._freeze_for(self.current_epoch)
+        self._note_rates()  # now: when the epoch is logged the schedule has gone on
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """Leaves plateau schedules to `on_train_epoch_end`: Lightning steps them after the checkpoint of the epoch is written."""
