@@ -70,7 +70,7 @@ def started(tmp_path: Path, train: Train, *settings: str) -> dict[str, torch.Ten
 def test_gradual_sets_the_backbone_free_after_its_epochs() -> None:
     made = module(model=as_dict(composed("train", "model=resnet18", "model.finetune=gradual").model))
     for epoch, frozen in ((0, True), (2, True), (3, False)):
-        made._freeze_for(epoch)
+        made.freeze_for(epoch)
         made.train()
         assert made.frozen is frozen
         assert all(p.requires_grad is not frozen for p in made.network.backbone.parameters())

@@ -55,7 +55,7 @@ class Bench:
         module = training.build_module(self.cfg, self.data, self.weights)
         if self.cfg.trainer.compile:
             fitting.compile_backbone(module)
-        module.to(self.device).on_train_start()
+        module.to(self.device).freeze_for(0)
         return module
 
     def data_of(self, n_images: int, part: str = "train") -> FaceData:

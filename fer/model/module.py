@@ -252,7 +252,8 @@ class FaceModule(lightning.LightningModule):
             self.network.backbone.eval()
         return self
 
-    def _freeze_for(self, epoch: int) -> None:
+    def freeze_for(self, epoch: int) -> None:
+        """Sets the backbone free, or not, as `model.finetune` has it in this epoch, and the modes of all parts for training."""
         self.frozen = self.model.finetune == "frozen" or (
             self.model.finetune == "gradual" and epoch < self.model.freeze_epochs
         )
@@ -269,11 +270,11 @@ class FaceModule(lightning.LightningModule):
 
     def on_train_start(self) -> None:
         # a run resumed in the middle of an epoch gets no on_train_epoch_start for it
-        self._freeze_for(self.current_epoch)
+        self.freeze_for(self.current_epoch)
         self._note_rates()
 
     def on_train_epoch_start(self) -> None:
-        self._freeze_for(self.current_epoch)
+        self.freeze_for(self.current_epoch)
         self._note_rates()  # now: when the epoch is logged the schedule has gone on
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
