@@ -15,9 +15,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fer.cli import Call, command
+from fer.cli.command import Call, command
 from fer.config import BenchmarkConfig, as_dict, resolve
-from fer.runs import RunFolder, check_free, default_run_dir
+from fer.runs.folder import RunFolder, check_free, default_run_dir
 
 log = logging.getLogger("fer.benchmark")
 

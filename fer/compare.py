@@ -11,11 +11,11 @@ import shlex
 import sys
 from pathlib import Path
 
-from fer.cli import Call, command
+from fer.cli.command import Call, command
+from fer.cli.quoting import quoted
 from fer.config import CompareConfig, as_dict
 from fer.errors import FerError
-from fer.quoting import quoted
-from fer.runs import RunFolder, check_free, default_run_dir, write_text
+from fer.runs.folder import RunFolder, check_free, default_run_dir, write_text
 
 log = logging.getLogger("fer.compare")  # not __name__: run with -m it is __main__
 

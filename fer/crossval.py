@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer import train
-from fer.cli import Call, command
+from fer.cli.command import Call, command
 from fer.config import CrossvalConfig, TrainConfig, as_dict, from_dict, resolve
 from fer.errors import FerError
-from fer.runs import FOLDS, RunFolder, default_run_dir
+from fer.runs.folder import FOLDS, RunFolder, default_run_dir
+from fer.steps.resuming import freely
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fer.jobs import Kept
+    from fer.runs.jobs import Kept
 
 log = logging.getLogger("fer.crossval")  # not __name__: run with -m it is __main__
 
@@ -45,7 +46,8 @@ def run(cfg: CrossvalConfig, call: Call) -> float | None:
 
 def started(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig]:
     """A new run folder, with the number of folds and the units of the AU head settled for all folds alike."""
-    from fer.training import check_early, read_weights  # torch and all: only now that the settings are known to be good
+    from fer.steps.building import read_weights
+    from fer.steps.checks import check_early  # torch and all: only now that the settings are known to be good
 
     where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("crossval", cfg.name)
     resolved = dataclasses.replace(
@@ -134,7 +136,7 @@ def reopened(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig
     if folder.about["finished"]:
         raise FerError(f"resume={cfg.resume}: that cross-validation is finished")
     folder.take_up()
-    return folder, train.freely(old, cfg, call.keys)
+    return folder, freely(old, cfg, call.keys)
 
 
 def fold_dir(folder: RunFolder, repeat: int, fold: int) -> Path:
@@ -176,10 +178,10 @@ def judged(folder: RunFolder, folds: list[Path], *, soup: bool) -> float | None:
     """Pools the folds, writes and prints what they say, and leaves their soup if it is wanted."""
     from rich.console import Console
 
-    from fer import judging
-    from fer.picturing import gallery_of_folds
     from fer.results.pooling import pool
     from fer.results.tables import print_folds
+    from fer.steps import judging
+    from fer.steps.picturing import gallery_of_folds
 
     table, metrics = pool(folds)
     parts = table[["subject", "fold"]].drop_duplicates()

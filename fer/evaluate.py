@@ -13,10 +13,10 @@ import re
 import time
 from pathlib import Path
 
-from fer.cli import Call, command
+from fer.cli.command import Call, command
 from fer.config import OF_THE_MODEL, DataConfig, EvaluateConfig, absolute, as_dict, bad_source, from_dict
 from fer.errors import FerError
-from fer.runs import RunFolder, check_free, default_run_dir
+from fer.runs.folder import RunFolder, check_free, default_run_dir
 
 OF_THE_SPLIT = ("split_seed", "val_fraction", "test_fraction", "folds", "fold", "min_au_count")
 """Settings of `data` that a run's own data has no use for: people and units are those of the checkpoint."""
@@ -26,11 +26,17 @@ log = logging.getLogger("fer.evaluate")  # not __name__: run with -m it is __mai
 
 def run(cfg: EvaluateConfig, call: Call) -> float | None:
     """One evaluation; returns its score."""
-    from fer import judging  # torch and all: only now that the settings are known to be good
     from fer.model.checkpoints import find_checkpoint
     from fer.model.finished import load_module
-    from fer.picturing import gallery
-    from fer.predicting import predict
+    from fer.steps import (  # torch and all: only now that the settings are known to be good
+        checks,
+        deciding,
+        describing,
+        judging,
+        reading,
+    )
+    from fer.steps.picturing import gallery
+    from fer.steps.predicting import predict
     from fer.use.facts import Facts
     from fer.use.formats import EXPORTED
     from fer.use.judging_files import answered_by, open_exported
@@ -48,16 +54,16 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     module, card = load_module(path)
     own = from_dict(DataConfig, card["data"], str(path))
     data_cfg = chosen_data(own, cfg.data, call.keys)
-    judging.check_accelerator(cfg.trainer.accelerator)
+    checks.check_accelerator(cfg.trainer.accelerator)
     facts = Facts.of_checkpoint(module.hparams, card, path)
     if facts.warning:
         log.warning("%s", facts.warning)
     exported = None if cfg.exported is None else open_exported(cfg.exported, facts)
-    data, part = judging.read_data(data_cfg, module, card, cfg.split, cfg.cache_dir, progress=cfg.trainer.progress)
+    data, part = reading.read_to_judge(data_cfg, module, card, cfg.split, cfg.cache_dir, progress=cfg.trainer.progress)
     predictions, features = predict(module, data, [part], cfg.trainer.accelerator)
     if exported is not None:
         predictions = answered_by(exported, predictions, data.prepared, part, exported.facts.temperature)
-    decided, metrics = judging.judge_all(judging.as_of_others(predictions, path), card)
+    decided, metrics = judging.judge_all(deciding.as_of_others(predictions, path), card)
     judging.add_probes(metrics, decided, features, data.prepared, call.kept)
     # the card's name is what some file says: it must not lead out of outputs/
     name = cfg.name or re.sub(r"[^\w+=,@-]", "-", str(card["name"]))
@@ -70,7 +76,7 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
         checkpoint=str(path),
         exported=cfg.exported,
         split=part,
-        data=judging.about_data(data_cfg, data.prepared),
+        data=describing.about_data(data_cfg, data.prepared),
         checkpoint_sha256=_sha256(path),
         weights={"source": card["weights"]},
         device=str(torch_device(cfg.trainer.accelerator if exported is None else "cpu")),

@@ -13,10 +13,10 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fer.cli import Call, command
+from fer.cli.command import Call, command
 from fer.config import ExplainConfig, as_dict
 from fer.errors import FerError
-from fer.runs import RunFolder, check_free, default_run_dir, write_text
+from fer.runs.folder import RunFolder, check_free, default_run_dir, write_text
 
 if TYPE_CHECKING:
     from fer.use.explaining import Subject
@@ -78,11 +78,11 @@ def pictures(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subjec
 
 
 def _of_data(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subject], int | None]:
-    from fer import judging
     from fer.config import DataConfig, from_dict
     from fer.evaluate import chosen_data
     from fer.model.checkpoints import find_checkpoint
     from fer.model.finished import load_module
+    from fer.steps import reading
     from fer.use.explaining import of_data
     from fer.use.facts import Facts
     from fer.use.predictor import Predictor
@@ -92,7 +92,7 @@ def _of_data(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subjec
     path = find_checkpoint(cfg.checkpoint)
     module, card = load_module(path)
     data_cfg = chosen_data(from_dict(DataConfig, card["data"], str(path)), cfg.data, call.keys)
-    data, part = judging.read_data(data_cfg, module, card, cfg.split, cfg.cache_dir, progress=cfg.progress)
+    data, part = reading.read_to_judge(data_cfg, module, card, cfg.split, cfg.cache_dir, progress=cfg.progress)
     facts = Facts.of_checkpoint(module.hparams, card, path)
     if facts.warning:
         log.warning("%s", facts.warning)

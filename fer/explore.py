@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from fer.cli import Call, command
+from fer.cli.command import Call, command
 from fer.config import ExploreConfig, absolute, as_dict
-from fer.runs import RunFolder, check_free, default_run_dir
+from fer.runs.folder import RunFolder, check_free, default_run_dir
 
 if TYPE_CHECKING:
     from fer.data.datamodule import FaceData
@@ -29,25 +29,25 @@ def run(cfg: ExploreConfig, call: Call) -> None:
     """Looks at the data and writes down what is there."""
     where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("explore", cfg.name)
     check_free(call.sweep_dir or where)
-    from fer import judging  # torch and all: only now that the settings are known to be good
     from fer.data.cache import cache_folder
     from fer.data.datamodule import FaceData
     from fer.data.readers import read_samples
     from fer.results.exploration.explore import explore
     from fer.results.exploration.report import write_page, write_tables
     from fer.results.exploration.tables import print_exploration
+    from fer.steps import describing, reading  # torch and all: only now that the settings are known to be good
 
     cfg = dataclasses.replace(cfg, data=absolute(cfg.data))
     cache_dir = cache_folder(cfg.cache_dir)
     # a data set that fer.train refuses as broken is the one that is looked at here
     lenient = dataclasses.replace(cfg.data, max_skipped=1.0)
-    data = judging.set_up(FaceData(lenient, cfg.augment, cfg.seed, cache_dir), cfg.progress)
+    data = reading.set_up(FaceData(lenient, cfg.augment, cfg.seed, cache_dir), cfg.progress)
     found = explore(data.prepared, read_samples(cfg.data, cache_dir).table, data.emotions, data.aus)
     folder = RunFolder.create(
         call.sweep_dir or where, as_dict(cfg), call.line, numbered=cfg.run_dir is None and call.sweep_dir is None
     )
     folder.log_to_file("explore.log")
-    folder.note(data=judging.about_data(cfg.data, data.prepared), augment=cfg.augment.name)
+    folder.note(data=describing.about_data(cfg.data, data.prepared), augment=cfg.augment.name)
     write_tables(found, folder.path)
     page = write_page(found, cfg.data, folder.path, folder.about, sheets(cfg, data, found) if cfg.pictures else {})
     folder.note(finished=True, timings={"total_s": folder.seconds()})

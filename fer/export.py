@@ -10,7 +10,7 @@ import logging
 import tempfile
 from pathlib import Path
 
-from fer.cli import Call, command
+from fer.cli.command import Call, command
 from fer.config import ExportConfig, export_format, export_output
 from fer.errors import FerError
 

@@ -11,7 +11,7 @@ import logging
 from contextlib import closing
 from typing import TYPE_CHECKING, cast
 
-from fer.cli import Call, command
+from fer.cli.command import Call, command
 from fer.config import PredictConfig
 
 if TYPE_CHECKING:

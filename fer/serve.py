@@ -6,7 +6,7 @@ elsewhere, and no picture is written to disk. What POST /predict takes and answe
 
 from __future__ import annotations
 
-from fer.cli import Call, command
+from fer.cli.command import Call, command
 from fer.config import ServeConfig
 
 

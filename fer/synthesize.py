@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from fer.cli import Call, command
+from fer.cli.command import Call, command
 from fer.config import SynthesizeConfig
 
 log = logging.getLogger("fer.synthesize")  # not __name__: run with -m it is __main__

@@ -9,33 +9,26 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
-from fer.cli import Call, command
-from fer.config import TrainConfig, as_dict, flat, from_dict, idle, resolve
+from fer.cli.command import Call, command
+from fer.cli.processes import check_started, this_line
+from fer.config import TrainConfig, as_dict, flat, from_dict, idle
 from fer.errors import FerError, Interrupted
-from fer.processes import check_started, this_line
-from fer.runs import RunFolder, default_run_dir, holds_run
+from fer.runs.folder import RunFolder, default_run_dir, holds_run
+from fer.steps.resuming import FREE, freely, resumed, settled
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
 
     from fer.data.datamodule import FaceData
-    from fer.jobs import Kept
     from fer.model.module import FaceModule
-    from fer.team import Team
+    from fer.runs.jobs import Kept
+    from fer.steps.team import Team
 
 log = logging.getLogger("fer.train")  # not __name__: run with -m it is __main__
-
-FREE = ("trainer.progress", "data.workers", "cache_dir", "report.pictures")
-"""What may be another when a run is gone on with."""
-
-CHANGEABLE = ("resume", "trainer.max_epochs", *FREE)
-"""What may be typed beside `resume=`: the rest would make it another run."""
-
-C = TypeVar("C", bound=TrainConfig)
 
 
 def run(cfg: TrainConfig, call: Call) -> float | None:
@@ -57,15 +50,20 @@ def begin(cfg: TrainConfig, call: Call, callbacks: Sequence[Callback] = ()) -> f
     """
     cfg = settled(cfg, call)
     check_started("train", call.overrides, cfg.trainer.devices, cfg.trainer.num_nodes)
-    from fer import describing, team, training  # torch and all: only now that the settings are known to be good
+    from fer.steps import (  # torch and all: only now that the settings are known to be good
+        building,
+        describing,
+        reading,
+        team,
+    )
 
     for line in idle(cfg):
         log.warning(line)
     together = team.assemble(cfg.trainer.accelerator)
     where = Path(together.alone(lambda: str(chosen_dir(cfg, call))))
     # weights first: without a network they may not be had, and to decode pictures takes minutes
-    weights, data = together.first(lambda: (training.read_weights(cfg), training.read_data(cfg, call.kept)))
-    module = training.build_module(cfg, data, weights, call.kept)
+    weights, data = together.first(lambda: (building.read_weights(cfg), reading.read_data(cfg, call.kept)))
+    module = building.build_module(cfg, data, weights, call.kept)
 
     def described() -> RunFolder:
         own = cfg.run_dir is None and call.sweep_dir is None
@@ -83,18 +81,13 @@ def chosen_dir(cfg: TrainConfig, call: Call) -> Path:
     """Where the run goes.
 
     Raises:
-        FerError: see `fer.training.check_early`.
+        FerError: see `fer.steps.checks.check_early`.
     """
-    from fer import training
+    from fer.steps import checks
 
     chosen = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("train", cfg.name)
-    training.check_early(cfg, call.sweep_dir or chosen)
+    checks.check_early(cfg, call.sweep_dir or chosen)
     return call.sweep_dir or chosen
-
-
-def settled(cfg: TrainConfig, call: Call) -> TrainConfig:
-    """All that is saved: a job of a sweep stays away from the test people when it is resumed alone, too."""
-    return dataclasses.replace(resolve(cfg), test=call.sweep_dir is None if cfg.test is None else cfg.test)
 
 
 def again(cfg: TrainConfig, where: Path, call: Call) -> float | None:
@@ -131,13 +124,13 @@ def resume(cfg: TrainConfig, call: Call) -> float | None:
 def go_on(cfg: TrainConfig, folder: RunFolder, call: Call) -> float | None:
     """Goes on in a run folder, with its settings."""
     check_started("train", call.overrides, cfg.trainer.devices, cfg.trainer.num_nodes)
-    from fer import team, training
+    from fer.steps import building, checks, reading, team
 
     together = team.assemble(cfg.trainer.accelerator)
-    training.check_machine(cfg)
+    checks.check_machine(cfg)
     folder = together.folder(folder.take_up)
-    data = together.first(lambda: training.read_data(cfg, call.kept))
-    module = together.first(lambda: training.rebuild_module(cfg, folder, data, call.kept))
+    data = together.first(lambda: reading.read_data(cfg, call.kept))
+    module = together.first(lambda: building.rebuild_module(cfg, folder, data, call.kept))
     folder.keep_config({**as_dict(cfg), "resume": None})
     folder.note(finished=False)
     return finish(cfg, folder, module, data, (), call.kept, call.one_of_many or call.sweep_dir is not None, together)
@@ -154,7 +147,7 @@ def finish(
     together: Team,
 ) -> float | None:
     """Fits, and judges in the first process, in the run folder; `brief`: without a report, if it learned from features."""
-    from fer import fitting, training
+    from fer.steps import best, fitting
 
     folder.log_to_file("train.log")
     log.info("run folder: %s", folder.path)
@@ -165,60 +158,9 @@ def finish(
             together.part()
             raise Interrupted(str(folder.path)) from stopped
         together.part()
-        return training.judge_best(cfg, folder, data, module, kept, brief) if together.leads else None
+        return best.judge_best(cfg, folder, data, module, kept, brief) if together.leads else None
     finally:
         folder.let_go(sys.exception())
-
-
-def resumed(cfg: TrainConfig, call: Call, folder: RunFolder) -> TrainConfig:
-    """The settings of the run to go on with, with what may be changed.
-
-    Raises:
-        FerError: the run is finished, or something was typed that would make it another run.
-    """
-    old: TrainConfig = from_dict(TrainConfig, folder.config(), str(folder.path / "config.yaml"))
-    was, now = dict(flat(as_dict(old))), dict(flat(as_dict(settled(cfg, call))))
-
-    def same(key: str) -> bool:  # of a group all that it brings, of an experiment all that there is
-        keys = [k for k in was if key == "experiment" or k == key or k.startswith(f"{key}.")]
-        return bool(keys) and all(was[k] == now[k] for k in keys if k == key or k not in {"run_dir", *CHANGEABLE})
-
-    other = [
-        override
-        for override, key in zip(call.overrides, call.keys, strict=True)
-        if key not in CHANGEABLE and not same(key)
-    ]
-    if other:
-        raise FerError(
-            f"resume={cfg.resume} goes on with the settings of that run; {', '.join(other)} would change them "
-            f"(may change: {', '.join(CHANGEABLE[1:])})"
-        )
-    n_epochs = cfg.trainer.max_epochs if "trainer.max_epochs" in call.keys else old.trainer.max_epochs
-    if folder.about["finished"] and n_epochs <= old.trainer.max_epochs:
-        more = f"trainer.max_epochs above {old.trainer.max_epochs} trains it further"
-        if old.scheduler.name == "cosine":  # which has come to its end
-            more = f"another may start from it: model.weights={folder.path}/checkpoints/best.ckpt"
-        raise FerError(f"resume={cfg.resume}: that run is finished; {more}")
-    if n_epochs != old.trainer.max_epochs and old.scheduler.name == "cosine":
-        raise FerError(
-            f"resume={cfg.resume}: scheduler=cosine was planned for {old.trainer.max_epochs} epochs, no more and no less"
-        )
-    free = freely(old, cfg, call.keys)
-    trainer = dataclasses.replace(free.trainer, max_epochs=n_epochs)
-    return dataclasses.replace(free, resume=str(folder.path), trainer=trainer)
-
-
-def freely(old: C, cfg: TrainConfig, keys: Container[str]) -> C:
-    """The settings of a run with those of `FREE` that are among `keys` taken from `cfg`."""
-
-    def taken(mine: Any, theirs: Any, name: str, *below: str) -> Any:
-        now = getattr(theirs, name)
-        return dataclasses.replace(mine, **{name: taken(getattr(mine, name), now, *below) if below else now})
-
-    for key in FREE:
-        if key in keys:
-            old = taken(old, cfg, *key.split("."))
-    return old
 
 
 def end_sweep(best: Path) -> None:
@@ -239,8 +181,8 @@ def end_sweep(best: Path) -> None:
 def report_best(folder: Path) -> None:
     """Completes a sweep's best run by what would take longer for each than to train on features: a report, a checkpoint to take away."""
     from fer.model.finished import make_whole
-    from fer.picturing import gallery_of_run
     from fer.results.report import write_report
+    from fer.steps.picturing import gallery_of_run
 
     make_whole(folder / "checkpoints" / "best.ckpt")
     path = folder / "report.html"

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fer import train
-from fer.cli import Call, command
+from fer.cli.command import Call, command
 from fer.config import TrainConfig, TuneConfig, resolve
 from fer.errors import FerError, Interrupted, first_line
-from fer.jobs import why_dead
+from fer.runs.jobs import why_dead
 
 if TYPE_CHECKING:
     import optuna
 
-    from fer.jobs import Kept
+    from fer.runs.jobs import Kept
     from fer.tuning.worker import Worker
 
 log = logging.getLogger("fer.tune")  # not __name__: run with -m it is __main__
@@ -71,14 +71,14 @@ def look_at_data(cfg: TrainConfig, folder: Path, kept: Kept) -> dict[str, str]:
     """Reads the data, for every trial that wants the same, and refuses now what all of them would refuse.
 
     Raises:
-        FerError: see `fer.training`.
+        FerError: see `fer.steps.building`.
     """
-    from fer import training  # torch and all: only now that the settings are known to be good
     from fer.data.splits import split_hash
+    from fer.steps import building, checks, reading  # torch and all: only now that the settings are known to be good
 
-    training.check_early(cfg, folder / "trials" / "new")
-    data = training.read_data(cfg, kept)
-    training.read_weights(cfg)
+    checks.check_early(cfg, folder / "trials" / "new")
+    data = reading.read_data(cfg, kept)
+    building.read_weights(cfg)
     assert data.prepared.split is not None
     return {"data_fingerprint": data.prepared.fingerprint, "split_hash": split_hash(data.prepared.split.astype(str))}
 

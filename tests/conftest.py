@@ -14,7 +14,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
-from fer.cli import Call, settings
+from fer.cli.command import Call, settings
 from fer.config import SCHEMAS, conf_dir
 from fer.data.synthetic import write_tree
 

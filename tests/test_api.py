@@ -17,7 +17,7 @@ from conftest import composed
 from PIL import Image
 
 from fer import Predictor, export, load
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.data.cache import build_pixels
 from fer.data.faces import Box
 from fer.errors import FerError

@@ -13,7 +13,7 @@ import torch
 from conftest import SMALL, composed
 from lightning.pytorch.callbacks import Callback
 
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.errors import FerError
 from fer.train import begin
 
@@ -56,8 +56,8 @@ def test_scores_that_chose_the_best_are_its_own(
     train: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # judged without what is fitted after training: the loss of the best epoch's curve comes again
-    monkeypatch.setattr("fer.judging.set_upright", lambda *_: None)
-    monkeypatch.setattr("fer.judging.fit_temperatures", lambda _: {"au": 1.0, "emotion": 1.0})
+    monkeypatch.setattr("fer.steps.deciding.set_upright", lambda *_: None)
+    monkeypatch.setattr("fer.steps.deciding.fit_temperatures", lambda _: {"au": 1.0, "emotion": 1.0})
     settings = ("trainer.ema=0.9", "trainer.max_epochs=3", "optimizer.lr=1e-3", "loss.class_weights=none")
     run_dir = train(*settings, "trainer.precision=32")
     curves, scores = pd.read_csv(run_dir / "curves.csv"), json.loads((run_dir / "metrics.json").read_text())["val"]

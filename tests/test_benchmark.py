@@ -18,7 +18,8 @@ from fer.benchmarking import first_step, of_choices, of_predict, of_startup, of_
 from fer.benchmarking.clock import ROUNDS, Spent, Stage, alternate
 from fer.benchmarking.findings import Findings, Ratio
 from fer.benchmarking.table import print_findings
-from fer.cli import Call, refuse_bad_overrides
+from fer.cli.command import Call
+from fer.cli.typed import refuse_bad_overrides
 from fer.config import SCHEMAS, TrainConfig
 from fer.errors import FerError
 from fer.model.module import FaceModule

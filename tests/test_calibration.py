@@ -16,19 +16,19 @@ from scipy.stats import spearmanr
 from sklearn.metrics import log_loss
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
-from fer import training
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.evaluate import run
-from fer.judging import set_upright, undo_class_weights
 from fer.model.checkpoints import CARD, load_checkpoint
 from fer.model.finished import load_module
 from fer.model.losses import au_loss
-from fer.predicting import predict
 from fer.results.au_offsets import fit_au_offsets
 from fer.results.calibration import calibrated, fit_temperatures
 from fer.results.predictions import au_columns, read_predictions
 from fer.results.reliability import expected_calibration_error, reliability, reliability_bins
 from fer.results.thresholds import choose_thresholds
+from fer.steps import best
+from fer.steps.deciding import set_upright, undo_class_weights
+from fer.steps.predicting import predict
 
 ONES = {"au": 1.0, "emotion": 1.0}
 
@@ -265,7 +265,7 @@ def test_nothing_that_decides_is_fitted_on_test_people(
         predictions.loc[rows, "emotion"] = "surprise"
         return predictions, features
 
-    monkeypatch.setattr(training, "predict", with_other_test_labels)
+    monkeypatch.setattr(best, "predict", with_other_test_labels)
     other = train(*settings, "trainer.max_epochs=1", run_dir=tmp_path / "other")
     scores = [json.loads((run / "metrics.json").read_text()) for run in (honest, other)]
     assert scores[0]["test"] != scores[1]["test"] and scores[0]["val"] == scores[1]["val"]

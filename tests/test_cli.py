@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from conftest import composed
 
-from fer.cli import NAMES_OF_GROUPS, refuse_bad_overrides, show_messages
-from fer.config import SCHEMAS, TrainConfig, conf_dir, idle, settings_of
-from fer.quoting import with_paths_quoted
+from fer.cli.messages import show_messages
+from fer.cli.quoting import with_paths_quoted
+from fer.cli.typed import refuse_bad_overrides
+from fer.config import NAMES_OF_GROUPS, SCHEMAS, TrainConfig, conf_dir, idle, settings_of
 
 
 def fer(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:

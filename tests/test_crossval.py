@@ -14,7 +14,7 @@ import torch
 from sklearn.metrics import f1_score
 
 from fer import evaluate, load, train
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.config import TrainConfig, from_dict
 from fer.crossval import run, settle
 from fer.data.cache import cache_folder
@@ -23,13 +23,13 @@ from fer.errors import FerError
 from fer.model.checkpoints import load_checkpoint
 from fer.model.finished import load_module
 from fer.model.weights import save_backbone
-from fer.picturing import gallery_of_folds
 from fer.results.gallery import choose
 from fer.results.pooling import pool
 from fer.results.predictions import read_predictions
 from fer.results.scores import judge
 from fer.results.thumbnails import thumbnail, view_of
-from fer.runs import RunFolder
+from fer.runs.folder import RunFolder
+from fer.steps.picturing import gallery_of_folds
 from tests.conftest import SMALL, composed
 
 Start = Callable[..., Path]

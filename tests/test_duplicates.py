@@ -155,19 +155,19 @@ def test_rows_choose_the_pictures(noise: Pixels8) -> None:
 
 
 def test_a_run_says_so(peaks: pd.DataFrame, cache: Path, tmp_path: Path) -> None:
-    from fer import describing, judging, training
     from fer.model.weights import Weights
-    from fer.runs import RunFolder
+    from fer.runs.folder import RunFolder
+    from fer.steps import describing, reading
 
     table = with_copies(tmp_path, peaks, CHANGES["brighter"])
     cfg = composed("train", "data=csv", f"data.table={table}", "data.image_size=64", f"cache_dir={cache}")
-    data = training.read_data(cfg)
+    data = reading.read_data(cfg)
     folder = RunFolder.create(tmp_path / "run", {"name": "x"}, "python -m fer.train")
     describing.describe(folder, cfg, data, Weights("random"))
     about = json.loads((folder.path / "run.json").read_text())["data"]["near_identical"]
     listed = pd.read_csv(folder.path / "near_duplicates.csv")
     assert about == {"pairs": 4, "across_splits": int((listed["split"] != listed["other_split"]).sum())}
-    assert judging.about_data(cfg.data, data.prepared)["near_identical"] == about
+    assert describing.about_data(cfg.data, data.prepared)["near_identical"] == about
 
 
 @pytest.mark.parametrize("name", ["real-faces", "ict-faces"])

@@ -16,7 +16,7 @@ import torch
 from conftest import composed
 from PIL import Image
 
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.errors import FerError
 from fer.evaluate import run
 from fer.export import run as export

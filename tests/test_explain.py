@@ -18,7 +18,7 @@ from PIL import Image
 from torch import nn
 
 from fer import Predictor, load
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.config import ExplainConfig, check
 from fer.data.faces import Box, face_pixels, read_landmarks, stored_size
 from fer.errors import FerError

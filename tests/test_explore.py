@@ -14,7 +14,7 @@ import pytest
 from conftest import composed
 from PIL import Image
 
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.config import DataConfig
 from fer.data import splits
 from fer.data.headers import read_headers

@@ -17,7 +17,7 @@ import torch
 from conftest import composed
 
 from fer import load
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.errors import FerError
 from fer.export import run
 from fer.model.weights import find_weights
@@ -121,7 +121,7 @@ IN_ANOTHER_PROCESS = """
 import json, sys
 from conftest import composed
 from fer import load
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.export import run
 from fer.use import exporting
 

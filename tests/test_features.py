@@ -16,12 +16,12 @@ import torch
 from conftest import SMALL, composed
 from test_train import same_weights
 
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.data.augment import epoch_views, view_draws
 from fer.errors import FerError
-from fer.jobs import Kept
 from fer.model.features import CHUNK, FrozenFeatures, frozen_features
 from fer.model.network import TwoHeadNetwork
+from fer.runs.jobs import Kept
 from fer.train import run as start
 
 Train = Callable[..., Path]

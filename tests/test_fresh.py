@@ -18,8 +18,8 @@ from fer.data.fresh import FreshFaces
 from fer.data.synthetic import SUPPORTED_AUS, fits, fresh, fresh_face
 from fer.data.synthetic.identity import sample_identity
 from fer.errors import FerError
-from fer.fitting import beside_drawing
 from fer.labels import BASIC
+from fer.steps.fitting import beside_drawing
 from tests.conftest import SMALL, composed
 
 AUS = [1, 4, 12, 25]
@@ -124,7 +124,7 @@ def test_processes_that_draw_get_half_of_the_cores(monkeypatch: pytest.MonkeyPat
     before = torch.get_num_threads()
     try:
         for cores, threads, left in ((8, 8, 4), (2, 2, 1), (1, 1, 1), (16, 4, 4)):
-            monkeypatch.setattr("fer.fitting.usable_cores", lambda cores=cores: cores)
+            monkeypatch.setattr("fer.steps.fitting.usable_cores", lambda cores=cores: cores)
             torch.set_num_threads(threads)
             with beside_drawing():
                 assert torch.get_num_threads() == left
@@ -155,7 +155,7 @@ def test_loader_processes_draw_the_same_pictures(tree: Path, cache: Path) -> Non
 def test_what_is_learned_from_them_starts_another_run(
     train: Callable[..., Path], tree: Path, cache: Path, tmp_path: Path
 ) -> None:
-    from fer.cli import Call
+    from fer.cli.command import Call
     from fer.train import run
 
     where = tmp_path / "pretrained"

@@ -11,7 +11,7 @@ from conftest import composed
 from made_predictions import AUS, CLASSES, make_predictions
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.evaluate import run as evaluate
 from fer.model.heat import GradCam
 from fer.model.network import TwoHeadNetwork

@@ -14,13 +14,11 @@ PACKAGE = Path(__file__).resolve().parents[1] / "fer"
 FLOORS = [
     {"fer", "fer.labels", "fer.errors", "fer.version"},
     {"fer.config"},
-    {"fer.cli", "fer.help", "fer.jobs", "fer.locks", "fer.processes", "fer.refusals", "fer.runs", "fer.sweep"},
+    {"fer.cli", "fer.runs"},
     {"fer.data"},
     {"fer.model", "fer.results"},
-    {"fer.predicting", "fer.judging", "fer.picturing", "fer.best_curves", "fer.team"},
-    {"fer.frozen", "fer.describing"},
-    {"fer.fitting"},
-    {"fer.training", "fer.tuning"},
+    {"fer.steps"},
+    {"fer.tuning"},
     {"fer.use"},
     {
         "fer.train",
@@ -38,8 +36,8 @@ FLOORS = [
 ]
 """From the top down: a room may import from its own floor and from those above."""
 
-WITHOUT_TORCH = ("fer.labels", "fer.config", "fer.cli", "fer.help", "fer.runs", "fer.locks", "fer.jobs", "fer.processes", "fer.sweep",
-                 "fer.train", "fer.evaluate", "fer.explore", "fer.synthesize",
+WITHOUT_TORCH = ("fer.labels", "fer.config", "fer.cli.command", "fer.cli.help", "fer.runs.folder", "fer.runs.jobs",
+                 "fer.train", "fer.evaluate", "fer.explore", "fer.synthesize", "fer.steps.resuming",
                  "fer.data.samples", "fer.data.readers", "fer.data.prepare", "fer.data.synthetic", "fer.results.report",
                  "fer.results.scores", "fer.results.tables", "fer.results.thresholds", "fer.use.predictor",
                  "fer.use.destinations", "fer.use.sources", "fer.predict", "fer.explain", "fer.export",

@@ -23,15 +23,15 @@ from conftest import SMALL
 from PIL import Image
 from test_train import same_weights
 
-from fer import fitting
 from fer.errors import FerError
-from fer.locks import LOCK
 from fer.model import callbacks, checkpoints
 from fer.model.callbacks import StopSafely
 from fer.model.finished import load_module
 from fer.model.network import TwoHeadNetwork
 from fer.model.weights import save_backbone
-from fer.runs import RunFolder
+from fer.runs.folder import RunFolder
+from fer.runs.locks import LOCK
+from fer.steps import fitting
 
 Train = Callable[..., Path]
 
@@ -220,7 +220,7 @@ def test_run_folder_that_holds_a_run_is_not_overwritten(train: Train) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from fer.runs import RunFolder
+from fer.runs.folder import RunFolder
 mine = RunFolder.create(Path(sys.argv[1]), {"name": "x"}, "")
 print("held", flush=True)
 time.sleep(60)

@@ -12,7 +12,7 @@ from torch import nn
 from torchvision.models import get_model
 
 from fer import load
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.crossval import run as crossval
 from fer.errors import FerError
 from fer.export import run as export

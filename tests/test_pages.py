@@ -15,7 +15,7 @@ from conftest import composed
 from made_runs import made_run
 from optuna.distributions import FloatDistribution, IntDistribution
 
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.results.comparison.findings import find
 from fer.results.comparison.judged_runs import read_runs
 from fer.results.comparison.report import write_page

@@ -15,7 +15,7 @@ import pytest
 from conftest import composed
 
 from fer import load
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.results.predictions import read_predictions
 
 pytest.importorskip("onnxruntime")

@@ -22,12 +22,12 @@ from PIL import Image
 from rich.console import Console
 
 from fer import load
-from fer.cli import Call
+from fer.cli.command import Call
+from fer.cli.quoting import with_paths_quoted
 from fer.data.faces import Box, face_box
 from fer.data.images import decode
 from fer.errors import FerError
 from fer.predict import run
-from fer.quoting import with_paths_quoted
 from fer.use.background import in_background
 from fer.use.items import Item
 from fer.use.rows import RowFile

@@ -15,11 +15,11 @@ import torch
 from conftest import SMALL
 from test_module import module as face_module
 
+from fer.cli.processes import Started, check_started, started, this_line
 from fer.data.batches import EpochBatches
 from fer.errors import FerError
 from fer.model import module as modules
-from fer.processes import Started, check_started, started, this_line
-from fer.team import Team
+from fer.steps.team import Team
 
 Train = Callable[..., Path]
 

@@ -14,7 +14,7 @@ import torch
 from conftest import composed
 
 from fer import load
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.data import ckplus, csv
 from fer.data.cache import build_pixels
 from fer.data.prepare import NO_REFERENCE, with_reference

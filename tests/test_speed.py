@@ -14,7 +14,7 @@ import torch
 from conftest import SMALL, composed
 from lightning.pytorch.callbacks import Callback
 
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.config import OptimizerConfig
 from fer.errors import FerError
 from fer.model.optimizers import make_optimizer

@@ -17,13 +17,13 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from test_train import same_weights
 
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.data.datamodule import FaceData
 from fer.errors import FerError, Interrupted
-from fer.jobs import Job, Kept, folder_name, print_summary, read_job, read_jobs, why_dead, write_summary
 from fer.model import finished
 from fer.model.callbacks import StopSafely
 from fer.model.finished import load_module, make_whole
+from fer.runs.jobs import Job, Kept, folder_name, print_summary, read_job, read_jobs, why_dead, write_summary
 from fer.train import run
 
 Sweep = Callable[..., subprocess.CompletedProcess[str]]

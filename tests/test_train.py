@@ -21,7 +21,7 @@ Train = Callable[..., Path]
 @pytest.fixture(scope="module")
 def finished(request: pytest.FixtureRequest, tree: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run on the small tree."""
-    from fer.cli import Call
+    from fer.cli.command import Call
     from fer.train import run
 
     folder = tmp_path_factory.mktemp("finished") / "run"

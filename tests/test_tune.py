@@ -24,7 +24,7 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from fer import train, tune
-from fer.cli import Call, settings
+from fer.cli.command import Call, settings
 from fer.config import SCHEMAS, TrainConfig, as_dict, conf_dir, resolve
 from fer.errors import FerError, Interrupted
 from fer.tuning import summary
@@ -355,7 +355,7 @@ import sys, time
 from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from fer.cli import settings
+from fer.cli.command import settings
 from fer.config import SCHEMAS, conf_dir
 from fer.tuning.space import read_space
 from fer.tuning.study import open_study

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fer import describing, fitting, frozen, training
 from fer.config import TrainConfig, as_dict
 from fer.data.datamodule import FaceData
-from fer.jobs import Kept
 from fer.model.module import FaceModule
-from fer.runs import RunFolder
+from fer.runs.folder import RunFolder
+from fer.runs.jobs import Kept
+from fer.steps import building, checks, describing, fitting, frozen, reading
 
 
 class Bench:
@@ -31,9 +31,9 @@ class Bench:
 
     def __init__(self, cfg: TrainConfig, scratch: Path, label: str = "", kept: Kept | None = None) -> None:
         self.cfg, self.scratch, self.label = cfg, scratch, label
-        training.check_early(cfg, scratch / "none")
-        self.data = training.read_data(cfg, kept)
-        self.weights = training.read_weights(cfg)
+        checks.check_early(cfg, scratch / "none")
+        self.data = reading.read_data(cfg, kept)
+        self.weights = building.read_weights(cfg)
         self.batch_size = min(cfg.data.batch_size, len(self.data.prepared.part("train")))
         self.folder = self.new_folder("first")
         self.precision: str = self.folder.about["precision"]
@@ -41,7 +41,7 @@ class Bench:
         gpu = wanted in ("auto", "gpu") and torch.cuda.is_available()
         self.device = torch.device("cuda" if gpu else "mps" if wanted == "mps" else "cpu")
         if frozen.is_frozen(cfg):
-            module = training.build_module(cfg, self.data, self.weights)
+            module = building.build_module(cfg, self.data, self.weights)
             frozen.use_features(cfg, module, self.data, self.precision, self.device, kept or Kept())
 
     def new_folder(self, name: str) -> RunFolder:
@@ -52,7 +52,7 @@ class Bench:
 
     def module(self) -> FaceModule:
         """A new network in training mode, on the device, compiled if that is set."""
-        module = training.build_module(self.cfg, self.data, self.weights)
+        module = building.build_module(self.cfg, self.data, self.weights)
         if self.cfg.trainer.compile:
             fitting.compile_backbone(module)
         module.to(self.device).freeze_for(0)

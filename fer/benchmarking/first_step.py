@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from fer import train
-from fer.cli import Call, command
+from fer.cli.command import Call, command
 from fer.config import TrainConfig
 
 if TYPE_CHECKING:

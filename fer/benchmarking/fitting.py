@@ -1,4 +1,4 @@
-"""Real training as a stage: the whole of `fer.fitting.fit` in a thread of its own, which goes on for some steps when it is its turn."""
+"""Real training as a stage: the whole of `fer.steps.fitting.fit` in a thread of its own, which goes on for some steps in its turn."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 import lightning
 from lightning.pytorch.callbacks import Callback
 
-from fer import fitting, training
 from fer.benchmarking.bench import Bench
 from fer.benchmarking.clock import Spent, Stage, finish_device
 from fer.errors import Interrupted
+from fer.steps import building, fitting
 
 ENDLESS = 100_000
 """Epochs: it is stopped when enough was measured."""
@@ -70,7 +70,7 @@ class RealTraining(Callback):
         trainer = dataclasses.replace(bench.cfg.trainer, max_epochs=ENDLESS, patience=ENDLESS, progress=False)
         cfg = dataclasses.replace(bench.cfg, trainer=trainer)
         try:
-            module = training.build_module(cfg, bench.data, bench.weights)
+            module = building.build_module(cfg, bench.data, bench.weights)
             fitting.fit(cfg, bench.new_folder("fit"), module, bench.data, [self])
         except Interrupted:
             pass

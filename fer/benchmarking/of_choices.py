@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torchvision.transforms import v2
 
-from fer import fitting
 from fer.benchmarking.bench import Bench
 from fer.benchmarking.clock import Stage, alternate, finish_device, timed
 from fer.benchmarking.findings import Findings
 from fer.benchmarking.loading import augmenting
 from fer.config import AugmentConfig
+from fer.steps import fitting
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from fer.benchmarking.bench import Bench
 from fer.benchmarking.clock import Rates, Stage, alternate
 from fer.benchmarking.composing import composed
 from fer.benchmarking.findings import Findings, of
-from fer.cli import Call, refuse_bad_overrides, settings
+from fer.cli.command import Call, settings
+from fer.cli.typed import refuse_bad_overrides
 from fer.config import BenchmarkConfig, TrainConfig, resolve
 from fer.errors import FerError
-from fer.jobs import Kept
+from fer.runs.jobs import Kept
 
 OTHER = "other: "
 

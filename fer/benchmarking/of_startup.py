@@ -16,8 +16,7 @@ from omegaconf import OmegaConf
 
 from fer.benchmarking.composing import composed
 from fer.benchmarking.findings import Findings
-from fer.cli import NAMES_OF_GROUPS
-from fer.config import TrainConfig, as_dict, flat, settings_of
+from fer.config import NAMES_OF_GROUPS, TrainConfig, as_dict, flat, settings_of
 from fer.errors import FerError
 
 ANSWER = "<= 1.5"

@@ -18,10 +18,10 @@ from fer.benchmarking.clock import alternate
 from fer.benchmarking.findings import Findings
 from fer.benchmarking.loading import loading
 from fer.benchmarking.memory import Peak
-from fer.cli import Call
+from fer.cli.command import Call
 from fer.config import TrainConfig
 from fer.data.cache import cache_folder
-from fer.jobs import Kept
+from fer.runs.jobs import Kept
 
 N_MORE = 4
 N_RUNS = 72

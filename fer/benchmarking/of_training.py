@@ -13,7 +13,7 @@ from fer.benchmarking.fitting import RealTraining
 from fer.benchmarking.loading import augmenting, decoding, loading
 from fer.benchmarking.memory import Peak
 from fer.benchmarking.stepping import bare_forward, bare_step, default_step
-from fer.predicting import predict
+from fer.steps.predicting import predict
 
 REAL_OVER_BARE = ">= 0.97"
 BARE_OVER_DEFAULT = ">= 3"

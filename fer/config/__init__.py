@@ -17,6 +17,7 @@ from fer.config.commands import (
     TuneConfig,
 )
 from fer.config.groups import (
+    NAMES_OF_GROUPS,
     OF_THE_MODEL,
     POINT_TASKS,
     AugmentConfig,
@@ -43,6 +44,7 @@ from fer.config.setting import (
 )
 
 __all__ = [
+    "NAMES_OF_GROUPS",
     "NEVER_SWEPT",
     "OF_THE_MODEL",
     "POINT_TASKS",

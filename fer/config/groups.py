@@ -120,6 +120,9 @@ class ModelConfig:
     freeze_epochs: int = setting(3, "gradual: epochs before the backbone is set free", least=1)
 
 
+NAMES_OF_GROUPS = ("data.name", "loss.name", "optimizer.name", "scheduler.name")
+"""Keys that files of `conf/` set together with others: alone they would make a recipe that no file has."""
+
 OF_THE_MODEL = ("image_size", "crop", "color", "reference", "emotions", "aus")
 """Data settings that a network is trained with: other values would feed it other pictures, or ask it for other answers."""
 

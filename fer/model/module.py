@@ -121,7 +121,7 @@ class FaceModule(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds the card: what a user of the model needs beside the weights (`checkpoints.CARD`).
 
-        Leaves out a frozen backbone: `fer.training.judge_best` puts it into the best checkpoint, once.
+        Leaves out a frozen backbone: `fer.steps.best.judge_best` puts it into the best checkpoint, once.
         """
         checkpoint[CARD] = self.card
         checkpoint[BEGUN] = self.epoch_scores.begun("train")  # of a run that is stopped within an epoch

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from fer.results.caveats import FACES, FAIRNESS, FEELINGS, MISUSE, NEUTRAL_PROTOCOL
 from fer.results.wording import FEW_POSITIVES, au_label, dead_line, verdicts
-from fer.runs import write_text
+from fer.runs.folder import write_text
 
 MEASURES = (("f1", "F1"), ("auc", "AUC"), ("ap", "average precision"))
 WIDE_BELOW = 30

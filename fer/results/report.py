@@ -21,7 +21,7 @@ from fer.results.gallery import Gallery
 from fer.results.page import render
 from fer.results.predictions import class_codes, emotion_classes, read_predictions, targets_of
 from fer.results.wording import PARTLY_CHOSEN, Verdict, alarms, au_label, dead_line, unjudged, verdicts
-from fer.runs import FOLDS, write_text
+from fer.runs.folder import FOLDS, write_text
 
 _SPLITS_BY_INTEREST = ("test", "all", "val", "train")
 _CURVES = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import optuna
 
-from fer.runs import RunFolder
+from fer.runs.folder import RunFolder
 from fer.tuning.study import best_trial
 
 

@@ -11,9 +11,9 @@ from hydra import compose
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from fer.cli import Call, settings
+from fer.cli.command import Call, settings
 from fer.config import TrainConfig, TuneConfig, resolve, settings_of
-from fer.runs import write_text
+from fer.runs.folder import write_text
 from fer.tuning.space import Space, as_override
 
 _OF_THE_SEARCH = {"name", "run_dir", "test"} | set(dict(settings_of(TuneConfig))) - set(dict(settings_of(TrainConfig)))

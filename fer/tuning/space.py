@@ -14,10 +14,10 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from fer.cli import refuse_bad_overrides
+from fer.cli.quoting import in_quotes
+from fer.cli.typed import refuse_bad_overrides
 from fer.config import TrainConfig, settings_of
 from fer.errors import FerError, first_line
-from fer.quoting import in_quotes
 
 GROUPS = ("augment", "model", "loss", "optimizer", "scheduler", "trainer")
 """Groups that may be searched as a whole (`optimizer: {choices: [adam, sgd]}`) and by their keys."""

@@ -18,7 +18,7 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from fer.results.page import render
-from fer.runs import write_text
+from fer.runs.folder import write_text
 from fer.tuning import figures
 from fer.tuning.folders import score_interval, trial_folder
 from fer.tuning.messages import outcome, score, short

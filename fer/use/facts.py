@@ -12,8 +12,8 @@ from typing import Any, get_args
 
 from fer.data.faces import PIXELS_VERSION, Crop
 from fer.errors import FerError, first_line
-from fer.jobs import why_dead
 from fer.labels import au_number
+from fer.runs.jobs import why_dead
 
 LARGEST_INPUT = 1024
 """Pixels; as `data.image_size`. A file that asks for more asks for memory."""

@@ -15,7 +15,7 @@ import pandas as pd
 
 from fer.errors import FerError, first_line
 from fer.results.predictions import au_columns, emotion_classes, read_predictions, targets_of
-from fer.runs import RunFolder
+from fer.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 

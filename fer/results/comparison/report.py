@@ -15,7 +15,7 @@ from fer.results.comparison.judged_runs import read_runs
 from fer.results.comparison.run_settings import short_keys
 from fer.results.comparison.tables import columns_of, duration, p_value, signed, span
 from fer.results.page import render
-from fer.runs import write_text
+from fer.runs.folder import write_text
 
 _CURVES = {"Validation score": "val/score", "Validation loss": "val/loss", "Training loss": "train/loss"}
 

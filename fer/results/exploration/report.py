@@ -17,7 +17,7 @@ from fer.results.exploration.figures import face_sizes, per_person, sizes
 from fer.results.exploration.findings import findings
 from fer.results.exploration.label_checks import CRITERIA, NAMED_UNITS
 from fer.results.page import render
-from fer.runs import write_text
+from fer.runs.folder import write_text
 
 SHOWN = 30
 """Rows of a list on the page; the csv file has all."""

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from fer.errors import FerError, first_line
-from fer.locks import LOCK, check_idle, hold
+from fer.runs.locks import LOCK, check_idle, hold
 from fer.version import __version__
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ PACKAGES = (
 
 
 JOB_RECORD = "job.json"
-"""The file by which a sweep remembers a job, beside its run (`fer.sweep`)."""
+"""The file by which a sweep remembers a job, beside its run (`fer.cli.sweep`)."""
 
 FOLDS = "folds"
 """The folder in that of a cross-validation that holds the runs of its folds."""
@@ -273,7 +273,7 @@ def _version(package: str) -> str:
 @cache
 def _git() -> dict[str, Any] | None:
     """Commit and state of the checkout that this code runs from, when it was first asked; None for an installed package."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parents[2]
 
     def ask(*words: str) -> str:
         return subprocess.run(
@@ -281,7 +281,7 @@ def _git() -> dict[str, Any] | None:
         ).stdout.strip()
 
     try:
-        if Path(ask("rev-parse", "--show-toplevel")) != here.parent:
+        if Path(ask("rev-parse", "--show-toplevel")) != here:
             return None
         return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain", "--untracked-files=no"))}
     except (OSError, subprocess.SubprocessError):

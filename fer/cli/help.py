@@ -9,8 +9,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from fer.cli import NAMES_OF_GROUPS
-from fer.config import NEVER_SWEPT, OF_THE_MODEL, SCHEMAS, TrainConfig, conf_dir, settings_of
+from fer.config import NAMES_OF_GROUPS, NEVER_SWEPT, OF_THE_MODEL, SCHEMAS, TrainConfig, conf_dir, settings_of
 
 OF_A_RUN = ("evaluate", "explain")
 """Commands that look at the data of a finished run, unless other data is typed."""

@@ -19,10 +19,10 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from fer.cli.refusals import REFUSALS, one_line
 from fer.config import conf_dir
 from fer.errors import FerError, first_line
-from fer.jobs import Job, folder_name, print_summary, read_jobs, why_dead, write_summary
-from fer.refusals import REFUSALS, one_line
+from fer.runs.jobs import Job, folder_name, print_summary, read_jobs, why_dead, write_summary
 
 log = logging.getLogger(__name__)
 

@@ -14,20 +14,20 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 
-from fer import frozen
 from fer.config import TrainConfig
 from fer.data.cache import usable_cores
 from fer.data.datamodule import FaceData
 from fer.errors import FerError, Interrupted
-from fer.jobs import Kept
 from fer.model.across import anywhere
 from fer.model.callbacks import CompileTime, StopSafely, make_callbacks, stopped_early
 from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
 from fer.model.curves import Curves, start_curves
 from fer.model.module import FaceModule
-from fer.predicting import quiet_lightning
-from fer.runs import RunFolder
-from fer.team import Team, lost_another
+from fer.runs.folder import RunFolder
+from fer.runs.jobs import Kept
+from fer.steps import frozen
+from fer.steps.predicting import quiet_lightning
+from fer.steps.team import Team, lost_another
 
 log = logging.getLogger(__name__)
 

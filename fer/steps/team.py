@@ -19,9 +19,9 @@ from torch import distributed
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
+from fer.cli.processes import started
 from fer.errors import FerError
-from fer.processes import started
-from fer.runs import OthersFolder, RunFolder
+from fer.runs.folder import OthersFolder, RunFolder
 
 PATIENCE = timedelta(days=7)
 """How long the others wait for the first, which may have a million pictures to decode. If it dies, torchrun or Slurm ends them."""

@@ -23,7 +23,7 @@ from fer.results.gallery import Examples, Gallery, choose
 from fer.results.predictions import read_predictions
 from fer.results.report import shown_split
 from fer.results.thumbnails import SIDE, overlay, thumbnail, view_of
-from fer.runs import RunFolder
+from fer.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from fer.data.augment import changes_anything
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.errors import FerError
-from fer.jobs import Kept
 from fer.model.backbone import Backbone, make_backbone
 from fer.model.features import FrozenFeatures, digest
 from fer.model.module import FaceModule
 from fer.model.weights import Weights
+from fer.runs.jobs import Kept
 
 log = logging.getLogger(__name__)
 

@@ -8,16 +8,16 @@ from typing import Any
 import pandas as pd
 import torch
 
-from fer import judging
-from fer.config import TrainConfig, as_dict
+from fer.config import DataConfig, TrainConfig, as_dict
 from fer.data.datamodule import FaceData
-from fer.data.prepare import is_judged
+from fer.data.duplicates import across_splits
+from fer.data.prepare import Prepared, is_judged
 from fer.data.seen import file_hashes, of_known_people, picture_hashes
 from fer.data.splits import split_hash
-from fer.jobs import Kept
 from fer.model.weights import Weights
 from fer.results.baselines import au_base_rates, emotion_base_rates
-from fer.runs import RunFolder
+from fer.runs.folder import RunFolder
+from fer.runs.jobs import Kept
 from fer.version import __version__
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,20 @@ def split_of(data: FaceData) -> pd.DataFrame:
     return data.prepared.split.astype(str)
 
 
+def about_data(cfg: DataConfig, prepared: Prepared) -> dict[str, Any]:
+    """What `run.json` says of the data."""
+    return {
+        "name": cfg.name,
+        "root": cfg.root or cfg.table,
+        "fingerprint": prepared.fingerprint,
+        "n_images": len(prepared.table),
+        "n_subjects": int(prepared.table["subject"].nunique()),
+        "skipped": prepared.skipped.counts(),
+        "crops": prepared.crops(),
+        "near_identical": {"pairs": len(prepared.shared), "across_splits": len(across_splits(prepared.shared))},
+    }
+
+
 def describe(folder: RunFolder, cfg: TrainConfig, data: FaceData, weights: Weights) -> None:
     """Writes `split.csv` and what `run.json` says of data, weights and machine."""
     prepared = data.prepared
@@ -74,7 +88,7 @@ def describe(folder: RunFolder, cfg: TrainConfig, data: FaceData, weights: Weigh
     if len(prepared.shared):
         prepared.shared.to_csv(folder.path / "near_duplicates.csv", index=False)
     folder.note(
-        data={**judging.about_data(cfg.data, prepared), "split_hash": split_hash(split_of(data))},
+        data={**about_data(cfg.data, prepared), "split_hash": split_hash(split_of(data))},
         weights={"source": weights.source, "sha256": weights.sha256, "warning": _warning(data, weights)},
         precision=_precision(cfg),
     )

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from rich.console import Console
 from rich.table import Table
 
-from fer.runs import JOB_RECORD, write_text
+from fer.runs.folder import JOB_RECORD, write_text
 
 LONGEST_NAME = 150
 

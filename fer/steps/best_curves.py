@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from fer.model.curves import FINAL_SCORE
 from fer.results.predictions import au_columns, class_codes, emotion_classes, targets_of
 from fer.results.wording import alarms, dead_line, unjudged, verdicts
-from fer.runs import RunFolder
+from fer.runs.folder import RunFolder
 
 N_FACES = 8
 COLUMNS = 4

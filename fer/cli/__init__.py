@@ -1,0 +1,1 @@
+"""The command line: Hydra around every command, what is refused on one line, help, sweeps, several processes. Never imports torch."""

@@ -1,0 +1,148 @@
+"""What every command has in common: Hydra around it, one clear line for a user's mistake, exit status 2.
+
+A command module says `main = command("train", run)`; `run` gets the checked settings and how it was called. Never imports torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Override
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from fer.cli.messages import show_messages
+from fer.cli.processes import check_alone, say_once, this_line
+from fer.cli.quoting import with_paths_quoted
+from fer.cli.refusals import REFUSALS, one_line
+from fer.cli.sweep import SomeJobsFailed, Sweep, is_sweep
+from fer.cli.typed import refuse_bad_overrides
+from fer.config import NEVER_SWEPT, SCHEMAS, check, conf_dir
+from fer.errors import FerError
+from fer.runs.jobs import Kept
+
+
+@dataclass(frozen=True)
+class Call:
+    """How a command was called: the line to repeat it, what was typed (`key=value`), of a sweep this job's folder and what jobs share.
+
+    With `one_of_many` (a trial of a search) a run leaves out, as the jobs of a sweep do, what would take longer than to train on
+    features: the report, and a backbone of its own.
+    """
+
+    line: str
+    overrides: tuple[str, ...]
+    sweep_dir: Path | None
+    kept: Kept = field(default_factory=Kept)
+    one_of_many: bool = False
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys that were typed, without a `+`."""
+        return [override.split("=")[0].lstrip("+") for override in self.overrides]
+
+
+def command(
+    name: str, job: Callable[[Any, Call], float | None], best_of_sweep: Callable[[Path], object] | None = None
+) -> Callable[[], None]:
+    """Makes the `main` of `python -m fer.<name>` from its job.
+
+    Args:
+        best_of_sweep: called with the folder of a sweep's best job when all have ended.
+    """
+
+    def main() -> None:
+        if {"-h", "--help"} & set(sys.argv[1:]):
+            from fer.cli.help import print_help
+
+            with contextlib.suppress(BrokenPipeError):  # piped into something that has read enough
+                print_help(name)
+                sys.stdout.flush()
+            return
+        sys.argv[1:] = with_paths_quoted(sys.argv[1:])
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own hints
+        # torch's threads sleep while they wait: on a busy machine, spinning ones made a small step ten times slower
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        try:
+            failed = _run(name, job, best_of_sweep)
+        except SomeJobsFailed as error:
+            print(f"fer {name}: {error}", file=sys.stderr)
+            sys.exit(1)
+        except REFUSALS as error:
+            failed = one_line(error)
+        except KeyboardInterrupt:
+            print(f"fer {name}: interrupted", file=sys.stderr)
+            sys.exit(130)
+        if failed is not None:
+            say_once(f"fer {name}: {failed}")
+            sys.exit(2)
+
+    return main
+
+
+def _run(
+    name: str, job: Callable[[Any, Call], float | None], best_of_sweep: Callable[[Path], object] | None
+) -> str | None:
+    """Composes and runs; returns the line of a refused single run (Hydra would print a second one if it saw the error)."""
+    typed = refuse_bad_overrides(sys.argv[1:], SCHEMAS[name])
+    _refuse_slurm_elsewhere(typed)
+    if is_sweep(typed) and name in NEVER_SWEPT:
+        raise FerError(f"-m is not for fer.{name}: type one line for each")
+    if is_sweep(typed) or name != "train":
+        check_alone("a sweep" if is_sweep(typed) else f"fer.{name}")
+    ConfigStore.instance().store(f"{name}_schema", node=SCHEMAS[name])
+    failure: list[str] = []
+    sweep = Sweep.typed(name, typed) if is_sweep(typed) else None
+    kept = Kept()
+
+    def task(composed: DictConfig) -> float | None:
+        show_messages()
+        call = _call(name, kept)
+        if sweep is not None:
+            return sweep.run_job(lambda: job(settings(SCHEMAS[name], composed), call))
+        try:
+            return job(settings(SCHEMAS[name], composed), call)
+        except REFUSALS as error:
+            failure.append(one_line(error))
+            return None
+
+    start = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=name)(task)
+    if sweep is None:
+        start()
+    else:
+        sweep.run(start, best_of_sweep)
+    return failure[0] if failure else None
+
+
+def _refuse_slurm_elsewhere(typed: list[Override]) -> None:
+    launcher = next((o.value() for o in typed if o.key_or_group == "hydra/launcher"), None)
+    if launcher in ("slurm", "submitit_slurm") and shutil.which("srun") is None:
+        raise FerError(
+            f"hydra/launcher={launcher}: there is no srun here; start it on a machine of the Slurm cluster, or try "
+            "hydra/launcher=submitit_local"
+        )
+
+
+def settings(schema: type, composed: DictConfig) -> Any:
+    """The composed configuration as a checked dataclass; a key that the schema lacks (typed with `+`, say) is refused."""
+    strict = OmegaConf.merge(OmegaConf.structured(schema), composed)
+    cfg = OmegaConf.to_object(strict)
+    check(cfg)
+    return cfg
+
+
+def _call(name: str, kept: Kept) -> Call:
+    run = HydraConfig.get()
+    typed = tuple(run.overrides.task)
+    sweep_dir = Path(run.runtime.output_dir) if run.mode == RunMode.MULTIRUN else None
+    return Call(this_line(name, typed), typed, sweep_dir, kept)

@@ -1,0 +1,55 @@
+"""The program's own messages: to the terminal, one plain line each, and kept for the log of the run folder. Never imports torch."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import sys
+import warnings
+from logging.handlers import MemoryHandler
+from pathlib import Path
+from typing import TextIO
+
+from fer.cli.processes import started
+from fer.errors import printable
+
+
+class _Terminal(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stderr` is at the moment: a progress bar puts itself there to keep lines above it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The message, names in it such that they steer nothing; on a terminal its paths can be clicked."""
+        if not isinstance(record.args, tuple):
+            return super().format(record)
+        shown = copy.copy(record)
+        shown.args = tuple(_shown(value, self.stream.isatty()) for value in record.args)
+        return super().format(shown)
+
+
+def _shown(value: object, terminal: bool) -> object:
+    if isinstance(value, Path) and terminal:
+        from rich.style import Style
+
+        return Style(link=value.absolute().as_uri()).render(printable(str(value)))
+    return printable(str(value)) if isinstance(value, (str, Path)) else value
+
+
+def show_messages() -> None:
+    """Sends the program's own messages to the terminal, one plain line each, and keeps them for the log of the run folder.
+
+    Of several processes the first one speaks for all.
+    """
+    terminal = _Terminal()
+    terminal.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("fer")
+    for old in logger.handlers:  # of an earlier job of a sweep
+        old.close()
+    kept = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1)
+    logger.handlers[:] = [terminal, kept] if started().rank == 0 else [logging.NullHandler()]
+    logger.setLevel(logging.INFO)
+    # Pillow warns of large pictures beside the line that refuses them: fer.data.images has a lower limit of its own
+    warnings.filterwarnings("ignore", r"Image size .* could be decompression bomb")

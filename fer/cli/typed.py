@@ -1,0 +1,111 @@
+"""What was typed, looked at before anything is composed or imported: every key, every value, each value of a sweep. Never imports torch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from fer.config import NAMES_OF_GROUPS, bad_value, conf_dir, settings_of
+from fer.errors import FerError
+
+OPTIONS_WITH_VALUE = (
+    "--cfg",
+    "-c",
+    "--package",
+    "-p",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--config-dir",
+    "-cd",
+    "--info",
+    "-i",
+)
+OPTIONS = (
+    *OPTIONS_WITH_VALUE,
+    "--help",
+    "--hydra-help",
+    "--version",
+    "--resolve",
+    "--run",
+    "--multirun",
+    "--shell-completion",
+    "--experimental-rerun",
+)
+"""Of Hydra."""
+
+
+def refuse_bad_overrides(argv: list[str], schema: type) -> list[Override]:
+    """Looks at every typed key and value, each value of a sweep too, before anything is composed or imported.
+
+    Returns:
+        What was typed, parsed.
+
+    Raises:
+        FerError: names the first key that the schema lacks (with the nearest one) or whose value it does not take.
+    """
+    _refuse_no_settings(argv)
+    typed = OverridesParser.create().parse_overrides([a for a in argv if "=" in a and not a.startswith("-")])
+    for override in typed:
+        key = override.key_or_group
+        if key.split(".")[0].split("/")[0] == "hydra" or (conf_dir() / key).is_dir():
+            continue
+        known = dict(settings_of(schema))
+        if key not in known:
+            raise FerError(_unknown(key, list(known)))
+        if key in (*NAMES_OF_GROUPS, "augment.name"):
+            group, typed_value = key.split(".")[0], str(override.input_line).split("=", 1)[-1]
+            raise FerError(f"{key}: type {group}={typed_value}, which brings the settings that go with it")
+        if not override.is_delete():
+            raw = None if override.is_sweep_override() else str(override.input_line).split("=", 1)[-1]
+            for value in _values(override):
+                _check_value(schema, key, value, known[key], raw)
+    return typed
+
+
+def _refuse_no_settings(argv: list[str]) -> None:
+    """Refuses words that are neither `key=value` nor an option of Hydra: it would answer with a page of help."""
+    takes_value = False
+    for word in argv:
+        option, is_value, takes_value = word.split("=")[0], takes_value, word in OPTIONS_WITH_VALUE
+        if option.startswith("--") and option not in OPTIONS:
+            raise FerError(f"{word}: settings have no dashes: {word.lstrip('-') if '=' in word else 'key=value'}")
+        if not is_value and not word.startswith(("-", "~")) and "=" not in word:
+            raise FerError(f"{word}: settings are typed as key=value")
+
+
+def _unknown(key: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    group = f"{key.split('.')[0]}."
+    siblings = [k for k in known if k.startswith(group)] or [k for k in known if "." not in k]
+    return f"{key}: no such key{f'; did you mean {near[0]}?' if near else ''} (known: {', '.join(siblings)})"
+
+
+def _values(override: Override) -> Iterator[Any]:
+    if override.is_sweep_override():
+        yield from override.sweep_iterator() if override.is_choice_sweep() or override.is_range_sweep() else ()
+    else:
+        yield override.value()
+
+
+def _check_value(schema: type, key: str, value: Any, limits: Any, raw: str | None) -> None:
+    if isinstance(value, str) and "${" in value:
+        return  # only composition can tell what it stands for
+    try:
+        cfg = OmegaConf.structured(schema)
+        OmegaConf.update(cfg, key, value)
+        found = OmegaConf.select(cfg, key)
+        problems = list(bad_value(OmegaConf.to_object(found) if OmegaConf.is_config(found) else found, key, limits))
+        if isinstance(found, str) and found != raw and not isinstance(value, str) and raw is not None:
+            problems.append(f"{key}={raw} reads as {found}: quote it twice, \"{key}='{raw}'\"")
+    except OmegaConfBaseException as error:
+        raise FerError(f"{key}: {str(error).splitlines()[0]}") from error
+    if problems:
+        raise FerError(problems[0])

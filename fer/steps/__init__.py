@@ -1,0 +1,1 @@
+"""The steps of a run: checks, data read, module built, fitted, its answers decided, judged, described and pictured."""

@@ -1,0 +1,142 @@
+"""Data read, split and cached: to train on, or to judge a finished model on."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import Progress
+
+from fer.config import POINT_TASKS, AugmentConfig, DataConfig, TrainConfig, as_dict
+from fer.data.cache import cache_folder
+from fer.data.datamodule import FaceData
+from fer.data.landmarks import NEEDED
+from fer.data.seen import of_known_people
+from fer.errors import FerError
+from fer.model.checkpoints import all_seen
+from fer.model.module import FaceModule
+from fer.runs.jobs import Kept
+
+log = logging.getLogger(__name__)
+
+OF_BATCHES: dict[str, Any] = {"batch_size": 1, "workers": 0, "views": 0, "cache_features": False}
+"""Settings of `data` that say how it is drawn from, not what it is."""
+
+
+def set_up(data: FaceData, show: bool) -> FaceData:
+    """Sets the data up behind a progress bar for what takes long: drawing and decoding."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not (show and console.is_terminal)) as bar:
+        task = bar.add_task("reading pictures", total=None)
+        data.progress = lambda n, total: bar.update(task, completed=n, total=total)
+        data.setup()
+    return data
+
+
+def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
+    """The data, read, split and cached; that of an earlier job of the sweep, if it is the same.
+
+    Raises:
+        FerError: see `fer.data.prepare.prepare`; or no label is left for either head.
+    """
+    data = FaceData(cfg.data, cfg.augment, cfg.seed, cache_folder(cfg.cache_dir))
+    data.point_tasks = tuple(cfg.loss.point_weights())
+    settings = as_dict(dataclasses.replace(cfg.data, **OF_BATCHES)), cfg.cache_dir
+    made = (kept or Kept()).get("data", settings, lambda: set_up(data, cfg.trainer.progress).prepared)
+    data.prepared = prepared = made
+    data.setup()
+    if not data.aus and not data.emotions:
+        raise FerError(
+            f"the training split has no emotion label and no AU with data.min_au_count={cfg.data.min_au_count} positives: "
+            "nothing can be learned"
+        )
+    _refuse_empty(data)
+    _refuse_no_points(cfg, data)
+    if cfg.loss.consistency_weight and not (data.aus and data.emotions and data.aus_by_emotion().any()):
+        raise FerError(
+            "loss.consistency_weight: no picture of the training split has both AU labels and an emotion; set it to 0"
+        )
+    if not data.aus:
+        log.info("no AU labels to learn from: the emotion head is trained alone")
+    if not data.emotions:
+        log.info("no emotion labels to learn from: the AU head is trained alone")
+    sizes = {part: (len(rows), rows["subject"].nunique()) for part, rows in prepared.table.groupby("split")}
+    log.info(
+        "data: %s",
+        ", ".join(
+            f"{part} {sizes[part][0]} pictures of {sizes[part][1]} people"
+            for part in ("train", "val", "test")
+            if part in sizes
+        ),
+    )
+    log.info("faces found by: %s", ", ".join(f"{how} {n}" for how, n in prepared.crops().items()))
+    log.info("AUs: %s; emotions: %s", ", ".join(map(str, data.aus)) or "none", ", ".join(data.emotions) or "none")
+    return data
+
+
+def _refuse_no_points(cfg: TrainConfig, data: FaceData) -> None:
+    train = data.prepared.part("train")
+    for task in () if cfg.data.fresh_pictures else data.point_tasks:
+        if train.reindex(columns=list(NEEDED[task])).isna().any(axis="columns").all():
+            first = " of its own and of the first frame" if task == "movement" else ""
+            raise FerError(
+                f"loss.{POINT_TASKS[task]}: no picture of the training split has landmarks{first} to learn from; set it to 0"
+            )
+
+
+def _refuse_empty(data: FaceData) -> None:
+    for part in ("train", "val"):
+        rows = data.prepared.part(part)
+        labelled = [f"AU{au}" for au in data.aus if rows.get(f"AU{au}", pd.Series(dtype="Int8")).nunique() == 2]
+        if not labelled and (not data.emotions or rows["emotion"].isna().all()):
+            raise FerError(
+                f"the {part} split has {len(rows)} pictures and no label that could be judged: more people or labels are needed, "
+                "or another data.val_fraction or data.split_seed"
+            )
+
+
+def read_to_judge(
+    cfg: DataConfig,
+    module: FaceModule,
+    card: dict[str, Any],
+    part: str | None,
+    cache_dir: str | None,
+    *,
+    progress: bool,
+) -> tuple[FaceData, str]:
+    """Data to judge a finished model on, and the part of it that is judged.
+
+    The people of the run's own data keep the split that the checkpoint remembers. Of other data everything counts as `all`.
+
+    Args:
+        part: `train`, `val`, `test`, `all`, or None: `test` for the run's own data, else `all`.
+
+    Raises:
+        FerError: see `fer.data.prepare.prepare`; or there is nothing of `part` in this data.
+    """
+    data = FaceData(
+        cfg, AugmentConfig(name="none"), 0, cache_folder(cache_dir), labels=(module.aus, tuple(module.emotions))
+    )
+    prepared = set_up(data, progress).prepared
+    own = prepared.fingerprint == card["data_fingerprint"]
+    part = part or ("test" if own else "all")
+    if part == "all":
+        known = of_known_people(prepared, **all_seen(card))
+        if own:
+            known |= prepared.table["subject"].astype(str).map(card["split"]).isin(("train", "val"))
+        if known.any():
+            log.info("left out: %d pictures of people that the model was trained or tuned on", int(known.sum()))
+        table = prepared.table[~known].assign(split="all")
+    elif own:
+        table = prepared.table.assign(split=prepared.table["subject"].astype(str).map(card["split"]))
+    else:
+        raise FerError(
+            f"split={part}: this is not the data that the model was trained on, so nobody in it has a split: use split=all"
+        )
+    if not (table["split"] == part).any():
+        raise FerError(f"split={part}: there is no picture of it in this data")
+    data.prepared = dataclasses.replace(prepared, table=table.reset_index(drop=True))
+    return data, part
