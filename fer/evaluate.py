@@ -37,9 +37,9 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     )
     from fer.steps.picturing import gallery
     from fer.steps.predicting import predict
+    from fer.use.exporting.formats import EXPORTED
+    from fer.use.exporting.judging_files import answered_by, open_exported
     from fer.use.facts import Facts
-    from fer.use.formats import EXPORTED
-    from fer.use.judging_files import answered_by, open_exported
     from fer.use.runtime_torch import torch_device
 
     started = time.monotonic()

@@ -19,9 +19,9 @@ from fer.errors import FerError
 from fer.runs.folder import RunFolder, check_free, default_run_dir, write_text
 
 if TYPE_CHECKING:
-    from fer.use.explaining import Subject
+    from fer.use.explaining.explain import Subject
+    from fer.use.explaining.score import HeatRow
     from fer.use.heat import HeatMaps
-    from fer.use.heat_score import HeatRow
     from fer.use.predictor import Predictor
 
 log = logging.getLogger("fer.explain")  # not __name__: run with -m it is __main__
@@ -65,7 +65,7 @@ def pictures(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subjec
     typed = [key for key in call.keys if key.split(".")[0] in ("data", "split")]
     if typed:
         raise FerError(f"input and {typed[0]} are two sources of pictures: give one")
-    from fer.use.explaining import of_source
+    from fer.use.explaining.explain import of_source
     from fer.use.predictor import load
     from fer.use.sources import open_source
     from fer.use.video import VIDEOS
@@ -83,7 +83,7 @@ def _of_data(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subjec
     from fer.model.checkpoints import find_checkpoint
     from fer.model.finished import load_module
     from fer.steps import reading
-    from fer.use.explaining import of_data
+    from fer.use.explaining.explain import of_data
     from fer.use.facts import Facts
     from fer.use.predictor import Predictor
     from fer.use.runtime_torch import TorchRuntime
@@ -123,7 +123,7 @@ def explain_all(
     from rich.console import Console
     from rich.progress import track
 
-    from fer.use.explaining import explain, save_figure
+    from fer.use.explaining.explain import explain, save_figure
 
     console = Console(stderr=True)
     rows: list[HeatRow] = []
@@ -145,7 +145,7 @@ def write_score(folder: RunFolder, rows: list[HeatRow], problems: list[str]) -> 
     import pandas as pd
     from rich.console import Console
 
-    from fer.use.heat_score import WIDTH, HeatRow, score_table, summarise
+    from fer.use.explaining.score import WIDTH, HeatRow, score_table, summarise
 
     table = pd.DataFrame(rows, columns=list(HeatRow._fields))
     summary = summarise(table)

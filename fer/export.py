@@ -23,22 +23,22 @@ def run(cfg: ExportConfig, call: Call) -> None:
     output = export_output(cfg)
     target = output.absolute()
     refuse_taken(target, cfg.overwrite)
-    from fer.use import exporting  # torch and all: only now that the settings are known to be good
+    from fer.use.exporting import export  # torch and all: only now that the settings are known to be good
 
     form = export_format(cfg)
-    exporting.check_packages(form, cfg.precision)
-    model = exporting.read_model(cfg.checkpoint, cfg.precision)
-    pixels, calibration = exporting.read_pictures(model.facts, cfg.input, cfg.max_images)
+    export.check_packages(form, cfg.precision)
+    model = export.read_model(cfg.checkpoint, cfg.precision)
+    pixels, calibration = export.read_pictures(model.facts, cfg.input, cfg.max_images)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         path = Path(folder) / target.name
         log.info("writing %s (%s)", target.name, cfg.precision)
-        exporting.write(model, form, path, calibration)
-        agreement = exporting.compare_answers(model, path, pixels)
+        export.write(model, form, path, calibration)
+        agreement = export.compare_answers(model, path, pixels)
         log.info("compared with the checkpoint: %s", agreement.in_words())
-        exporting.refuse_beyond(agreement, cfg.precision)
-        exporting.move_files(path, target)
+        export.refuse_beyond(agreement, cfg.precision)
+        export.move_files(path, target)
     log.info("exported: %s, %.1f MB; use it with: python -m fer.predict checkpoint=%s input=...",
-             target, exporting.megabytes(target), output)  # fmt: skip
+             target, export.megabytes(target), output)  # fmt: skip
 
 
 def refuse_taken(target: Path, overwrite: bool) -> None:

@@ -18,9 +18,9 @@ def run(cfg: ServeConfig, call: Call) -> None:
     for package in ("fastapi", "uvicorn", "python_multipart"):
         needed(package, "to serve a page")
     # what reads pictures, runs networks and serves: only now that the settings are known to be good
-    from fer.use.listening import listen, listener
     from fer.use.predictor import load
-    from fer.use.server import build_app
+    from fer.use.serving.listening import listen, listener
+    from fer.use.serving.server import build_app
 
     with listener(cfg.host, cfg.port) as sock:  # before the model: a taken port is found at once
         predictor = load(cfg.checkpoint, accelerator=cfg.accelerator)

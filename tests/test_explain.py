@@ -27,12 +27,12 @@ from fer.model.backbone import Backbone, make_backbone
 from fer.model.heat import last_map
 from fer.model.network import TwoHeadNetwork
 from fer.results.thumbnails import overlay
+from fer.use.explaining.figure import TILE, FacePanels, Panel, draw_figure
+from fer.use.explaining.mean_face import MEAN_FACE
+from fer.use.explaining.regions import AU_REGIONS, au_mask, view_landmarks
+from fer.use.explaining.score import HeatRow, share_inside, shares, summarise
 from fer.use.facts import Facts
 from fer.use.heat import HeatMaps, explain_face, face_view, told
-from fer.use.heat_figure import TILE, FacePanels, Panel, draw_figure
-from fer.use.heat_score import HeatRow, share_inside, shares, summarise
-from fer.use.mean_face import MEAN_FACE
-from fer.use.regions import AU_REGIONS, au_mask, view_landmarks
 from fer.use.runtime_torch import TorchRuntime
 
 SIZE = 56

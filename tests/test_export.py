@@ -21,8 +21,8 @@ from fer.cli.command import Call
 from fer.errors import FerError
 from fer.export import run
 from fer.model.weights import find_weights
-from fer.use.agreement import Agreement, compare, refuse_beyond
 from fer.use.answers import Answers
+from fer.use.exporting.agreement import Agreement, compare, refuse_beyond
 from fer.use.facts import Facts
 from fer.use.runtime_onnx import network_input
 
@@ -123,10 +123,10 @@ from conftest import composed
 from fer import load
 from fer.cli.command import Call
 from fer.export import run
-from fer.use import exporting
+from fer.use.exporting import export
 
 seen = []
-exporting.refuse_beyond = lambda agreement, precision: seen.append(agreement.as_dict())
+export.refuse_beyond = lambda agreement, precision: seen.append(agreement.as_dict())
 for path in sys.argv[2:]:
     run(composed("export", f"output={path}", *json.loads(sys.argv[1])), Call("", (), None))
 print(json.dumps([{**found, "precision": load(path).facts.precision} for found, path in zip(seen, sys.argv[2:])]))
@@ -161,7 +161,7 @@ def test_int8_is_calibrated_and_kept_within_its_bound(lively: Path, tree: Path, 
 def test_a_file_that_answers_otherwise_is_not_kept(
     export: Export, lively: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fer.use.formats import WRITERS, write_safetensors
+    from fer.use.exporting.formats import WRITERS, write_safetensors
 
     def wrong(module: Any, facts: Facts, path: Path, calibration: Any) -> None:
         with torch.no_grad():

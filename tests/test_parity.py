@@ -76,7 +76,7 @@ def from_python(checkpoint: Path, table: Path, tmp_path: Path) -> pd.DataFrame:
 def from_the_server(checkpoint: Path, table: Path, tmp_path: Path) -> pd.DataFrame:
     """What `POST /predict` of `fer.serve` says about the largest face of each picture of the table, as columns."""
     from fer.config import ServeConfig
-    from fer.use.server import build_app
+    from fer.use.serving.server import build_app
 
     app = build_app(load(checkpoint), ServeConfig(checkpoint=str(checkpoint)))
 

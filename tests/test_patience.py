@@ -29,7 +29,7 @@ def _converse(
     import uvicorn
     from uvicorn.server import ServerState
 
-    from fer.use import patience
+    from fer.use.serving import patience
 
     monkeypatch.setattr(patience, "SECONDS_FOR_HEAD", LIMIT_S)
     config = uvicorn.Config(_answer, http=patience.LimitedProtocol, lifespan="off", log_config=None)

@@ -23,7 +23,7 @@ from fer.data.seen import picture_hashes
 from fer.errors import FerError
 from fer.evaluate import run as evaluate
 from fer.model.network import TwoHeadNetwork
-from fer.use.exporting import read_model
+from fer.use.exporting.export import read_model
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,7 @@ class Client:
     """Asks the application in this process, under the name of this machine unless told otherwise."""
 
     def __init__(self, predictor: Any, **settings: Any) -> None:
-        from fer.use.server import build_app
+        from fer.use.serving.server import build_app
 
         self.app = build_app(predictor, ServeConfig(**settings))
 
@@ -274,8 +274,8 @@ def test_the_model_and_its_limits(ask: Client, model: Predictor, trained: Path) 
 
 def test_a_heat_map_is_that_of_the_python_interface(ask: Client, model: Predictor, pictures: Path) -> None:
     from fer.results.thumbnails import layer
+    from fer.use.explaining.regions import view_box
     from fer.use.heat import explain_face
-    from fer.use.regions import view_box
 
     assert ask("GET", "/model").json()["heat"] is True
     content = (pictures / "pair.jpg").read_bytes()
@@ -316,13 +316,13 @@ def test_a_model_that_cannot_be_explained_says_why(model: Predictor, pictures: P
 
 
 def test_an_exported_model_is_served_without_torch() -> None:
-    code = "import sys; sys.modules['torch'] = sys.modules['lightning'] = None; import fer.use.server"
+    code = "import sys; sys.modules['torch'] = sys.modules['lightning'] = None; import fer.use.serving.server"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr
 
 
 def test_a_dead_model_is_called_dead() -> None:
-    from fer.use.replies import about_model
+    from fer.use.serving.replies import about_model
 
     facts = Facts("x", (), ("a", "b"), {}, {"au": 1.0, "emotion": 1.0}, 64, "face", False)
     assert about_model(facts, None, 1, None).warning is None
@@ -339,7 +339,7 @@ def test_openapi_describes_the_endpoint(ask: Client) -> None:
 
 
 def test_the_pages_name_nothing_elsewhere() -> None:
-    from fer.use.server import PAGE
+    from fer.use.serving.server import PAGE
 
     for path in PAGE.iterdir():
         assert not re.findall(r"(?:https?:)?//[\w.-]+\.\w+", path.read_text(encoding="utf-8")), path
@@ -373,7 +373,7 @@ def printed_address(said: Path, server: subprocess.Popen[bytes]) -> str:
 
 def test_a_taken_port_and_a_foreign_host_are_refused_in_one_line(address: str, lively: Path) -> None:
     from fer.errors import FerError
-    from fer.use.listening import listener
+    from fer.use.serving.listening import listener
 
     with pytest.raises(FerError, match="address already in use"):
         listener("127.0.0.1", int(address.rsplit(":", 1)[1]))
@@ -462,7 +462,7 @@ def test_a_dropped_picture_is_answered_and_bad_files_harm_nothing(
 
 
 def test_heat_is_laid_over_the_face_on_demand(browser: Any, address: str, model: Predictor, pictures: Path) -> None:
-    from fer.use.regions import view_box
+    from fer.use.explaining.regions import view_box
 
     seen = Page(browser, address, viewport={"width": 1400, "height": 900})
     page = seen.page

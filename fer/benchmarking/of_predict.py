@@ -18,10 +18,10 @@ from fer.config import PredictConfig
 from fer.data.cache import usable_cores
 from fer.data.faces import Box
 from fer.errors import FerError
-from fer.use import exporting
 from fer.use.background import in_background
 from fer.use.destinations import Destinations
-from fer.use.exporting import Model
+from fer.use.exporting import export
+from fer.use.exporting.export import Model
 from fer.use.facts import Facts
 from fer.use.items import Item, Source
 from fer.use.predictor import Predictor, load
@@ -68,10 +68,10 @@ def runtimes(bench: Bench, found: Findings) -> Iterator[tuple[str, Predictor]]:
     for name, form, precision, ending in FILES:
         path = bench.scratch / f"{bench.label}{form}-{precision}{ending}"
         try:
-            exporting.check_packages(form, precision)
+            export.check_packages(form, precision)
             pixels = bench.data.prepared.pixels.array[:N_CALIBRATE] if precision == "int8" else None
             facts_of = Facts(**{**vars(facts), "precision": precision})
-            exporting.write(Model(module, facts_of), form, path, pixels)
+            export.write(Model(module, facts_of), form, path, pixels)
         except FerError as missing:
             found.left_out[f"predict, {name}"] = str(missing)
             continue

@@ -5,12 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import platform
-import subprocess
 import time
 from datetime import datetime
-from functools import cache
-from importlib import metadata
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
@@ -21,22 +17,9 @@ from yaml import YAMLError
 
 from fer.errors import FerError, first_line
 from fer.runs.locks import LOCK, check_idle, hold
-from fer.version import __version__
+from fer.runs.surroundings import surroundings
 
 log = logging.getLogger(__name__)
-
-PACKAGES = (
-    "torch",
-    "torchvision",
-    "lightning",
-    "torchmetrics",
-    "numpy",
-    "pandas",
-    "scikit-learn",
-    "pillow",
-    "opencv-python-headless",
-)
-
 
 JOB_RECORD = "job.json"
 """The file by which a sweep remembers a job, beside its run (`fer.cli.sweep`)."""
@@ -126,7 +109,7 @@ class RunFolder:
         chosen, number = path, 2
         while True:
             try:
-                run = cls(chosen, {**about, **_surroundings()})
+                run = cls(chosen, {**about, **surroundings()})
                 check_free(chosen)
                 chosen.mkdir(parents=True, exist_ok=True)
                 run._lock = hold(chosen)
@@ -249,40 +232,3 @@ class OthersFolder(RunFolder):
 
     def log_to_file(self, name: str) -> None:
         pass
-
-
-def _surroundings() -> dict[str, Any]:
-    versions = {"fer": __version__, "python": platform.python_version()}
-    versions |= {name: _version(name) for name in PACKAGES}
-    return {
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": versions,
-        "git": _git(),
-        "platform": f"{platform.system()} {platform.machine()}",
-    }
-
-
-@cache
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # installed under another name, such as opencv-python
-        return "unknown"
-
-
-@cache
-def _git() -> dict[str, Any] | None:
-    """Commit and state of the checkout that this code runs from, when it was first asked; None for an installed package."""
-    here = Path(__file__).resolve().parents[2]
-
-    def ask(*words: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(here), *words], capture_output=True, text=True, check=True, timeout=5
-        ).stdout.strip()
-
-    try:
-        if Path(ask("rev-parse", "--show-toplevel")) != here:
-            return None
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain", "--untracked-files=no"))}
-    except (OSError, subprocess.SubprocessError):
-        return None

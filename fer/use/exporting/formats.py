@@ -19,10 +19,10 @@ from fer.config import ModelConfig
 from fer.model.checkpoints import all_seen
 from fer.model.module import FaceModule
 from fer.model.network import TwoHeadNetwork
+from fer.use.exporting.graph import AnsweringNetwork
+from fer.use.exporting.quantize import int8_onnx, int8_openvino
 from fer.use.facts import METADATA_KEY, Facts
-from fer.use.graph import AnsweringNetwork
 from fer.use.packages import needed
-from fer.use.quantize import int8_onnx, int8_openvino
 
 Images = npt.NDArray[np.float32]
 """[N, 3, H, W] in [0, 1]."""

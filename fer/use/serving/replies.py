@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from fer.use.answers import Face
 from fer.use.facts import Facts
-from fer.use.known_limits import known_limits, known_misuse
+from fer.use.serving.known_limits import known_limits, known_misuse
 from fer.use.terminal import plain_name
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer.data.faces import EYES, VIEW_BELOW_BOX, VIEW_OVER_BOX, Box, How
-from fer.use.mean_face import MEAN_FACE
+from fer.use.explaining.mean_face import MEAN_FACE
 
 Points = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]

@@ -12,8 +12,8 @@ from fer.labels import AU_NAMES, au_number
 from fer.results.bootstrap import interval, resample_subjects
 from fer.results.measures import Weights, unweighted
 from fer.results.predictions import FloatArray
+from fer.use.explaining.regions import Mask
 from fer.use.heat import Heat
-from fer.use.regions import Mask
 
 N_BOOT = 2000
 

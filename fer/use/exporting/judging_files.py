@@ -11,8 +11,8 @@ import pandas as pd
 from fer.data.prepare import Prepared
 from fer.errors import FerError
 from fer.results.calibration import calibrated
+from fer.use.exporting.formats import EXPORTED
 from fer.use.facts import Facts
-from fer.use.formats import EXPORTED
 from fer.use.predictor import Predictor, load
 
 OF_BOTH = ("aus", "emotions", "thresholds", "image_size", "crop", "color")

@@ -15,12 +15,12 @@ from fer.errors import FerError
 from fer.labels import au_number
 from fer.use.answers import Face
 from fer.use.crops import FaceCrop
+from fer.use.explaining.figure import FacePanels, Panel, draw_figure
+from fer.use.explaining.regions import Mask, Points, au_mask, view_landmarks
+from fer.use.explaining.score import HeatRow, shares
 from fer.use.heat import Heat, HeatMaps, face_view, told
-from fer.use.heat_figure import FacePanels, Panel, draw_figure
-from fer.use.heat_score import HeatRow, shares
 from fer.use.items import Source
 from fer.use.predictor import Predictor
-from fer.use.regions import Mask, Points, au_mask, view_landmarks
 from fer.use.terminal import plain_name
 
 

@@ -13,9 +13,9 @@ from fer.data.faces import Box
 from fer.data.images import MAX_PIXELS
 from fer.errors import FerError
 from fer.results.thumbnails import layer
+from fer.use.explaining.regions import view_box
 from fer.use.predictor import Predictor
-from fer.use.regions import view_box
-from fer.use.replies import BoxReply, HeatReply
+from fer.use.serving.replies import BoxReply, HeatReply
 
 if TYPE_CHECKING:
     from fer.use.heat import HeatMaps

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from fer.use.turns import Refused
+from fer.use.serving.turns import Refused
 
 READ_OVER_LIMIT = 4
 """A larger body is read and dropped up to so many times the limit: who is still sending can't hear the answer."""

@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from fer.errors import FerError
-from fer.use.patience import LimitedProtocol
+from fer.use.serving.patience import LimitedProtocol
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from fer.data.images import Pixels8
 from fer.results.thumbnails import overlay
+from fer.use.explaining.regions import Mask
 from fer.use.heat import Heat
-from fer.use.regions import Mask
 
 TILE, GAP, HEAD, TEXT = 240, 12, 48, 15
 """Pixels: side of a face, space between them, height of the text above one, size of the text."""

@@ -15,13 +15,13 @@ from starlette.types import ASGIApp
 from fer.config import ServeConfig
 from fer.errors import FerError
 from fer.use.crops import read_picture
-from fer.use.guard import Guard
-from fer.use.heat_layers import HeatLayers, open_heat, read_box
-from fer.use.known_limits import read_card
 from fer.use.predictor import Predictor
-from fer.use.replies import HeatReply, ModelReply, Prediction, Problem, about_model, prediction
-from fer.use.turns import Refused, Turns
-from fer.use.uploads import BODIES, read_upload
+from fer.use.serving.guard import Guard
+from fer.use.serving.heat_layers import HeatLayers, open_heat, read_box
+from fer.use.serving.known_limits import read_card
+from fer.use.serving.replies import HeatReply, ModelReply, Prediction, Problem, about_model, prediction
+from fer.use.serving.turns import Refused, Turns
+from fer.use.serving.uploads import BODIES, read_upload
 from fer.version import __version__
 
 PAGE = Path(__file__).parent / "page"

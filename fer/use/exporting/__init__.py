@@ -1,0 +1,1 @@
+"""A checkpoint into another format, kept only if it answers alike."""
