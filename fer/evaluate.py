@@ -63,7 +63,7 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     predictions, features = predict(module, data, [part], cfg.trainer.accelerator)
     if exported is not None:
         predictions = answered_by(exported, predictions, data.prepared, part, exported.facts.temperature)
-    decided, metrics = judging.judge_all(deciding.as_of_others(predictions, path), card)
+    decided, metrics = judging.judge_all(deciding.as_of_others(predictions, module), card)
     judging.add_probes(metrics, decided, features, data.prepared, call.kept)
     # the card's name is what some file says: it must not lead out of outputs/
     name = cfg.name or re.sub(r"[^\w+=,@-]", "-", str(card["name"]))

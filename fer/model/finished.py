@@ -32,15 +32,18 @@ def load_module(path: Path, backbone: Backbone | None = None) -> tuple[FaceModul
     Raises:
         FerError: the file is not a checkpoint of this program, does not fit this version of it, or its backbone is not there.
     """
-    checkpoint = load_checkpoint(path)
+    return module_of(load_checkpoint(path), path, backbone)
+
+
+def module_of(
+    checkpoint: dict[str, Any], path: Path, backbone: Backbone | None = None
+) -> tuple[FaceModule, dict[str, Any]]:
+    """Likewise, of the content of the checkpoint at `path`."""
     apart = backbone is None and not _holds_backbone(checkpoint)
     try:
         module = FaceModule(**checkpoint["hyper_parameters"], backbone=backbone)
-        if backbone is not None:
-            checkpoint["state_dict"] = {**module.backbone_state(), **checkpoint["state_dict"]}
-        elif apart:
-            checkpoint["state_dict"] |= _backbone_beside(path, checkpoint[CARD])
-        module.load_state_dict(checkpoint["state_dict"])
+        beside = module.backbone_state() if backbone else _backbone_beside(path, checkpoint[CARD]) if apart else {}
+        module.load_state_dict({**beside, **checkpoint["state_dict"]})
         other = apart and digest(module.network) != checkpoint[CARD]["backbone"]
         pixels_version = checkpoint["hyper_parameters"]["preprocessing"]["pixels_version"]
     except (TypeError, KeyError, RuntimeError, ValueError, AttributeError, IndexError) as error:

@@ -9,7 +9,7 @@ from fer.config import TrainConfig
 from fer.data.datamodule import FaceData
 from fer.model.carried import heads_of
 from fer.model.checkpoints import all_seen, load_checkpoint
-from fer.model.finished import load_module
+from fer.model.finished import module_of
 from fer.model.module import FaceModule
 from fer.model.weights import save_backbone
 from fer.results.report import shown_split
@@ -41,16 +41,17 @@ def judge_best(
         The validation score.
     """
     path = folder.path / "checkpoints" / "best.ckpt"
-    folder.note(best_epoch=int(load_checkpoint(path)["epoch"]))
-    deciding.undo_class_weights(path)
-    module, _ = load_module(path, frozen.backbone_of(trained))
-    deciding.set_upright(path, module, lambda: predict(module, data, ["val"], cfg.trainer.accelerator)[0])
+    checkpoint = load_checkpoint(path)
+    folder.note(best_epoch=int(checkpoint["epoch"]))
+    deciding.undo_class_weights(checkpoint)
+    module, _ = module_of(checkpoint, path, frozen.backbone_of(trained))
+    deciding.set_upright(checkpoint, module, lambda: predict(module, data, ["val"], cfg.trainer.accelerator)[0])
     parts = ["val", "test"] if cfg.test and len(data.prepared.part("test")) else ["val"]
     predictions, features = predict(module, data, parts, cfg.trainer.accelerator)
-    predictions = deciding.as_of_others(predictions, path)
+    predictions = deciding.as_of_others(predictions, module)
     brief = brief and data.features is not None
     card, decided, metrics = deciding.keep_decisions(
-        path, predictions, module, apart=brief, pictures=bool(cfg.report.pictures)
+        checkpoint, path, predictions, module, apart=brief, pictures=bool(cfg.report.pictures)
     )
     if cfg.trainer.save_backbone:
         heads = heads_of(module.network, module.aus, module.emotions)

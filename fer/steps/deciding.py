@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from fer.model.checkpoints import CARD, load_checkpoint, write_atomically
+from fer.model.checkpoints import CARD, write_atomically
 from fer.model.finished import BACKBONE_FILE, sweep_folder
 from fer.model.losses import emotion_weights, shift_learned
 from fer.model.module import FaceModule
@@ -28,22 +28,20 @@ EMOTION_OFFSETS, AU_OFFSETS = "emotion_offsets", "au_offsets"
 """The card's keys for what `set_upright` added to the heads' biases."""
 
 
-def undo_class_weights(path: Path) -> None:
+def undo_class_weights(checkpoint: dict[str, Any]) -> None:
     """Takes what `loss.class_weights` of training added to each AU's logit back out of the head's bias, once.
 
     The emotion head keeps its shift, as its decisions have no thresholds to make up for it: see `fer.results.emotion_offsets`. After a
     loss other than cross-entropy the shift is not known: see `set_upright`.
     """
-    checkpoint = load_checkpoint(path)
     settings, card = checkpoint["hyper_parameters"], checkpoint[CARD]
     shift = shift_learned(settings["class_weights"])
     if shift is not None and settings["loss"]["name"] == "bce" and "au_shift" not in card:
         checkpoint["state_dict"]["network.au_head.bias"] -= shift
         card["au_shift"] = shift.tolist()
-        write_atomically(checkpoint, path)
 
 
-def set_upright(path: Path, module: FaceModule, validation: Callable[[], pd.DataFrame]) -> None:
+def set_upright(checkpoint: dict[str, Any], module: FaceModule, validation: Callable[[], pd.DataFrame]) -> None:
     """Adds to the heads' biases what validation shows to be missing, once: in the checkpoint and in the module made of it.
 
     To the emotion head what makes it favour no class; to the AU head, after a loss other than cross-entropy, what makes its
@@ -52,7 +50,6 @@ def set_upright(path: Path, module: FaceModule, validation: Callable[[], pd.Data
     Args:
         validation: makes the predictions of `module` for the validation rows.
     """
-    checkpoint = load_checkpoint(path)
     settings, card, network = checkpoint["hyper_parameters"], checkpoint[CARD], module.network
     missing = []
     if network.emotion_head is not None and EMOTION_OFFSETS not in card:
@@ -70,13 +67,11 @@ def set_upright(path: Path, module: FaceModule, validation: Callable[[], pd.Data
         offsets = fit_au_offsets(predictions, card["au_rates"])
         _add_to_bias(checkpoint, network, "au_head", [offsets[f"AU{au}"] for au in module.aus])
         card[AU_OFFSETS] = offsets
-    write_atomically(checkpoint, path)
 
 
-def as_of_others(predictions: pd.DataFrame, path: Path) -> pd.DataFrame:
+def as_of_others(predictions: pd.DataFrame, module: FaceModule) -> pd.DataFrame:
     """`predictions` with the run's validation rows as if the emotion head had been set upright on other people than each of them."""
-    checkpoint = load_checkpoint(path)
-    card, weights = checkpoint[CARD], emotion_weights(checkpoint["hyper_parameters"]["class_weights"])
+    card, weights = module.card, emotion_weights(module.hparams["class_weights"])
     people = [person for person, part in card["split"].items() if part == "val"]
     rows = (predictions["split"] == "val") & predictions["subject"].isin(people)
     found = answered_by_others(predictions[rows], card.get(EMOTION_OFFSETS, {}), weights)
@@ -90,11 +85,18 @@ def _add_to_bias(checkpoint: dict[str, Any], network: TwoHeadNetwork, head: str,
 
 
 def keep_decisions(
-    path: Path, predictions: pd.DataFrame, module: FaceModule, *, apart: bool, pictures: bool
+    checkpoint: dict[str, Any],
+    path: Path,
+    predictions: pd.DataFrame,
+    module: FaceModule,
+    *,
+    apart: bool,
+    pictures: bool,
 ) -> tuple[dict[str, Any], pd.DataFrame, dict[str, Any]]:
-    """Fits temperatures and chooses thresholds on the validation rows, judges by them, and keeps in the checkpoint's card what use needs.
+    """Fits temperatures and chooses thresholds on validation rows, judges by them, and writes the checkpoint with all that use needs.
 
     Args:
+        path: where the checkpoint lies.
         module: whose backbone is written, too, if the checkpoint left it out.
         apart: into a file that the jobs of the sweep share, each of them being little beside it.
         pictures: whether reports of this model may show faces, as settled when the run ended.
@@ -106,7 +108,6 @@ def keep_decisions(
     temperature = fit_temperatures(validation)
     aus = au_columns(validation)
     thresholds = choose_thresholds(calibrated(validation, temperature), aus) if aus else {}
-    checkpoint = load_checkpoint(path)
     checkpoint[CARD] |= {"temperature": temperature, "thresholds": thresholds, "pictures": pictures}
     decided, metrics = judge_all(predictions, checkpoint[CARD])
     checkpoint[CARD]["dead"] = dead_line(metrics[shown_split(metrics)])
