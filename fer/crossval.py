@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from fer import train
 from fer.cli.command import Call, command
-from fer.config import CrossvalConfig, TrainConfig, as_dict, from_dict, resolve
+from fer.config import FREE, CrossvalConfig, TrainConfig, as_dict, from_dict, resolve
 from fer.errors import FerError
 from fer.runs.folder import FOLDS, RunFolder, default_run_dir
 from fer.steps.resuming import freely
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("fer.crossval")  # not __name__: run with -m it is __main__
 
-CHANGEABLE = ("resume", "trainer.progress", "data.workers", "cache_dir")
+CHANGEABLE = ("resume", *FREE)
 """What may be typed beside `resume=`."""
 
 
@@ -127,7 +127,8 @@ def reopened(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig
     other = [word for word, key in zip(call.overrides, call.keys, strict=True) if key not in CHANGEABLE]
     if other:
         raise FerError(
-            f"resume={cfg.resume} goes on with the settings of that run; {', '.join(other)} would change them"
+            f"resume={cfg.resume} goes on with the settings of that run; {', '.join(other)} would change them "
+            f"(may change: {', '.join(CHANGEABLE[1:])})"
         )
     folder = RunFolder.open(Path(cfg.resume).expanduser().absolute())
     if "repeats" not in folder.config():

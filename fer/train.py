@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from fer.cli.command import Call, command
 from fer.cli.processes import check_started, this_line
-from fer.config import TrainConfig, as_dict, flat, from_dict, idle
+from fer.config import FREE, TrainConfig, as_dict, flat, from_dict, idle
 from fer.errors import FerError, Interrupted
 from fer.runs.folder import RunFolder, default_run_dir, holds_run
-from fer.steps.resuming import FREE, freely, resumed, settled
+from fer.steps.resuming import freely, resumed, settled
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback

@@ -19,6 +19,7 @@ from fer.config import TrainConfig, from_dict
 from fer.crossval import run, settle
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
+from fer.data.faces import view_of
 from fer.errors import FerError
 from fer.model.checkpoints import load_checkpoint
 from fer.model.finished import load_module
@@ -27,7 +28,7 @@ from fer.results.gallery import choose
 from fer.results.pooling import pool
 from fer.results.predictions import read_predictions
 from fer.results.scores import judge
-from fer.results.thumbnails import thumbnail, view_of
+from fer.results.thumbnails import thumbnail
 from fer.runs.folder import RunFolder
 from fer.steps.picturing import gallery_of_folds
 from tests.conftest import SMALL, composed
@@ -47,7 +48,7 @@ def crossval(tree: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) 
             f"cache_dir={cache}",
             f"run_dir={where}",
         )
-        words = (f"resume={resume}",) if resume else (*typed, *overrides)
+        words = (f"resume={resume}", *overrides) if resume else (*typed, *overrides)
         run(composed("crossval", *words), Call("python -m fer.crossval ...", words, None))
         return where
 
@@ -152,12 +153,18 @@ def test_stopped_one_goes_on_with_the_folds_that_are_left(
     monkeypatch.setattr(train, "run", stopped_in_second)
     where = tmp_path / "run"
     with pytest.raises(SystemExit):
-        crossval("data.folds=3", f"run_dir={where}")
+        crossval("data.folds=3", f"run_dir={where}", "report.pictures=true")
     assert not (where / "metrics.json").exists()
     with pytest.raises(FerError, match="is not empty"):  # or folds of two recipes would be pooled
         crossval("data.folds=3", "seed=7", f"run_dir={where}")
-    crossval(resume=where)
+    with pytest.raises(FerError, match=r"seed=7 would change them \(may change: trainer\.progress, "):
+        crossval("seed=7", resume=where)
+    crossval("report.pictures=false", resume=where)
     assert calls == [0, 1, 1, 2]
+    shown = [
+        fold for fold in range(3) if "data:image/webp" in (where / "folds" / str(fold) / "report.html").read_text()
+    ]
+    assert shown == [0]
     again, first = (json.loads((folder / "metrics.json").read_text()) for folder in (where, finished))
     assert again == first
     with pytest.raises(FerError, match="is finished"):

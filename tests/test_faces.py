@@ -10,13 +10,13 @@ import pytest
 from fer.data import faces
 from fer.data.faces import (
     Box,
-    crop_face,
+    cut_out,
     face_box,
     face_pixels,
     find_faces,
-    letterbox,
     read_landmarks,
     stored_size,
+    view_box,
 )
 
 
@@ -172,7 +172,7 @@ def test_full_view_is_the_whole_picture_and_no_more(shape: tuple[int, int]) -> N
     image[0], image[-1], image[:, 0], image[:, -1] = 255, 255, 255, 255
     stored, box, how = face_pixels(image, 224, "full", False)
     assert (how, box) == ("whole", (0, 0, width, height)) and stored.shape == (256, 256, 1)
-    alone = letterbox(image[..., 0], 224)
+    alone = cut_out(image[..., 0], view_box(box, "whole"), 224)
     view = view_of(stored, 224)
     assert np.abs(view.astype(int) - alone).max() <= 2
     longer = view[112] if width >= height else view[:, 112]
@@ -181,16 +181,16 @@ def test_full_view_is_the_whole_picture_and_no_more(shape: tuple[int, int]) -> N
 
 def test_margin_is_real_picture_and_outside_repeats_the_edge() -> None:
     image = np.tile(np.arange(200, dtype=np.uint8), (200, 1))
-    inside = crop_face(image, Box(75, 70, 50, 50), 65)
+    inside = cut_out(image, view_box(Box(75, 70, 50, 50), "box"), 65)
     assert np.ptp(inside[..., 0], axis=0).max() == 0
     np.testing.assert_allclose(inside[0, :, 0], np.arange(100 - 32.5, 100 + 32.5), atol=1)
-    over_the_edge = crop_face(image, Box(-20, 70, 50, 50), 65)
+    over_the_edge = cut_out(image, view_box(Box(-20, 70, 50, 50), "box"), 65)
     assert (over_the_edge[:, :27, 0] == 0).all() and over_the_edge[0, -1, 0] > 30
 
 
 def test_downscaling_averages() -> None:
     board = (np.indices((512, 512)).sum(0) % 2 * 255).astype(np.uint8)
-    assert np.abs(letterbox(board, 64).astype(int) - 127).max() <= 1
+    assert np.abs(cut_out(board, Box(0, 0, 512, 512), 64).astype(int) - 127).max() <= 1
 
 
 @pytest.mark.parametrize("shape", [(1, 200_000), (200_000, 1), (2, 2)])

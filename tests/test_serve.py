@@ -273,8 +273,8 @@ def test_the_model_and_its_limits(ask: Client, model: Predictor, trained: Path) 
 
 
 def test_a_heat_map_is_that_of_the_python_interface(ask: Client, model: Predictor, pictures: Path) -> None:
+    from fer.data.faces import view_box
     from fer.results.thumbnails import layer
-    from fer.use.explaining.regions import view_box
     from fer.use.heat import explain_face
 
     assert ask("GET", "/model").json()["heat"] is True
@@ -462,7 +462,7 @@ def test_a_dropped_picture_is_answered_and_bad_files_harm_nothing(
 
 
 def test_heat_is_laid_over_the_face_on_demand(browser: Any, address: str, model: Predictor, pictures: Path) -> None:
-    from fer.use.explaining.regions import view_box
+    from fer.data.faces import view_box
 
     seen = Page(browser, address, viewport={"width": 1400, "height": 900})
     page = seen.page

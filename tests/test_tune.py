@@ -308,6 +308,13 @@ def test_study_refuses_other_settings_space_and_data(
     assert len(stored(tmp_path / "s").trials) == 1
 
 
+def test_study_goes_on_with_what_makes_no_other_model(tmp_path: Path, scored: Scored) -> None:
+    scored(lambda cfg: 0.5)
+    search(tmp_path / "s", "n_trials=1", space=TWO)
+    search(tmp_path / "s", "n_trials=2", "report.pictures=false", f"cache_dir={tmp_path / 'other'}", space=TWO)
+    assert len(stored(tmp_path / "s").trials) == 2
+
+
 def test_database_keeps_a_study(tmp_path: Path, scored: Scored, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = scored(lambda cfg: cfg.optimizer.lr)
     database = f"storage=sqlite:///{tmp_path}/s.db"

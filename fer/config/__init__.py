@@ -1,7 +1,9 @@
 """The schema of every command: dataclasses whose fields know their meaning and limits, and the rules between them. Never imports torch."""
 
 from fer.config.commands import (
+    FREE,
     NEVER_SWEPT,
+    OF_A_RUN,
     SCHEMAS,
     BenchmarkConfig,
     CompareConfig,
@@ -44,8 +46,10 @@ from fer.config.setting import (
 )
 
 __all__ = [
+    "FREE",
     "NAMES_OF_GROUPS",
     "NEVER_SWEPT",
+    "OF_A_RUN",
     "OF_THE_MODEL",
     "POINT_TASKS",
     "SCHEMAS",

@@ -253,3 +253,9 @@ SCHEMAS: dict[str, type] = {
 
 NEVER_SWEPT = ("benchmark", "compare", "crossval", "synthesize", "tune")
 """Commands that are many runs, or about many, in one: Hydra's jobs of them would share one folder."""
+
+OF_A_RUN = ("name", "run_dir", "resume", "test")
+"""Settings that say which run it is and what is done with it, not what it learns."""
+
+FREE = ("trainer.progress", "data.workers", "cache_dir", "report.pictures")
+"""Settings of the place and of what is shown, with which a run may be gone on with: other values make no other model."""

@@ -115,10 +115,10 @@ def from_dict(schema: type, values: Any, source: str) -> Any:
     return cfg
 
 
-def flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The settings of `as_dict` by the keys that are typed: `model.dense`, 256."""
     for key, value in settings.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

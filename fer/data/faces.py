@@ -122,31 +122,42 @@ def face_box(
     return _whole(image), "whole"
 
 
-def crop_face(image: Pixels8, box: Box, size: int, margin: float = VIEW_OVER_BOX) -> Pixels8:
-    """The square around a face as [size, size, C], aspect kept; parts outside of the picture repeat its edge.
+def view_box(box: Box, how: How, margin: float = 1.0) -> Box:
+    """The square of a picture that the network sees; it may reach beyond the picture.
 
     Args:
-        image: [H, W] or [H, W, C] uint8.
-        box: The face; its centre lies in the picture.
-        size: Side of the result in pixels.
-        margin: Side of the square over the longer side of the box.
+        box, how: as `face_box` gives them: of a face, or of the whole picture.
+        margin: side of the square over that of the view.
     """
     side = max(box.w, box.h)
-    return _square(image, box.x + box.w / 2, box.y + box.h / 2 + VIEW_BELOW_BOX * side, side * margin, size)
+    x, y = box.x + box.w / 2, box.y + box.h / 2
+    if how == "whole":
+        side *= margin
+    else:
+        y += VIEW_BELOW_BOX * side
+        side *= VIEW_OVER_BOX * margin
+    return Box(x - side / 2, y - side / 2, side, side)
 
 
-def letterbox(image: Pixels8, size: int, margin: float = 1.0) -> Pixels8:
-    """The whole picture centred in [size, size, C], aspect kept; the bars repeat its edge.
+def cut_out(image: Pixels8, square: Box, size: int) -> Pixels8:
+    """A square of a picture as [size, size, C]; what is outside of the picture repeats its edge: a flat grey would draw a line.
 
-    A repeated edge, not a flat grey: it is what `crop_face` does, and draws no straight edge.
+    Only what lies in the picture is resized, then padded: a square far larger than the picture costs nothing.
 
     Args:
         image: [H, W] or [H, W, C] uint8.
-        size: Side of the result in pixels.
-        margin: Side of the square over the longer side of the picture.
+        square: its centre lies in the picture.
+        size: side of the result in pixels.
     """
-    height, width = image.shape[:2]
-    return _square(image, width / 2, height / 2, max(height, width) * margin, size)
+    left, right, first_x, last_x = _span(square.x, square.w, image.shape[1], size)
+    top, bottom, first_y, last_y = _span(square.y, square.h, image.shape[0], size)
+    method = cv2.INTER_AREA if square.w > size else cv2.INTER_LINEAR
+    part = cv2.resize(image[top:bottom, left:right], (last_x - first_x, last_y - first_y), interpolation=method)
+    part = part[max(0, -first_y) : size - first_y, max(0, -first_x) : size - first_x]
+    above, before = max(0, first_y), max(0, first_x)
+    below, after = size - above - part.shape[0], size - before - part.shape[1]
+    padded = cv2.copyMakeBorder(part, above, below, before, after, cv2.BORDER_REPLICATE)
+    return np.asarray(padded, dtype=np.uint8).reshape(size, size, -1)
 
 
 def face_pixels(
@@ -175,11 +186,14 @@ def face_pixels(
     grey = luminance(image)
     pixels = image if color else grey
     size = stored_size(image_size)
-    margin = size / image_size
     face, how = face_box(grey, landmarks, box) if crop == "face" else (_whole(image), "whole")
-    if how == "whole":
-        return letterbox(pixels, size, margin), face, "whole"
-    return crop_face(pixels, face, size, VIEW_OVER_BOX * margin), face, how
+    return cut_out(pixels, view_box(face, how, size / image_size), size), face, how
+
+
+def view_of(stored: Pixels8, image_size: int) -> Pixels8:
+    """What a network sees of stored pixels [..., S, S, C] outside of training: their centre [..., image_size, image_size, C]."""
+    start = (stored.shape[-2] - image_size) // 2
+    return stored[..., start : start + image_size, start : start + image_size, :]
 
 
 def read_landmarks(path: Path) -> npt.NDArray[np.float64] | None:
@@ -216,25 +230,9 @@ def _detector() -> cv2.CascadeClassifier:
     return _local.detector  # type: ignore[no-any-return]
 
 
-def _square(image: Pixels8, x: float, y: float, side: float, size: int) -> Pixels8:
-    """The square of `side` pixels centred at x, y as [size, size, C].
-
-    Only what lies in the picture is resized, then padded: a square far larger than the picture costs nothing.
-    """
-    left, right, first_x, last_x = _span(x, side, image.shape[1], size)
-    top, bottom, first_y, last_y = _span(y, side, image.shape[0], size)
-    method = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
-    part = cv2.resize(image[top:bottom, left:right], (last_x - first_x, last_y - first_y), interpolation=method)
-    part = part[max(0, -first_y) : size - first_y, max(0, -first_x) : size - first_x]
-    above, before = max(0, first_y), max(0, first_x)
-    below, after = size - above - part.shape[0], size - before - part.shape[1]
-    square = cv2.copyMakeBorder(part, above, below, before, after, cv2.BORDER_REPLICATE)
-    return np.asarray(square, dtype=np.uint8).reshape(size, size, -1)
-
-
-def _span(centre: float, side: float, length: int, size: int) -> tuple[int, int, int, int]:
+def _span(low: float, side: float, length: int, size: int) -> tuple[int, int, int, int]:
     """Along one axis: the source pixels [start, stop) to take, and the target pixels [first, last) that they fill."""
-    low, scale = centre - side / 2, size / side
+    scale = size / side
     start = min(max(math.floor(low), 0), length - 1)
     stop = max(min(math.ceil(low + side), length), start + 1)
     first = round((start - low) * scale)

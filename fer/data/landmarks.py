@@ -7,13 +7,14 @@ counts them; NaN where a picture has none.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from fer.data.cache import Pixels
-from fer.data.faces import N_LANDMARKS, VIEW_BELOW_BOX, VIEW_OVER_BOX, Box, read_landmarks, stored_size
+from fer.data.faces import N_LANDMARKS, Box, How, read_landmarks, stored_size, view_box
 
 Points = npt.NDArray[np.floating]
 
@@ -32,7 +33,7 @@ MIRRORED = _mirrored()
 """Which point of a face each point of its mirror image is."""
 
 
-def in_square(points: Points, box: Box, how: str, image_size: int) -> Points:
+def in_square(points: Points, box: Box, how: How, image_size: int) -> Points:
     """Points [68, 2] in pixels of a picture to their places in what `fer.data.faces.face_pixels` stores of it.
 
     Args:
@@ -40,11 +41,8 @@ def in_square(points: Points, box: Box, how: str, image_size: int) -> Points:
         box, how: the face and where it came from, as `face_pixels` gives them.
         image_size: side of the network's input in pixels.
     """
-    longer, margin = max(box.w, box.h), stored_size(image_size) / image_size
-    side = longer * margin * (1.0 if how == "whole" else VIEW_OVER_BOX)
-    below = 0.0 if how == "whole" else VIEW_BELOW_BOX * longer
-    centre = np.array([box.x + box.w / 2, box.y + box.h / 2 + below])
-    return np.asarray((points - centre) * (2 / side))
+    square = view_box(box, how, stored_size(image_size) / image_size)
+    return np.asarray((points - [square.x, square.y]) * (2 / square.w) - 1)
 
 
 STILL = (*range(27, 31), 36, 39, 42, 45)
@@ -106,5 +104,7 @@ def stored_landmarks(table: pd.DataFrame, pixels: Pixels, image_size: int) -> np
     for place, (file, row) in enumerate(zip(table["landmarks"], table["pixel"], strict=True)):
         points = None if pd.isna(file) else read_landmarks(Path(file))
         if points is not None and points.shape == (N_LANDMARKS, 2):
-            found[place] = in_square(points, Box(*pixels.boxes[row].tolist()), str(pixels.how[row]), image_size)
+            found[place] = in_square(
+                points, Box(*pixels.boxes[row].tolist()), cast(How, str(pixels.how[row])), image_size
+            )
     return found

@@ -16,12 +16,6 @@ SIDE = 96
 QUALITY = 75
 
 
-def view_of(pixels: Pixels8, image_size: int) -> Pixels8:
-    """The evaluation view of one stored picture, [S, S, C]: its centre [image_size, image_size, C]."""
-    start = (pixels.shape[0] - image_size) // 2
-    return pixels[start : start + image_size, start : start + image_size]
-
-
 def thumbnail(pixels: Pixels8) -> str:
     """[H, W, 3 or 1] uint8 RGB or grey as a WebP in a `data:` address."""
     small = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA)

@@ -15,6 +15,7 @@ from fer.config import TrainConfig, from_dict
 from fer.data.augment import centre_view
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
+from fer.data.faces import view_of
 from fer.errors import FerError
 from fer.model.finished import load_module
 from fer.model.heat import GradCam
@@ -22,7 +23,7 @@ from fer.model.module import FaceModule
 from fer.results.gallery import Examples, Gallery, choose
 from fer.results.predictions import read_predictions
 from fer.results.report import shown_split
-from fer.results.thumbnails import SIDE, overlay, thumbnail, view_of
+from fer.results.thumbnails import SIDE, overlay, thumbnail
 from fer.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)

@@ -7,12 +7,9 @@ from collections.abc import Container
 from typing import Any, TypeVar
 
 from fer.cli.command import Call
-from fer.config import TrainConfig, as_dict, flat, from_dict, resolve
+from fer.config import FREE, TrainConfig, as_dict, flat, from_dict, resolve
 from fer.errors import FerError
 from fer.runs.folder import RunFolder
-
-FREE = ("trainer.progress", "data.workers", "cache_dir", "report.pictures")
-"""What may be another when a run is gone on with."""
 
 CHANGEABLE = ("resume", "trainer.max_epochs", *FREE)
 """What may be typed beside `resume=`: the rest would make it another run."""

@@ -12,11 +12,11 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from fer.cli.command import Call, settings
-from fer.config import TrainConfig, TuneConfig, resolve, settings_of
+from fer.config import OF_A_RUN, TrainConfig, TuneConfig, as_dict, flat, resolve, settings_of
 from fer.runs.folder import write_text
 from fer.tuning.space import Space, as_override
 
-_OF_THE_SEARCH = {"name", "run_dir", "test"} | set(dict(settings_of(TuneConfig))) - set(dict(settings_of(TrainConfig)))
+_OF_THE_SEARCH = set(OF_A_RUN) | set(dict(settings_of(TuneConfig))) - set(dict(settings_of(TrainConfig)))
 
 
 def typed_for(call: Call, point: Mapping[str, Any], space: Space) -> list[str]:
@@ -48,7 +48,7 @@ def write_best(folder: Path, cfg: TrainConfig, name: str, about: str) -> str:
     Returns:
         The line that trains it, test people and all.
     """
-    best, default = _flat(resolve(cfg)), _flat(resolve(composed([])))
+    best, default = (dict(flat(as_dict(resolve(of)))) for of in (cfg, composed([])))
     changed = OmegaConf.create({})
     for key, value in {**best, "name": name}.items():
         if key not in ("run_dir", "test") and value != default[key]:
@@ -63,8 +63,3 @@ def write_best(folder: Path, cfg: TrainConfig, name: str, about: str) -> str:
 def _quoted(folder: Path) -> str:
     near = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     return shlex.quote(str(near))
-
-
-def _flat(cfg: TrainConfig) -> dict[str, Any]:
-    structured = OmegaConf.structured(cfg)
-    return {key: OmegaConf.select(structured, key) for key, _ in settings_of(TrainConfig)}

@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, TrialState
 
-from fer.config import TrainConfig, TuneConfig, settings_of
+from fer.config import OF_A_RUN, TrainConfig, TuneConfig, as_dict, flat, settings_of
 from fer.errors import FerError, first_line
 from fer.tuning.space import OF_THE_MACHINE, Space
 
@@ -35,17 +35,7 @@ LOCK = "study.lock"
 MAX_ATTEMPTS = 3
 """A trial that took its process with it so often (out of memory, say) is not tried again."""
 
-OF_THE_PLACE = (
-    "name",
-    "run_dir",
-    "resume",
-    "test",
-    "cache_dir",
-    "data.root",
-    "data.table",
-    "data.workers",
-    *OF_THE_MACHINE,
-)
+OF_THE_PLACE = (*OF_A_RUN, *OF_THE_MACHINE, "data.root", "data.table")
 """Settings that may differ between the workers and starts of one study."""
 
 
@@ -119,15 +109,9 @@ def _shown(storage: str | None, folder: Path) -> str:
 
 def _settings(cfg: TuneConfig, space: Space) -> dict[str, Any]:
     """Every setting that makes a trial's score, except those that are searched."""
-    found: dict[str, Any] = {}
-    for key, _ in settings_of(TrainConfig):
-        if key in OF_THE_PLACE or key in space:
-            continue
-        value: Any = cfg
-        for name in key.split("."):
-            value = getattr(value, name)
-        found[key] = value
-    return found
+    learned = dict(settings_of(TrainConfig))
+    left_out = (*OF_THE_PLACE, *space)
+    return {key: value for key, value in flat(as_dict(cfg)) if key in learned and key not in left_out}
 
 
 def _check_same(known: dict[str, Any], now: dict[str, Any], name: str) -> None:

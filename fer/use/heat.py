@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from fer.data.faces import Box
+from fer.data.faces import Box, view_of
 from fer.data.images import Pixels8
 from fer.errors import FerError
 from fer.model.heat import GradCam
@@ -114,6 +114,5 @@ def told(face: Face, top: int | None = None) -> list[str]:
 
 def face_view(pixels: Pixels8, image_size: int) -> Pixels8:
     """What the network saw: the centre [image_size, image_size, 3] of stored pixels [S, S, C]."""
-    start = (len(pixels) - image_size) // 2
-    view = pixels[start : start + image_size, start : start + image_size]
+    view = view_of(pixels, image_size)
     return view if view.shape[2] == 3 else np.repeat(view, 3, axis=2)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fer.data.faces import view_of
 from fer.data.images import Pixels8
 from fer.errors import FerError, first_line
 from fer.use.answers import Answers
@@ -71,9 +72,7 @@ def check_input(path: Path, inputs: Mapping[str, Sequence[Any]], facts: Facts) -
 
 def network_input(pixels: Pixels8, image_size: int) -> npt.NDArray[np.float32]:
     """What `fer.data.augment.centre_view` makes: stored pixels [N, S, S, C] to [N, 3, H, W] in [0, 1]."""
-    start = (pixels.shape[1] - image_size) // 2
-    view = pixels[:, start : start + image_size, start : start + image_size]
-    scaled = view.transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
+    scaled = view_of(pixels, image_size).transpose(0, 3, 1, 2).astype(np.float32) / np.float32(255)
     return np.ascontiguousarray(np.broadcast_to(scaled, (len(pixels), 3, image_size, image_size)))
 
 

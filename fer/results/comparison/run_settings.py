@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
+from fer.config import FREE, OF_A_RUN, flat
 from fer.results.comparison.judged_runs import JudgedRun
 
-_NO_SETTINGS = {
-    "cache_dir",
-    "data.workers",
-    "name",
-    "report.pictures",
-    "resume",
-    "run_dir",
-    "sweep",
-    "test",
-    "trainer.progress",
-}
+_NO_SETTINGS = {*OF_A_RUN, *FREE, "sweep"}
 """Keys that make no other model."""
 
 MANY, FEW = 3, 1
@@ -75,18 +66,10 @@ def _plain(value: object) -> str:
 
 
 def _of_configs(runs: Sequence[JudgedRun]) -> dict[str, list[str]]:
-    flat = [dict(_flat(run.config)) for run in runs]
-    keys = [key for key in dict.fromkeys(key for config in flat for key in config) if _is_setting(key)]
-    found = {key: [config.get(key, "-") for config in flat] for key in keys}
+    configs = [{key: _plain(value) for key, value in flat(run.config)} for run in runs]
+    keys = [key for key in dict.fromkeys(key for config in configs for key in config) if _is_setting(key)]
+    found = {key: [config.get(key, "-") for config in configs] for key in keys}
     return {key: values for key, values in found.items() if len(set(values)) > 1}
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", _plain(value)
 
 
 def _of_most(values: pd.Series) -> str | None:

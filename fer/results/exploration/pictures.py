@@ -10,9 +10,10 @@ import torch
 
 from fer.config import AugmentConfig
 from fer.data.augment import augmented_view, centre_view, changes_anything, epoch_draws
+from fer.data.faces import view_of
 from fer.data.images import Pixels8
 from fer.results.exploration.explore import Exploration
-from fer.results.thumbnails import thumbnail, view_of
+from fer.results.thumbnails import thumbnail
 
 N_AUGMENTED, N_VIEWS = 6, 7
 

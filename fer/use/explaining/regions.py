@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fer.data.faces import EYES, VIEW_BELOW_BOX, VIEW_OVER_BOX, Box, How
+from fer.data.faces import EYES, Box, How, view_box
 from fer.use.explaining.mean_face import MEAN_FACE
 
 Points = npt.NDArray[np.float64]
@@ -76,20 +76,6 @@ def view_landmarks(box: Box, how: How, size: int, landmarks: Points | None = Non
     view = view_box(box, how)
     moved: Points = (points - [view.x, view.y]) * (size / view.w)
     return moved
-
-
-def view_box(box: Box, how: How) -> Box:
-    """The square of the picture that the network sees; it may reach beyond the picture.
-
-    Args:
-        box, how: of the face, or of the whole picture.
-    """
-    side = max(box.w, box.h)
-    x, y = box.x + box.w / 2, box.y + box.h / 2
-    if how != "whole":
-        y += VIEW_BELOW_BOX * side
-        side *= VIEW_OVER_BOX
-    return Box(x - side / 2, y - side / 2, side, side)
 
 
 def _polygons(region: str, points: Points) -> list[Points]:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from fer.data.faces import Box
+from fer.data.faces import Box, view_box
 from fer.data.images import MAX_PIXELS
 from fer.errors import FerError
 from fer.results.thumbnails import layer
-from fer.use.explaining.regions import view_box
 from fer.use.predictor import Predictor
 from fer.use.serving.replies import BoxReply, HeatReply
 
