@@ -26,8 +26,8 @@ class RealTraining(Callback):
     The first step of an epoch belongs to what is between epochs: it waits for the loader to start.
     """
 
-    def __init__(self, bench: Bench, name: str = "real training") -> None:
-        self.bench, self.stage = bench, Stage(f"{bench.label}{name}", self._work)
+    def __init__(self, bench: Bench) -> None:
+        self.bench, self.stage = bench, Stage(f"{bench.label}real training", self._work)
         self.between_epochs: list[float] = []
         self._go, self._paused = threading.Semaphore(0), threading.Semaphore(0)
         self._error: BaseException | None = None

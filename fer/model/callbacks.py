@@ -240,13 +240,9 @@ class ProgressBar(Callback):
         self.bar.update(self.task, advance=1, description=f"epoch {trainer.current_epoch + 1}")
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-        if not trainer.sanity_checking:
-            shown = {
-                k: float(v)
-                for k, v in trainer.callback_metrics.items()
-                if k in ("val/loss", "val/au_f1", "val/emotion_accuracy")
-            }
-            self.bar.update(self.task, scores=epoch_line(shown))
+        named = ("val/loss", "val/au_f1", "val/emotion_accuracy")
+        scores = {name: float(value) for name, value in trainer.callback_metrics.items() if name in named}
+        self.bar.update(self.task, scores=epoch_line(scores))
 
     def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self.bar.stop()

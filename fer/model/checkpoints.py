@@ -64,7 +64,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], what: str) -> N
         raise FerError(f"{path}: {what} can't be written ({first_line(error)}){kept}") from error
 
 
-def find_checkpoint(where: str, which: str = "best") -> Path:
+def find_checkpoint(where: str) -> Path:
     """The checkpoint file that a run folder or a path means.
 
     Raises:
@@ -72,7 +72,7 @@ def find_checkpoint(where: str, which: str = "best") -> Path:
     """
     path = Path(where).expanduser().absolute()
     if path.is_dir():
-        inside = path / "checkpoints" / f"{which}.ckpt"
+        inside = path / "checkpoints" / "best.ckpt"
         if not inside.is_file():
             raise FerError(
                 f"checkpoint={where}: {inside} is missing: not a run folder, or its run has not saved a checkpoint yet"

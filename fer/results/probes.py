@@ -15,18 +15,17 @@ from fer.results.rule import rule_probe
 from fer.results.spread import spread_probe
 
 
-def probe_answers(decided: pd.DataFrame, samples: pd.DataFrame, n_boot: int = 1000) -> dict[str, Any]:
+def probe_answers(decided: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any]:
     """The probes of what the heads said.
 
     Args:
         decided: the split's rows of `predictions.csv`.
         samples: the same rows of the sample table.
-        n_boot: bootstrap draws of the intervals.
 
     Returns:
         `rule`, `spread`. A probe that can't be made says why in `reason`.
     """
-    return {"rule": rule_probe(decided, samples, n_boot), "spread": spread_probe(decided)}
+    return {"rule": rule_probe(decided, samples), "spread": spread_probe(decided)}
 
 
 def probe_data(

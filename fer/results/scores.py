@@ -47,8 +47,6 @@ from fer.results.predictions import (
 Scores = dict[str, Any]
 """One split's part of `metrics.json`: plain dicts, lists, text and numbers."""
 
-_WITH_INTERVAL = MEASURES
-
 
 class _Judged:
     """A head's answers with the point value, the draws and the people behind them; `networks`: (images,) which network each is of."""
@@ -74,7 +72,7 @@ class _Judged:
 
     def per_label(self, column: int) -> Scores:
         values = {name: number(self.point.per_label[name][0, column]) for name in MEASURES}
-        intervals = {f"{name}_ci": self.label_interval(name, column) for name in _WITH_INTERVAL}
+        intervals = {f"{name}_ci": self.label_interval(name, column) for name in MEASURES}
         return values | intervals | {"f1_constant": self._always_present_f1(column)}
 
     def _always_present_f1(self, column: int) -> float | None:

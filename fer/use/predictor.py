@@ -37,10 +37,6 @@ class Runtime(Protocol):
         """The network's input to calibrated probabilities."""
         ...
 
-    def answers(self, pixels: Pixels8) -> Answers:
-        """Stored pixels [N, S, S, C] to calibrated probabilities."""
-        ...
-
 
 class Predictor:
     """A model ready for use. `load` makes one.
@@ -150,7 +146,7 @@ class Predictor:
             self.check_reference()
             assert self.neutral is not None
             pixels = np.concatenate((pixels, np.broadcast_to(self.neutral, pixels.shape)), axis=3)
-        parts = [self.runtime.answers(part) for part in self._batches(pixels)]
+        parts = [self.runtime.run(self.runtime.ready(part)) for part in self._batches(pixels)]
         answers = Answers(*(np.concatenate(head) for head in zip(*parts, strict=True)))
         sizes = tuple(head.shape for head in answers)
         if sizes != tuple((len(pixels), len(labels)) for labels in (self.facts.aus, self.facts.emotions)):

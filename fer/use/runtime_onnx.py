@@ -39,10 +39,6 @@ class OnnxRuntime:
         check_input(path, {entry.name: entry.shape for entry in self._session.get_inputs()}, self.facts)
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def answers(self, pixels: Pixels8) -> Answers:
-        """Stored pixels [N, S, S, C] to calibrated probabilities."""
-        return self.run(self.ready(pixels))
-
     def ready(self, pixels: Pixels8) -> npt.NDArray[np.float32]:
         """Stored pixels to [N, 3, H, W] in [0, 1]."""
         return network_input(pixels, self.facts.image_size)

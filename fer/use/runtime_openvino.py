@@ -45,10 +45,6 @@ class OpenVinoRuntime:
         check_input(path, shapes, self.facts)
         self._outputs = [output.get_any_name() for output in self._compiled.outputs]
 
-    def answers(self, pixels: Pixels8) -> Answers:
-        """Stored pixels [N, S, S, C] to calibrated probabilities."""
-        return self.run(self.ready(pixels))
-
     def ready(self, pixels: Pixels8) -> npt.NDArray[np.float32]:
         """Stored pixels to [N, 3, H, W] in [0, 1]."""
         return network_input(pixels, self.facts.image_size)

@@ -64,10 +64,6 @@ class TorchRuntime:
             raise FerError(f"{path} can't be loaded as weights of fer ({first_line(error)[:120]})") from error
         return cls(network, facts, accelerator, precision)
 
-    def answers(self, pixels: Pixels8) -> Answers:
-        """Stored pixels [N, S, S, C] to calibrated probabilities."""
-        return self.run(self.ready(pixels))
-
     def ready(self, pixels: Pixels8) -> Tensor:
         """Stored pixels to the network's input, as it lies in memory."""
         return self.images(pixels).contiguous(memory_format=torch.channels_last)

@@ -1,6 +1,6 @@
 """Draws one picture of one face.
 
-In: a random generator, AU strengths, optionally a person and a view. Out: a `Drawing`: picture, 68 landmarks, face box.
+In: a random generator, AU strengths, optionally a person and a view. Out: a `Drawing`: picture, 68 landmarks.
 """
 
 from collections.abc import Mapping
@@ -42,8 +42,6 @@ class Drawing:
     """Pixel x, y of the 68 points in iBUG order, [68, 2]."""
     resting: Array
     """Where they would be in the same view with no unit active, [68, 2]."""
-    box: tuple[float, float, float, float]
-    """x, y, width, height in pixels: from brows to chin, ear to ear, with the forehead that face detectors include."""
 
 
 def draw_face(
@@ -88,7 +86,7 @@ def render(head: Head, moves: Drivers, view: View, color: bool = False) -> Drawi
     paint_glasses(canvas, head, points, view)
     marks = _landmarks(head, projected)
     resting = _landmarks(head, view.project(face_points(head, drivers({}))))
-    return Drawing(_photograph(canvas, view, head), marks, resting, _box(marks))
+    return Drawing(_photograph(canvas, view, head), marks, resting)
 
 
 def _landmarks(head: Head, projected: Array) -> Array:
@@ -124,9 +122,3 @@ def _photograph(canvas: Array, view: View, head: Head) -> NDArray[np.uint8]:
     levels = tone * 255 + view.noise * rng.standard_normal(canvas.shape, dtype=np.float32)
     image: NDArray[np.uint8] = np.clip(levels + 0.5, 0, 255).astype(np.uint8)
     return image if canvas.shape[2] == 3 else image[..., 0]
-
-
-def _box(marks: Array) -> tuple[float, float, float, float]:
-    low, high = marks.min(0), marks.max(0)
-    top = low[1] - 0.22 * (high[1] - low[1])
-    return float(low[0]), float(top), float(high[0] - low[0]), float(high[1] - top)

@@ -64,12 +64,11 @@ def share_inside(heat: Heat, mask: Mask) -> float | None:
     return float(heat[mask].sum()) / total if total > 0 else None
 
 
-def summarise(rows: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
+def summarise(rows: pd.DataFrame) -> dict[str, Any]:
     """The content of `heat.json`.
 
     Args:
         rows: of `HeatRow`; those of units that the model decided to be active count.
-        seed: of the bootstrap over people.
 
     Returns:
         `n_images`, `n_subjects` (None if nobody knows who is on the pictures), `n_maps` that counted, `n_without_region` that could not,
@@ -83,7 +82,7 @@ def summarise(rows: pd.DataFrame, seed: int = 0) -> dict[str, Any]:
     aus = sorted(counted["label"].unique(), key=lambda au: au_number(au) or 0)
     n_subjects = int(counted["subject"].nunique()) if known else 0
     point = _means(counted, aus, unweighted(len(counted)))
-    draws = _means(counted, aus, resample_subjects(counted["subject"], N_BOOT, seed)) if n_subjects else None
+    draws = _means(counted, aus, resample_subjects(counted["subject"], N_BOOT, 0)) if n_subjects else None
     per_au = {}
     for k, au in enumerate(aus):
         own = counted[counted["label"] == au]
