@@ -40,12 +40,12 @@ def is_sweep(typed: list[Override]) -> bool:
     Raises:
         FerError: `-m` with an option that shows something and starts no job.
     """
-    words = {word.split("=")[0] for word in sys.argv[1:]}
-    if words & {"--cfg", "-c", "--info", "-i"}:
-        if words & {"-m", "--multirun"}:
+    options = get_args_parser().parse_known_args()[0]
+    if options.cfg or options.info:
+        if options.multirun:
             raise FerError("--cfg and --info show the settings of one run: leave out -m")
         return False
-    return bool({"-m", "--multirun"} & set(sys.argv[1:])) or any(o.key_or_group == "sweep" for o in typed)
+    return bool(options.multirun) or any(override.key_or_group == "sweep" for override in typed)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
@@ -13,33 +14,6 @@ from omegaconf.errors import OmegaConfBaseException
 
 from fer.config import NAMES_OF_GROUPS, bad_value, conf_dir, settings_of
 from fer.errors import FerError
-
-OPTIONS_WITH_VALUE = (
-    "--cfg",
-    "-c",
-    "--package",
-    "-p",
-    "--config-path",
-    "-cp",
-    "--config-name",
-    "-cn",
-    "--config-dir",
-    "-cd",
-    "--info",
-    "-i",
-)
-OPTIONS = (
-    *OPTIONS_WITH_VALUE,
-    "--help",
-    "--hydra-help",
-    "--version",
-    "--resolve",
-    "--run",
-    "--multirun",
-    "--shell-completion",
-    "--experimental-rerun",
-)
-"""Of Hydra."""
 
 
 def refuse_bad_overrides(argv: list[str], schema: type) -> list[Override]:
@@ -72,12 +46,11 @@ def refuse_bad_overrides(argv: list[str], schema: type) -> list[Override]:
 
 def _refuse_no_settings(argv: list[str]) -> None:
     """Refuses words that are neither `key=value` nor an option of Hydra: it would answer with a page of help."""
-    takes_value = False
-    for word in argv:
-        option, is_value, takes_value = word.split("=")[0], takes_value, word in OPTIONS_WITH_VALUE
-        if option.startswith("--") and option not in OPTIONS:
+    known, unknown = get_args_parser().parse_known_args(argv)
+    for word in (*unknown, *known.overrides):
+        if word.startswith("-"):
             raise FerError(f"{word}: settings have no dashes: {word.lstrip('-') if '=' in word else 'key=value'}")
-        if not is_value and not word.startswith(("-", "~")) and "=" not in word:
+        if "=" not in word and not word.startswith("~"):
             raise FerError(f"{word}: settings are typed as key=value")
 
 
