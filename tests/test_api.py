@@ -250,13 +250,6 @@ def test_what_must_be_known_of_a_model_travels_with_it(
     checkpoint = load_checkpoint(lively)
     checkpoint[CARD]["dead"] = "DEAD MODEL: says the same"
     torch.save(checkpoint, tmp_path / "dead.ckpt")
-    older = tmp_path / "older" / "checkpoints" / "best.ckpt"
-    older.parent.mkdir(parents=True)
-    torch.save({**checkpoint, CARD: {k: v for k, v in checkpoint[CARD].items() if k != "dead"}}, older)
-    assert not load(older).facts.warning
-    scores = {"val": {"au": {"dead": True, "dead_reason": "one answer"}}}
-    (older.parents[1] / "metrics.json").write_text(json.dumps(scores))
-    assert "DEAD MODEL" in load(older.parents[1]).facts.warning
     typed = (f"checkpoint={tmp_path}/dead.ckpt", f"output={tmp_path}/dead.safetensors")
     export.run(composed("export", *typed), Call("", (), None))
     assert load(tmp_path / "dead.safetensors").facts.warning == "DEAD MODEL: says the same"

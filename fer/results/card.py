@@ -79,7 +79,7 @@ def card_context(run_dir: Path) -> dict[str, Any]:
 
 def _model_facts(config: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     model, data, weights = config["model"], config["data"], run["weights"]
-    levels, grid = model.get("levels", 1), model.get("grid", 1)  # runs of before had no such choice
+    levels, grid = model["levels"], model["grid"]
     maps = f"maps of its {levels} coarsest resolutions in {grid} x {grid} cells, " if levels * grid > 1 else ""
     yield "Network", f"{model['backbone']}, {maps}a dense layer of {model['dense']} units, one head per task"
     yield "Backbone's first weights", str(weights["source"])

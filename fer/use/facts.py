@@ -7,13 +7,11 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, get_args
 
 from fer.data.faces import PIXELS_VERSION, Crop
 from fer.errors import FerError, first_line
 from fer.labels import au_number
-from fer.runs.jobs import why_dead
 
 LARGEST_INPUT = 1024
 """Pixels; as `data.image_size`. A file that asks for more asks for memory."""
@@ -34,12 +32,6 @@ def undecided(card: Mapping[str, Any]) -> bool:
     return all(
         value == nothing for values, nothing in zip(chosen, (0.5, 1.0), strict=True) for value in values.values()
     )
-
-
-def dead_beside(checkpoint: Path) -> str:
-    """Why the model of a run folder is dead, by its scores: of a checkpoint of an older version, which does not say it; else empty."""
-    reason = why_dead(checkpoint.parent.parent)
-    return f"DEAD MODEL: gives the same answer for every picture ({reason})" if reason else ""
 
 
 @dataclass(frozen=True)
@@ -102,12 +94,12 @@ class Facts:
             FerError: the file, `source`, is damaged.
         """
         try:
-            return cls._of_checkpoint(hyper_parameters, card, Path(str(source)))
+            return cls._of_checkpoint(hyper_parameters, card)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise FerError(f"{source} is damaged: {first_line(error)[:200]}") from error
 
     @classmethod
-    def _of_checkpoint(cls, hyper_parameters: Mapping[str, Any], card: Mapping[str, Any], source: Path) -> Facts:
+    def _of_checkpoint(cls, hyper_parameters: Mapping[str, Any], card: Mapping[str, Any]) -> Facts:
         labels, pixels = hyper_parameters["labels"], hyper_parameters["preprocessing"]
         aus = tuple(f"AU{number}" for number in labels["aus"])
         return cls(
@@ -121,11 +113,7 @@ class Facts:
             color=bool(pixels["color"]),
             reference=bool(pixels.get("reference", False)),
             fer_version=str(card.get("fer_version", "")),
-            warning=UNDECIDED
-            if undecided(card)
-            else str(card["dead"] or "")
-            if "dead" in card
-            else dead_beside(source),
+            warning=UNDECIDED if undecided(card) else str(card.get("dead") or ""),
         )
 
     def as_json(self, **more: Any) -> str:

@@ -158,8 +158,6 @@ def _refuse_learned(run: JudgedRun, judged: set[str]) -> None:
     if not (run.path / "split.csv").is_file():
         return
     split = pd.read_csv(run.path / "split.csv", dtype=str, keep_default_na=False)
-    if "split" not in split:  # a cross-validation of an older version; a newer one says `all` of everybody
-        return
     learned = judged & set(split.loc[split["split"] == "train", "subject"])
     if learned:
         raise FerError(f"{run.path} has learned from {min(learned)}: its scores say nothing about new people")
