@@ -145,3 +145,9 @@ def au_number(column: str) -> int | None:
         return None
     number = int(digits)
     return number if number in AU_NAMES else None
+
+
+def au_meaning(column: str) -> str:
+    """`lip corner puller` for `AU12`; empty for what is no unit."""
+    number = au_number(column)
+    return "" if number is None else AU_NAMES[number]

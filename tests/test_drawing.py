@@ -7,11 +7,12 @@ import pytest
 from PIL import ImageColor
 
 from fer.data.faces import Box, How
+from fer.labels import au_meaning
 from fer.use.answers import Face
 from fer.use.drawing import COLOURS, PAPER, draw
 from fer.use.items import Item
 from fer.use.stream import Seen, Shown
-from fer.use.terminal import line, plain_name
+from fer.use.terminal import line
 
 
 def face(x: float, n_active: int = 3, how: How = "detector", emotion: str | None = "happy") -> Face:
@@ -56,6 +57,6 @@ def test_a_whole_picture_has_no_box_and_a_model_without_emotions_no_emotion() ->
 
 
 def test_names_and_lines_are_plain() -> None:
-    assert plain_name("AU12") == "lip corner puller"
+    assert au_meaning("AU12") == "lip corner puller"
     seen = Seen(Item("a.png", "a.png"), [face(0, 2), face(1, 0, how="whole", emotion=None)], [None, None])
     assert line(seen) == "a.png: happy 0.75, AU1 AU2 · no AU (no face found)"

@@ -9,8 +9,9 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader
 from omegaconf import OmegaConf
 
+from fer.labels import au_meaning
 from fer.results.caveats import FACES, FAIRNESS, FEELINGS, MISUSE, NEUTRAL_PROTOCOL
-from fer.results.wording import FEW_POSITIVES, au_label, dead_line, verdicts
+from fer.results.wording import FEW_POSITIVES, dead_line, verdicts
 from fer.runs.folder import write_text
 
 MEASURES = (("f1", "F1"), ("auc", "AUC"), ("ap", "average precision"))
@@ -36,7 +37,7 @@ def write_model_card(run_dir: Path) -> Path:
     environment = Environment(
         loader=PackageLoader("fer.results", "."), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters |= {"fixed": _fixed, "span": _span, "au_label": au_label}
+    environment.filters |= {"fixed": _fixed, "span": _span, "au_meaning": au_meaning}
     path = run_dir / "MODEL_CARD.md"
     write_text(path, environment.get_template("model_card.md.j2").render(card_context(run_dir)))
     return path
@@ -58,7 +59,7 @@ def card_context(run_dir: Path) -> dict[str, Any]:
         ],
         "dead": dead_line(scores),
         "model_facts": list(_model_facts(config, run)),
-        "units": [f"{unit} {au_label(unit)}" for unit in units],
+        "units": [f"{unit} {au_meaning(unit)}" for unit in units],
         "emotions": emotions,
         "data_facts": list(_data_facts(config["data"], run["data"])),
         "parts": _parts(run_dir / "split.csv", metrics, run["data"]["n_images"]),

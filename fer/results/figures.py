@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.style import context
@@ -18,7 +19,7 @@ _MAX_POINTS = 200
 """Points kept of one ROC or PR curve: more are not visible at the size of a small multiple."""
 
 
-def learning_curve(curves: pd.DataFrame, tags: Sequence[str], best_epoch: int | None) -> str:
+def learning_curve(curves: pd.DataFrame, tags: Sequence[str], best_epoch: int | None) -> Markup:
     """One panel: each tag over the epochs, training first, with the epoch of the best checkpoint marked.
 
     Args:
@@ -49,7 +50,7 @@ def learning_curve(curves: pd.DataFrame, tags: Sequence[str], best_epoch: int | 
         return svg(figure)
 
 
-def roc_and_pr(targets: FloatArray, scores: FloatArray, threshold: float | None) -> str:
+def roc_and_pr(targets: FloatArray, scores: FloatArray, threshold: float | None) -> Markup:
     """ROC and precision-recall curve of one label side by side, with the chosen threshold as a dot.
 
     Args:
@@ -71,7 +72,7 @@ def roc_and_pr(targets: FloatArray, scores: FloatArray, threshold: float | None)
         return svg(figure)
 
 
-def reliability_diagram(bins: Mapping[str, list[Any]], bins_before: Mapping[str, list[Any]]) -> str:
+def reliability_diagram(bins: Mapping[str, list[Any]], bins_before: Mapping[str, list[Any]]) -> Markup:
     """What was predicted against what came true, after calibration and (dashed) before; below, how often each was said.
 
     Args:

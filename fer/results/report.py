@@ -14,13 +14,14 @@ from markupsafe import Markup
 from omegaconf import OmegaConf
 
 from fer.errors import FerError
+from fer.labels import au_meaning
 from fer.results.caveats import NEUTRAL_PROTOCOL
 from fer.results.course import overfitted, why_it_ended
 from fer.results.figures import learning_curve, reliability_diagram, roc_and_pr
 from fer.results.gallery import Gallery
 from fer.results.page import render
 from fer.results.predictions import class_codes, emotion_classes, read_predictions, targets_of
-from fer.results.wording import PARTLY_CHOSEN, Verdict, alarms, au_label, dead_line, unjudged, verdicts
+from fer.results.wording import PARTLY_CHOSEN, Verdict, alarms, dead_line, unjudged, verdicts
 from fer.runs.folder import FOLDS, write_text
 
 _SPLITS_BY_INTEREST = ("test", "all", "val", "train")
@@ -87,7 +88,7 @@ def report_context(run_dir: Path, gallery: Gallery | None = None) -> dict[str, A
         ),
         "panels": _panels(run_dir / "predictions.csv", split, scores),
         "calibration": _calibration(scores),
-        "au_label": au_label,
+        "au_meaning": au_meaning,
         "config": config_path.read_text(encoding="utf-8") if config_path.is_file() else None,
     }
 
@@ -188,7 +189,7 @@ def _curves(curves: pd.DataFrame | None, best_epoch: int | None) -> dict[str, Ma
     for title, tags in _CURVES.items():
         present = [tag for tag in tags if tag in curves and curves[tag].notna().any()]
         if present:
-            found[title] = Markup(learning_curve(curves, present, best_epoch))
+            found[title] = learning_curve(curves, present, best_epoch)
     return found
 
 
@@ -213,7 +214,7 @@ def _panel(name: str, targets: Any, scores: pd.Series, threshold: float | None) 
     known = ~np.isnan(targets)
     if len(np.unique(targets[known])) < 2:
         return {}
-    return {name: Markup(roc_and_pr(targets[known], scores.to_numpy(dtype=float)[known], threshold))}
+    return {name: roc_and_pr(targets[known], scores.to_numpy(dtype=float)[known], threshold)}
 
 
 def _calibration(scores: Mapping[str, Any]) -> dict[str, tuple[Mapping[str, Any], Markup]]:
@@ -221,5 +222,5 @@ def _calibration(scores: Mapping[str, Any]) -> dict[str, tuple[Mapping[str, Any]
     found = {}
     for title, head in (("Action units", "au"), ("Emotion", "emotion")):
         if block := scores.get(head, {}).get("calibration"):
-            found[title] = (block, Markup(reliability_diagram(block["bins"], block["bins_before"])))
+            found[title] = (block, reliability_diagram(block["bins"], block["bins_before"]))
     return found

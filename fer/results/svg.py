@@ -6,6 +6,7 @@ import io
 import re
 from typing import Any
 
+from markupsafe import Markup
 from matplotlib.figure import Figure
 
 INK, FAINT, FIRST, SECOND, CARD = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
@@ -30,7 +31,7 @@ STYLE: dict[str, Any] = {
 """For `matplotlib.style.context`."""
 
 
-def svg(figure: Figure) -> str:
+def svg(figure: Figure) -> Markup:
     """The figure as an `<svg>` element without a size, ids or fonts of its own: several share one page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
@@ -41,4 +42,4 @@ def svg(figure: Figure) -> str:
     text = re.sub(r"font-family: [^;]*; ", "", text)
     for placeholder, variable in _CSS.items():
         text = text.replace(placeholder, variable)
-    return text
+    return Markup(text)

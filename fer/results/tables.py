@@ -11,8 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from fer.labels import au_meaning
 from fer.results.measures import MEASURES
-from fer.results.wording import PARTLY_CHOSEN, alarms, au_label, dead_line, unjudged, verdicts
+from fer.results.wording import PARTLY_CHOSEN, alarms, dead_line, unjudged, verdicts
 
 _SHORT = {"precision": "P", "recall": "R", "f1": "F1", "auc": "AUC", "ap": "AP"}
 _COLOURS = {True: "green", False: "red", None: "yellow"}
@@ -113,7 +114,7 @@ def _per_au(per_au: Mapping[str, Mapping[str, Any]], wide: bool) -> Table:
     table = _table(["AU", "n", "pos", "thr", *_LABEL_HEADS])
     for name, row in per_au.items():
         counts = (str(row["n"]), str(row["n_positive"]), _cell(row["threshold"], 2))
-        words = f"{name:<4} {au_label(name)}" if wide else name
+        words = f"{name:<4} {au_meaning(name)}" if wide else name
         table.add_row(words, *counts, *_label_cells(row))
     return table
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fer.labels import AU_NAMES, au_number
-
 NO_SKILL_AUC = 0.5
 FEW_POSITIVES = 10
 """Pictures that show a label, below which its scores say little."""
@@ -25,12 +23,6 @@ class Verdict:
     """Better than guessing; None where it cannot be told."""
     text: str
     """One sentence with the number, its interval and what it was held against."""
-
-
-def au_label(name: str) -> str:
-    """`inner brow raiser` for `AU1`."""
-    found = au_number(name)
-    return AU_NAMES[found] if found is not None else ""
 
 
 def dead_line(scores: Mapping[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from statistics import median
 
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.style import context
@@ -17,7 +18,7 @@ from optuna.trial import FrozenTrial, TrialState
 from fer.results.svg import FAINT, FIRST, INK, SECOND, STYLE, svg
 
 
-def history(trials: Sequence[FrozenTrial]) -> str:
+def history(trials: Sequence[FrozenTrial]) -> Markup:
     """The score of every trial in the order of their start, the best so far, and where the pruned ones stood."""
     with context(STYLE):
         figure = Figure(figsize=(6.4, 2.6), layout="constrained")
@@ -37,7 +38,7 @@ def history(trials: Sequence[FrozenTrial]) -> str:
         return svg(figure)
 
 
-def importance_bars(importance: dict[str, float]) -> str:
+def importance_bars(importance: dict[str, float]) -> Markup:
     """A bar per setting, the most important one on top."""
     with context(STYLE):
         figure = Figure(figsize=(6.4, 0.5 + 0.26 * len(importance)), layout="constrained")
@@ -52,7 +53,7 @@ def importance_bars(importance: dict[str, float]) -> str:
         return svg(figure)
 
 
-def value_slice(trials: Sequence[FrozenTrial], key: str, values: BaseDistribution) -> str:
+def value_slice(trials: Sequence[FrozenTrial], key: str, values: BaseDistribution) -> Markup:
     """The score of the complete trials by their value of one setting; choices beside each other, with their median."""
     with context(STYLE):
         figure = Figure(figsize=(3.2, 2.2), layout="constrained")

@@ -9,7 +9,6 @@ from typing import Any
 
 import optuna
 import pandas as pd
-from markupsafe import Markup
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
 from rich import box
@@ -166,10 +165,10 @@ def page(folder: Path, study: optuna.Study, space: Space, importance: dict[str, 
         "keys": keys,
         "rows": rows,
         "line": line,
-        "history": Markup(figures.history(trials)),
-        "importance": Markup(figures.importance_bars(importance)) if importance else None,
+        "history": figures.history(trials),
+        "importance": figures.importance_bars(importance) if importance else None,
         "min_for_importance": MIN_FOR_IMPORTANCE,
-        "slices": {key: Markup(figures.value_slice(trials, key, space[key])) for key in order},
+        "slices": {key: figures.value_slice(trials, key, space[key]) for key in order},
         "failures": [(t.number, outcome(t)) for t in trials if "error" in t.user_attrs],
     }
     return render("fer.tuning", "report.html.j2", context)

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 from PIL import Image, ImageDraw, ImageFont
 
+from fer.labels import au_meaning
 from fer.use.answers import Face
 from fer.use.stream import Shown
-from fer.use.terminal import plain_name
 
 COLOURS = ("#2f7ed8", "#e0702c", "#2e9e5b", "#b5479d", "#b8860b", "#c0392b", "#1a9ba1", "#7d5bd0")
 """One per face, over and over."""
@@ -104,7 +104,7 @@ _Line = tuple[str, float, str, float | None]
 
 def _in_words(face: Face, number: str, unit: int, most: int) -> list[_Line]:
     lines = _emotion(face, number, unit)
-    lines += [(f"{au}\t{plain_name(au)}", unit, INK, face.au_prob[au]) for au in face.active_aus[:most]]
+    lines += [(f"{au}\t{au_meaning(au)}", unit, INK, face.au_prob[au]) for au in face.active_aus[:most]]
     left_out = len(face.active_aus) - most
     if left_out > 0:
         lines.append((f"and {left_out} more", unit, FAINT, None))

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fer.errors import printable
-from fer.labels import AU_NAMES, au_number
+from fer.labels import au_meaning
 from fer.use.answers import Face
 from fer.use.facts import Facts
 from fer.use.stream import Seen
@@ -23,12 +23,6 @@ FOUND = {
 BAR = 20
 SHOWN_IN_FULL = 3
 """Pictures with more faces get a line per face."""
-
-
-def plain_name(au: str) -> str:
-    """`lip corner puller` for `AU12`."""
-    number = au_number(au)
-    return AU_NAMES[number] if number is not None else au
 
 
 def print_picture(seen: Seen, facts: Facts, console: Console) -> None:
@@ -79,7 +73,7 @@ def _units(face: Face, facts: Facts) -> Table:
         style = "bold green" if face.au_active[au] else "dim"
         limit = f"{facts.thresholds[au]:.2f}"
         mark = "active" if face.au_active[au] else ""
-        table.add_row(au, plain_name(au), f"{probability:.2f}", _bar(probability), limit, mark, style=style)
+        table.add_row(au, au_meaning(au), f"{probability:.2f}", _bar(probability), limit, mark, style=style)
     return table
 
 

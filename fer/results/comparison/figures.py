@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.style import context
@@ -22,7 +23,7 @@ _MOST_AXES = 8
 _LONGEST = 18
 
 
-def score_by_setting(findings: Findings) -> dict[str, str]:
+def score_by_setting(findings: Findings) -> dict[str, Markup]:
     """Setting -> one panel: a dot per run, and the mean of the runs that share a value."""
     scores = np.array([standing.score for standing in findings.comparison.standings])
     found = {}
@@ -42,7 +43,7 @@ def score_by_setting(findings: Findings) -> dict[str, str]:
     return found
 
 
-def parallel_coordinates(findings: Findings) -> str | None:
+def parallel_coordinates(findings: Findings) -> Markup | None:
     """One line per run over the differing settings to its score; the higher the score, the stronger the line.
 
     None with a single setting, which `score_by_setting` shows.
@@ -94,7 +95,7 @@ def _axis(axes: Axes, x: float, marks: Sequence[tuple[float, str]]) -> None:
         )
 
 
-def curves_overlaid(findings: Findings, tag: str) -> str | None:
+def curves_overlaid(findings: Findings, tag: str) -> Markup | None:
     """One logged number over the epochs, a line per run, the winner's on top; None where no run logged it."""
     with context(STYLE):
         figure = Figure(figsize=(4.8, 3), layout="constrained")

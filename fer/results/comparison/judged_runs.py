@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -87,11 +86,7 @@ def _tell_of_unfinished(paths: Sequence[Path]) -> None:
 
 def _read(path: Path) -> JudgedRun:
     folder = RunFolder.open(path)
-    try:
-        metrics = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FerError(f"{path}: its metrics.json can't be read ({first_line(error)})") from error
-    return JudgedRun(path, folder.about, folder.config(), metrics)
+    return JudgedRun(path, folder.about, folder.config(), folder.read_json("metrics.json"))
 
 
 def chosen_split(runs: Sequence[JudgedRun], asked: str | None) -> str:

@@ -6,8 +6,6 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from fer.config import CompareConfig
 from fer.results.comparison.figures import curves_overlaid, parallel_coordinates, score_by_setting
 from fer.results.comparison.findings import Findings, find
@@ -64,7 +62,6 @@ def write_sweep_page(folder: Path) -> Path:
 def _context(findings: Findings, name: str, line: str) -> dict[str, Any]:
     whom, won, above, *rest = findings.sentences()
     curves = {title: figure for title, tag in _CURVES.items() if (figure := curves_overlaid(findings, tag))}
-    parallel = parallel_coordinates(findings)
     return {
         "name": name,
         "line": line,
@@ -76,9 +73,9 @@ def _context(findings: Findings, name: str, line: str) -> dict[str, Any]:
         "rows": [_row(findings, k) for k in findings.order],
         "versus": "reference" if findings.reference_named else "best",
         "reach": _reach(findings),
-        "by_setting": {key: Markup(figure) for key, figure in score_by_setting(findings).items()},
-        "parallel": Markup(parallel) if parallel else None,
-        "curves": {title: Markup(figure) for title, figure in curves.items()},
+        "by_setting": score_by_setting(findings),
+        "parallel": parallel_coordinates(findings),
+        "curves": curves,
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from matplotlib.style import context
 from matplotlib.ticker import MaxNLocator
@@ -10,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from fer.results.svg import FIRST, INK, SECOND, STYLE, svg
 
 
-def sizes(table: pd.DataFrame, image_size: int) -> str:
+def sizes(table: pd.DataFrame, image_size: int) -> Markup:
     """Width against height of the files, a dot as large as there are files of that size; dotted: the side of the network's input."""
     with context(STYLE):
         figure = Figure(figsize=(3.6, 2.6), layout="constrained")
@@ -26,7 +27,7 @@ def sizes(table: pd.DataFrame, image_size: int) -> str:
         return svg(figure)
 
 
-def per_person(people: pd.DataFrame) -> str:
+def per_person(people: pd.DataFrame) -> Markup:
     """How many people have how many pictures."""
     with context(STYLE):
         figure = Figure(figsize=(3.6, 2.6), layout="constrained")
@@ -42,7 +43,7 @@ def per_person(people: pd.DataFrame) -> str:
         return svg(figure)
 
 
-def face_sizes(sides: pd.Series, as_stored: float) -> str:
+def face_sizes(sides: pd.Series, as_stored: float) -> Markup:
     """Sides of the face boxes in pixels; dashed: `as_stored`, below which a face is enlarged for the network."""
     with context(STYLE):
         figure = Figure(figsize=(3.6, 2.6), layout="constrained")

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from fer.config import DataConfig
 from fer.data.faces import VIEW_OVER_BOX
-from fer.labels import AU_NAMES, au_number
+from fer.labels import au_meaning
 from fer.results.exploration.explore import Exploration
 from fer.results.exploration.figures import face_sizes, per_person, sizes
 from fer.results.exploration.findings import findings
@@ -92,7 +92,7 @@ def page_context(
         "emotions": found.emotions.to_dict("records"),
         "units": found.units.to_dict("records"),
         "grades": graded if graded != ["not graded"] else [],
-        "meaning": {unit: AU_NAMES[au_number(unit) or 0] for unit in found.together.columns},
+        "meaning": {unit: au_meaning(unit) for unit in found.together.columns},
         "together": _shares(found.together),
         "criteria": CRITERIA,
         "named": {emotion: {f"AU{unit}" for unit in units} for emotion, units in NAMED_UNITS.items()},
@@ -164,4 +164,4 @@ def _figures(found: Exploration, cfg: DataConfig) -> dict[str, Markup]:
     located = found.table[found.table["how"] != "whole"]
     if len(located):
         figures["Sizes of the faces"] = face_sizes(located["box"], cfg.image_size / VIEW_OVER_BOX)
-    return {title: Markup(figure) for title, figure in figures.items()}
+    return figures

@@ -12,7 +12,7 @@ import numpy as np
 from fer.data.faces import Box, read_landmarks
 from fer.data.prepare import Prepared
 from fer.errors import FerError
-from fer.labels import au_number
+from fer.labels import au_meaning, au_number
 from fer.use.answers import Face
 from fer.use.crops import FaceCrop
 from fer.use.explaining.figure import FacePanels, Panel, draw_figure
@@ -21,7 +21,6 @@ from fer.use.explaining.score import HeatRow, shares
 from fer.use.heat import Heat, HeatMaps, face_view, told
 from fer.use.items import Source
 from fer.use.predictor import Predictor
-from fer.use.terminal import plain_name
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def _one(
         words.append("nothing speaks for it")
     elif random is not None:
         words.append(f"heat inside {inside:.0%}, random {random:.0%}")
-    title = label if unit is None else f"{label} {plain_name(label)}"
+    title = label if unit is None else f"{label} {au_meaning(label)}"
     return row, Panel(title, " · ".join(words), heat, region)
 
 

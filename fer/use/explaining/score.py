@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from rich.table import Table
 
-from fer.labels import AU_NAMES, au_number
+from fer.labels import au_meaning, au_number
 from fer.results.bootstrap import interval, resample_subjects
 from fer.results.measures import Weights, unweighted
 from fer.results.predictions import FloatArray
@@ -158,7 +158,7 @@ def score_table(summary: dict[str, Any], *, wide: bool = True) -> Table:
     for column in (*names, "maps", "inside", "random", "difference", "95%", "above\nothers", "95%"):
         table.add_column(column, justify="right" if column else "left", no_wrap=True)
     for au, found in summary["per_au"].items():
-        table.add_row(*(au, AU_NAMES[au_number(au) or 0])[: len(names)], str(found["n"]), *_cells(found))
+        table.add_row(*(au, au_meaning(au))[: len(names)], str(found["n"]), *_cells(found))
     if summary["macro"] is not None:
         table.add_row(
             *("mean", "over units")[: len(names)], str(summary["n_maps"]), *_cells(summary["macro"]), style="bold"

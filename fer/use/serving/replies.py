@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from fer.labels import au_meaning
 from fer.use.answers import Face
 from fer.use.facts import Facts
 from fer.use.serving.known_limits import known_limits, known_misuse
-from fer.use.terminal import plain_name
 
 
 class Problem(BaseModel):
@@ -98,7 +98,7 @@ def prediction(facts: Facts, size: tuple[int, ...], faces: list[Face]) -> Predic
         model=facts.name,
         width=width,
         height=height,
-        au_names={au: plain_name(au) for au in facts.aus},
+        au_names={au: au_meaning(au) for au in facts.aus},
         faces=[_face(face) for face in faces],
     )
 
@@ -125,7 +125,7 @@ def about_model(facts: Facts, card: str | None, max_mb: float, no_heat: str | No
     """
     return ModelReply(
         name=facts.name,
-        aus=[UnitReply(au=au, name=plain_name(au), threshold=facts.thresholds[au]) for au in facts.aus],
+        aus=[UnitReply(au=au, name=au_meaning(au), threshold=facts.thresholds[au]) for au in facts.aus],
         emotions=list(facts.emotions),
         image_size=facts.image_size,
         crop=facts.crop,
