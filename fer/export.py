@@ -23,7 +23,7 @@ def run(cfg: ExportConfig, call: Call) -> None:
     output = export_output(cfg)
     target = output.absolute()
     refuse_taken(target, cfg.overwrite)
-    from fer.use.exporting import export  # torch and all: only now that the settings are known to be good
+    from fer.use.exporting import agreement, export  # torch and all: only now that the settings are known to be good
 
     form = export_format(cfg)
     export.check_packages(form, cfg.precision)
@@ -33,9 +33,9 @@ def run(cfg: ExportConfig, call: Call) -> None:
         path = Path(folder) / target.name
         log.info("writing %s (%s)", target.name, cfg.precision)
         export.write(model, form, path, calibration)
-        agreement = export.compare_answers(model, path, pixels)
-        log.info("compared with the checkpoint: %s", agreement.in_words())
-        export.refuse_beyond(agreement, cfg.precision)
+        found = export.compare_answers(model, path, pixels)
+        log.info("compared with the checkpoint: %s", found.in_words())
+        agreement.refuse_beyond(found, cfg.precision)
         export.move_files(path, target)
     log.info("exported: %s, %.1f MB; use it with: python -m fer.predict checkpoint=%s input=...",
              target, export.megabytes(target), output)  # fmt: skip

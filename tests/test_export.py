@@ -123,10 +123,10 @@ from conftest import composed
 from fer import load
 from fer.cli.command import Call
 from fer.export import run
-from fer.use.exporting import export
+from fer.use.exporting import agreement
 
 seen = []
-export.refuse_beyond = lambda agreement, precision: seen.append(agreement.as_dict())
+agreement.refuse_beyond = lambda agreement, precision: seen.append(agreement.as_dict())
 for path in sys.argv[2:]:
     run(composed("export", f"output={path}", *json.loads(sys.argv[1])), Call("", (), None))
 print(json.dumps([{**found, "precision": load(path).facts.precision} for found, path in zip(seen, sys.argv[2:])]))

@@ -13,7 +13,7 @@ from fer.errors import FerError
 from fer.model.checkpoints import find_checkpoint
 from fer.model.finished import load_module
 from fer.model.module import FaceModule
-from fer.use.exporting.agreement import Agreement, compare, refuse_beyond
+from fer.use.exporting.agreement import Agreement, compare
 from fer.use.exporting.formats import EXPORTED, WRITERS
 from fer.use.exporting.trial import trial_pixels
 from fer.use.facts import UNDECIDED, Facts, undecided
@@ -21,17 +21,6 @@ from fer.use.packages import needed
 from fer.use.predictor import Predictor, load
 from fer.use.runtime_onnx import network_input
 from fer.use.runtime_torch import TorchRuntime
-
-__all__ = [
-    "check_packages",
-    "compare_answers",
-    "megabytes",
-    "move_files",
-    "read_model",
-    "read_pictures",
-    "refuse_beyond",
-    "write",
-]
 
 log = logging.getLogger(__name__)
 
