@@ -145,7 +145,8 @@ def write_score(folder: RunFolder, rows: list[HeatRow], problems: list[str]) -> 
     import pandas as pd
     from rich.console import Console
 
-    from fer.use.explaining.score import WIDTH, HeatRow, score_table, summarise
+    from fer.terminal import WIDTH, fitted
+    from fer.use.explaining.score import HeatRow, score_table, summarise
 
     table = pd.DataFrame(rows, columns=list(HeatRow._fields))
     summary = summarise(table)
@@ -155,9 +156,7 @@ def write_score(folder: RunFolder, rows: list[HeatRow], problems: list[str]) -> 
     if summary["macro"] is None:
         log.info("no unit was found active in a face with a known place: there is no score")
     else:
-        console = Console()
-        if not console.is_terminal:
-            console.width = WIDTH  # rich assumes 80 in files and pipes, where nothing limits the width
+        console = fitted(Console())
         console.print(score_table(summary, wide=console.width >= WIDTH))
     if problems:
         log.info("%d pictures could not be read", len(problems))

@@ -157,8 +157,9 @@ def report(worker: Worker, cfg: TuneConfig, call: Call, folder: Path) -> float |
     Raises:
         FerError: no trial of all could be trained to the end.
     """
+    from fer.terminal import short
     from fer.tuning.folders import trial_folder
-    from fer.tuning.messages import outcome, score
+    from fer.tuning.messages import outcome
     from fer.tuning.settings import composed, typed_for, write_best
     from fer.tuning.study import best_trial
     from fer.tuning.summary import write_summary
@@ -166,7 +167,7 @@ def report(worker: Worker, cfg: TuneConfig, call: Call, folder: Path) -> float |
     trials = worker.study.trials
     best, line = best_trial(trials), None
     if best is not None:
-        about = f"Trial {best.number} of {folder.name}: validation score {score(best.value)}"
+        about = f"Trial {best.number} of {folder.name}: validation score {short(best.value)}"
         line = write_best(folder, composed(typed_for(call, best.params, worker.space)), f"{cfg.name}-best", about)
     write_summary(folder, worker.study, worker.space, cfg.seed, line)
     if best is None:
@@ -182,7 +183,7 @@ def report(worker: Worker, cfg: TuneConfig, call: Call, folder: Path) -> float |
     if "dead" in best.user_attrs:
         print(f"every trial that was run to its end is dead, the best of them, too: {best.user_attrs['dead']}")
     print(
-        f"best: trial {best.number}, validation score {score(best.value)}; to train its settings and judge them on the test people:\n{line}"
+        f"best: trial {best.number}, validation score {short(best.value)}; to train its settings and judge them on the test people:\n{line}"
     )
     return best.value
 

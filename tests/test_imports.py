@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "fer"
 
 FLOORS = [
-    {"fer", "fer.labels", "fer.errors", "fer.version"},
+    {"fer", "fer.labels", "fer.errors", "fer.terminal", "fer.version"},
     {"fer.config"},
     {"fer.cli", "fer.runs"},
     {"fer.data"},
@@ -36,7 +36,7 @@ FLOORS = [
 ]
 """From the top down: a room may import from its own floor and from those above."""
 
-WITHOUT_TORCH = ("fer.labels", "fer.config", "fer.cli.command", "fer.cli.help", "fer.runs.folder", "fer.runs.jobs",
+WITHOUT_TORCH = ("fer.labels", "fer.terminal", "fer.config", "fer.cli.command", "fer.cli.help", "fer.runs.folder", "fer.runs.jobs",
                  "fer.train", "fer.evaluate", "fer.explore", "fer.synthesize", "fer.steps.resuming",
                  "fer.data.samples", "fer.data.readers", "fer.data.prepare", "fer.data.synthetic", "fer.results.report",
                  "fer.results.scores", "fer.results.tables", "fer.results.thresholds", "fer.use.predictor",

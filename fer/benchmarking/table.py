@@ -6,46 +6,31 @@ from rich.console import Console
 from rich.table import Table
 
 from fer.benchmarking.findings import Findings
+from fer.terminal import fitted, table
 
-WIDTH = 100
 MARKS = {True: "ok", False: "short", None: ""}
 
 
 def print_findings(found: Findings, console: Console) -> None:
     """Ratios with what they were made of, then every stage, memory, and what has a form of its own."""
-    for table in (_ratios(found), _stages(found), _memory(found), _growth(found)):
-        if table.row_count:
-            console.print(table, width=min(WIDTH, console.width))
+    fitted(console)
+    for made in (_ratios(found), _stages(found), _memory(found), _growth(found)):
+        if made.row_count:
+            console.print(made)
             console.print()
     for name, reason in found.left_out.items():
-        console.print(f"left out: {name}: {reason}", width=min(WIDTH, console.width), highlight=False)
-
-
-def _empty(*columns: str, numbers: int) -> Table:
-    """A table whose last columns are numbers."""
-    table = Table(box=None, pad_edge=False)
-    for k, column in enumerate(columns):
-        right = k >= len(columns) - numbers
-        table.add_column(column, justify="right" if right else "left", no_wrap=right)
-    return table
+        console.print(f"left out: {name}: {reason}", highlight=False)
 
 
 def _ratios(found: Findings) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for title, right in (
-        ("ratio", True),
-        ("by cores", True),
-        ("goal", True),
-        ("", False),
-        ("of", False),
-        ("measured", False),
-    ):
-        table.add_column(title, justify="right" if right else "left", no_wrap=right)
+    made = table("ratio", "by cores", "goal", words=0)
+    for head in ("", "of", "measured"):
+        made.add_column(head)
     for ratio in found.ratios:
-        table.add_row(
+        made.add_row(
             _number(ratio.value), _number(ratio.cores), ratio.goal or "", MARKS[ratio.met], ratio.name, ratio.measured
         )
-    return table
+    return made
 
 
 def _number(value: float | None) -> str:
@@ -53,33 +38,33 @@ def _number(value: float | None) -> str:
 
 
 def _stages(found: Findings) -> Table:
-    table = _empty("stage", "images/s", "core ms/image", "images", numbers=3)
+    made = table("stage", "images/s", "core ms/image", "images")
     for name, stage in found.stages.items():
-        table.add_row(
+        made.add_row(
             name, f"{stage['images_per_s']:,.1f}", f"{stage['core_ms_per_image']:,.2f}", f"{stage['n_images']:,}"
         )
-    return table
+    return made
 
 
 def _memory(found: Findings) -> Table:
-    table = _empty("memory, MB", "peak", "grown by", "GPU peak", numbers=3)
+    made = table("memory, MB", "peak", "grown by", "GPU peak")
     for part, memory in found.memory.items():
         gpu = memory.get("gpu_peak_mb")
-        table.add_row(
+        made.add_row(
             part, f"{memory['peak_mb']:,.0f}", f"{memory['grown_mb']:,.0f}", "" if gpu is None else f"{gpu:,.0f}"
         )
     for name, share in found.more.get("share_of_training_lost", {}).items():
-        table.add_row(f"share of training lost {name}", f"{share:.1%}")
+        made.add_row(f"share of training lost {name}", f"{share:.1%}")
     if "between_epochs" in found.more:
         pause = found.more["between_epochs"]
-        table.add_row("between two epochs", f"{pause['seconds']:.2f} s", f"{pause['share_of_an_epoch']:.1%}")
-    return table
+        made.add_row("between two epochs", f"{pause['seconds']:.2f} s", f"{pause['share_of_an_epoch']:.1%}")
+    return made
 
 
 def _growth(found: Findings) -> Table:
-    table = _empty("pictures", "read s", "decode/s", "load/s", "check ms/image", "peak MB", "grown MB", numbers=6)
+    made = table("pictures", "read s", "decode/s", "load/s", "check ms/image", "peak MB", "grown MB")
     for row in found.more.get("growth", []):
-        table.add_row(
+        made.add_row(
             f"{row['images']:,}",
             f"{row['read_s']:.2f}",
             f"{row['decode_images_per_s']:,.0f}",
@@ -96,5 +81,5 @@ def _growth(found: Findings) -> Table:
             f"{read['peak_mb']:,.0f}",
             f"{read['grown_mb']:,.0f}",
         )
-        table.add_row(values[0], values[1], "", "", "", *values[2:])
-    return table
+        made.add_row(values[0], values[1], "", "", "", *values[2:])
+    return made

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.table import Table
 
 from fer.runs.folder import JOB_RECORD, write_text
+from fer.terminal import fitted, short, table
 
 LONGEST_NAME = 150
 
@@ -116,14 +116,11 @@ def write_summary(sweep_dir: Path, jobs: list[Job]) -> Path:
 
 def print_summary(jobs: list[Job], console: Console) -> None:
     """The same on the terminal."""
-    table = Table("settings", box=None, pad_edge=False)
-    for title in ("score", "seconds"):
-        table.add_column(title, justify="right")
-    table.add_column("status")
+    made = table("settings", "score", "seconds")
+    made.add_column("status")
     for job in jobs:
-        score = "" if job.score is None else f"{job.score:.3f}"
-        table.add_row(job.overrides, score, f"{job.seconds:.1f}", "[red]dead[/]" if job.dead else job.status)
-    console.print(table)
+        made.add_row(job.overrides, short(job.score), f"{job.seconds:.1f}", "[red]dead[/]" if job.dead else job.status)
+    fitted(console).print(made)
     if n_dead := sum(job.dead for job in jobs):
         alive = "" if n_dead < sum(job.status == "finished" for job in jobs) else ", every one: there is no best"
         console.print(f"[red]{n_dead} dead{alive}: a head of each gives the same answer for every picture[/]")

@@ -9,6 +9,7 @@ from pathlib import Path
 import optuna
 
 from fer.runs.folder import RunFolder
+from fer.terminal import span
 from fer.tuning.study import best_trial
 
 
@@ -46,4 +47,4 @@ def score_interval(folder: Path, number: int) -> str:
     except (OSError, ValueError):
         return ""
     interval = metrics.get("val", {}).get("score_ci")
-    return "-".join(f"{end:.2f}".removeprefix("0") for end in interval) if interval else ""
+    return span(interval, 2) if interval else ""

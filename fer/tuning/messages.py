@@ -10,6 +10,7 @@ from logging.handlers import MemoryHandler
 
 from optuna.trial import FrozenTrial, TrialState
 
+from fer.terminal import short
 from fer.tuning.space import Space, varied
 
 
@@ -53,9 +54,9 @@ def of_a_trial() -> Iterator[None]:
 
 def trial_line(trial: FrozenTrial, space: Space, n_finished: int, n_trials: int, best: FrozenTrial | None) -> str:
     """`12 of 50  trial 13: score .512, best .530 of trial 4  (optimizer.lr=0.0012 ...; 31 s)`."""
-    values = " ".join(f"{key}={short(trial.params[key])}" for key in varied(space))
+    values = " ".join(f"{key}={in_brief(trial.params[key])}" for key in varied(space))
     seconds = f"; {trial.duration.total_seconds():.0f} s" if trial.duration else ""
-    leader = f", best {score(best.value)} of trial {best.number}" if best and best.number != trial.number else ""
+    leader = f", best {short(best.value)} of trial {best.number}" if best and best.number != trial.number else ""
     return f"{n_finished} of {n_trials}  trial {trial.number}: {outcome(trial)}{leader}  ({values}{seconds})"
 
 
@@ -67,15 +68,10 @@ def outcome(trial: FrozenTrial) -> str:
     if trial.state == TrialState.PRUNED:
         return f"pruned after {len(trial.intermediate_values)} epochs{same}"
     if trial.state == TrialState.COMPLETE:
-        return f"score {score(trial.value)}{same}{', dead' if 'dead' in trial.user_attrs else ''}"
+        return f"score {short(trial.value)}{same}{', dead' if 'dead' in trial.user_attrs else ''}"
     return trial.state.name.lower()
 
 
-def score(value: float | None) -> str:
-    """`.512`."""
-    return "-" if value is None else f"{value:.3f}".removeprefix("0")
-
-
-def short(value: object) -> str:
+def in_brief(value: object) -> str:
     """A value in a few characters: two digits are more than a search can tell apart."""
     return f"{value:.2g}" if isinstance(value, float) else str(value)

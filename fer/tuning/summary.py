@@ -11,23 +11,23 @@ import optuna
 import pandas as pd
 from optuna.importance import FanovaImportanceEvaluator
 from optuna.trial import FrozenTrial, TrialState
-from rich import box
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
 from fer.results.page import render
 from fer.runs.folder import write_text
+from fer.terminal import fitted, short, table
 from fer.tuning import figures
 from fer.tuning.folders import score_interval, trial_folder
-from fer.tuning.messages import outcome, score, short
+from fer.tuning.messages import in_brief, outcome
 from fer.tuning.space import Space, varied
 from fer.tuning.study import is_lost
 
 log = logging.getLogger(__name__)
 
 N_SHOWN = 10
-_WIDTH = 100
+HEADS = ("trial", "score", "95%")
 
 MIN_FOR_IMPORTANCE = 10
 """Complete trials below which the importance of a setting is chance."""
@@ -40,20 +40,18 @@ def write_summary(folder: Path, study: optuna.Study, space: Space, seed: int, li
         line: the command that trains the best trial's settings, None if no trial is complete.
     """
     trials = study.trials
-    console = Console()
-    if not console.is_terminal:
-        console.width = _WIDTH
+    console = fitted(Console())
     best = ranked(trials)[:N_SHOWN]
     importance = importances(study, space, seed)
     write_text(folder / "trials.csv", trials_table(trials, space).to_csv(index=False))
     table = best_table(folder, best, space)
-    if Measurement.get(console, console.options.update(width=1000), table).maximum > _WIDTH:
+    if Measurement.get(console, console.options.update(width=1000), table).maximum > console.width:
         table = best_list(folder, best, space)
-    console.print(table, width=_WIDTH)
-    console.print(f"\n{counts(trials)}", width=_WIDTH)
+    console.print(table)
+    console.print(f"\n{counts(trials)}")
     if importance:
-        words = ", ".join(f"{key} {score(value)}" for key, value in importance.items())
-        console.print(f"importance (share of the score's variance, fANOVA): {words}", width=_WIDTH)
+        words = ", ".join(f"{key} {short(value)}" for key, value in importance.items())
+        console.print(f"importance (share of the score's variance, fANOVA): {words}")
     write_text(folder / "report.html", page(folder, study, space, importance, line))
     log.info("report: %s", folder / "report.html")
 
@@ -102,34 +100,25 @@ def trials_table(trials: list[FrozenTrial], space: Space) -> pd.DataFrame:
 
 def best_table(folder: Path, best: list[FrozenTrial], space: Space) -> Table:
     """The best trials, a row each and a column per setting."""
-    table = _table()
-    for key in varied(space):
-        table.add_column(key.split(".")[-1].replace("_", "\n"), justify="right", no_wrap=True)
+    made = table(*HEADS, *(key.split(".")[-1].replace("_", "\n") for key in varied(space)), words=0)
     for t in best:
-        cells = [short(t.params[key]) for key in varied(space)]
-        table.add_row(str(t.number), score(t.value), _interval(folder, t), *cells)
-    return table
+        cells = [in_brief(t.params[key]) for key in varied(space)]
+        made.add_row(str(t.number), short(t.value), _interval(folder, t), *cells)
+    return made
 
 
 def best_list(folder: Path, best: list[FrozenTrial], space: Space) -> Table:
     """The same with all settings in one column: for spaces that are too wide."""
-    table = _table()
-    table.add_column("settings")
+    made = table(*HEADS, words=0)
+    made.add_column("settings")
     for t in best:
-        words = "  ".join(f"{key}={short(t.params[key])}" for key in varied(space))
-        table.add_row(str(t.number), score(t.value), _interval(folder, t), words)
-    return table
+        words = "  ".join(f"{key}={in_brief(t.params[key])}" for key in varied(space))
+        made.add_row(str(t.number), short(t.value), _interval(folder, t), words)
+    return made
 
 
 def _interval(folder: Path, trial: FrozenTrial) -> str:
     return "dead" if "dead" in trial.user_attrs else score_interval(folder, trial.number)
-
-
-def _table() -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    for head in ("trial", "score", "95%"):
-        table.add_column(head, justify="right", no_wrap=True)
-    return table
 
 
 def importances(study: optuna.Study, space: Space, seed: int) -> dict[str, float]:
@@ -150,10 +139,10 @@ def page(folder: Path, study: optuna.Study, space: Space, importance: dict[str, 
     rows: list[dict[str, Any]] = [
         {
             "number": t.number,
-            "score": score(t.value),
+            "score": short(t.value),
             "interval": _interval(folder, t),
             "epochs": len(t.intermediate_values),
-            "point": [short(t.params[key]) for key in keys],
+            "point": [in_brief(t.params[key]) for key in keys],
             "report": (trial_folder(folder, t.number) / "report.html").is_file(),
         }
         for t in ranked(trials)[:N_SHOWN]

@@ -11,9 +11,10 @@ from fer.results.comparison.figures import curves_overlaid, parallel_coordinates
 from fer.results.comparison.findings import Findings, find
 from fer.results.comparison.judged_runs import read_runs
 from fer.results.comparison.run_settings import short_keys
-from fer.results.comparison.tables import columns_of, duration, p_value, signed, span
+from fer.results.comparison.tables import columns_of, duration, p_value
 from fer.results.page import render
 from fer.runs.folder import write_text
+from fer.terminal import short, span
 
 _CURVES = {"Validation score": "val/score", "Validation loss": "val/loss", "Training loss": "train/loss"}
 
@@ -31,7 +32,7 @@ def write_page(findings: Findings, path: Path, name: str, line: str) -> None:
         "fer.results.comparison",
         "compare.html.j2",
         _context(findings, name, line),
-        signed=signed,
+        short=short,
         span=span,
         p_value=p_value,
         duration=duration,

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from fer.results.comparison.findings import Findings
 from fer.results.comparison.run_settings import short_keys
+from fer.terminal import fitted, short, span, table
 
-WIDTH = 100
 MOST_COLUMNS = 5
 """Settings that a page has room for, a column each."""
 _GAP = 2
@@ -21,24 +19,18 @@ HEADS = ("score", "95%", "diff", "95%", "p", "", "time")
 
 def print_comparison(findings: Findings, console: Console) -> None:
     """Prints the sentences and a row per run, the best first."""
-    if not console.is_terminal:
-        console.width = WIDTH  # rich assumes 80 in files and pipes, where nothing limits the width
-    width = min(WIDTH, console.width)
+    width = fitted(console).width
     for number, sentence in enumerate(findings.sentences()):
-        console.print(Text(sentence, style=("bold", "bold green", "")[min(number, 2)]), width=width)
+        console.print(Text(sentence, style=("bold", "bold green", "")[min(number, 2)]))
     console.print()
     numbers = [numbers_of(findings, k) for k in range(len(findings.runs))]
     taken = sum(max(map(len, column)) + _GAP for column in zip(HEADS, *numbers, strict=True)) + len(str(len(numbers)))
     heads, rows = _settings_columns(findings, width - taken)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    for head in ("", *heads):
-        table.add_column(head, overflow="fold")
-    for head in HEADS:
-        table.add_column(head, justify="right" if head else "left", no_wrap=True)
+    made = table("", *heads, *HEADS, words=1 + len(heads))
     for place, k in enumerate(findings.order, start=1):
         cells = [Text(cell, style=_STYLES.get(cell, "")) for cell in numbers[k]]
-        table.add_row(str(place), *map(Text, rows[k]), *cells, style="bold" if findings.won(k) else None)
-    console.print(table, width=width)
+        made.add_row(str(place), *map(Text, rows[k]), *cells, style="bold" if findings.won(k) else None)
+    console.print(made)
 
 
 def _settings_columns(findings: Findings, room: int) -> tuple[list[str], list[list[str]]]:
@@ -60,31 +52,15 @@ def numbers_of(findings: Findings, k: int) -> list[str]:
     if k == findings.comparison.reference:
         apart = ["ref." if findings.reference_named else "best", "", ""]
     else:
-        apart = [signed(found.difference), span(found.difference_ci, sign=True), p_value(found.p_holm)]
-    return [_short(f"{found.score:.3f}"), span(found.score_ci), *apart, mark, duration(findings.runs[k].seconds)]
-
-
-def span(ci: list[float] | None, *, sign: bool = False) -> str:
-    """`.412-.538`, or with signs `-.031 +.095`."""
-    if ci is None:
-        return "-"
-    return " ".join(map(signed, ci)) if sign else "-".join(_short(f"{end:.3f}") for end in ci)
-
-
-def signed(value: float | None) -> str:
-    """`+.012`."""
-    return "-" if value is None else _short(f"{value:+.3f}")
-
-
-def _short(text: str) -> str:
-    return text.replace("0.", ".", 1) if text.lstrip("+-").startswith("0.") else text
+        apart = [short(found.difference, sign=True), span(found.difference_ci, sign=True), p_value(found.p_holm)]
+    return [short(found.score), span(found.score_ci), *apart, mark, duration(findings.runs[k].seconds)]
 
 
 def p_value(value: float | None) -> str:
     """`.031`, or `<.001`."""
     if value is None:
         return "-"
-    return "<.001" if value < 0.001 else _short(f"{value:.3f}")
+    return "<.001" if value < 0.001 else short(value)
 
 
 def duration(seconds: float | None) -> str:

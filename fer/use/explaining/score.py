@@ -147,10 +147,6 @@ def _numbers(point: FloatArray, draws: FloatArray | None, n_subjects: int) -> di
     return found | {f"{name}_ci": interval(np.asarray(values), n_subjects) for name, values in columns.items()}
 
 
-WIDTH = 100
-"""Characters that the table takes with the names of the units."""
-
-
 def score_table(summary: dict[str, Any], *, wide: bool = True) -> Table:
     """The summary for a terminal; a narrow one gets the numbers without the names of units."""
     table = Table(box=None, pad_edge=False, title="share of the heat in the region of the unit", title_justify="left")
