@@ -106,7 +106,7 @@ def test_each_runtime_is_measured_with_boxes_and_without(benchmark: Benchmark, m
     def missing(form: str, precision: str) -> None:
         raise FerError("some package is needed")
 
-    monkeypatch.setattr(of_predict.exporting, "check_packages", missing)
+    monkeypatch.setattr(of_predict.export, "check_packages", missing)
     found = benchmark("what=predict", "data.batch_size=2")
     for runtime in ("torch f32", "torch bf16"):
         assert found["stages"][f"bare forward, {runtime}"]["images_per_s"] > 0
