@@ -127,7 +127,7 @@ def _curve(findings: Findings, k: int, tag: str, axes: Axes) -> bool:
         linewidth=2 if won else 1,
         marker="o" if len(known) == 1 else None,
         markersize=3,
-        label="winner" if won else None if axes.lines else "other runs",
+        label=(("winner" if findings.won(k) else "highest score") if won else None if axes.lines else "other runs"),
     )
     return True
 
