@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.metrics import f1_score
+from scipy.special import expit
+from scipy.stats import norm
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from fer import evaluate, load, train
 from fer.cli.command import Call
@@ -24,6 +26,7 @@ from fer.errors import FerError
 from fer.model.checkpoints import load_checkpoint
 from fer.model.finished import load_module
 from fer.model.weights import save_backbone
+from fer.results.bootstrap import interval
 from fer.results.gallery import choose
 from fer.results.pooling import pool
 from fer.results.predictions import read_predictions
@@ -295,6 +298,45 @@ def test_intervals_cover_the_truth() -> None:
         low, high = judge(table, {}, n_boot=400)["emotion"]["accuracy_ci"]
         covered += low <= truth <= high
     assert 0.92 <= covered / n_sets <= 0.97
+
+
+def test_intervals_of_rankings_cover_the_truth() -> None:
+    """Of AUs that are shown in 5 to 40 % of the pictures: percentiles of the draws hold the true average precision in 80 % at best."""
+    rng = np.random.default_rng(0)
+    names, rates, per_person = [f"AU{au}" for au in (1, 2, 4, 5, 6, 7, 9, 10)], np.linspace(0.05, 0.4, 8), 5
+
+    def drawn(n_people: int) -> tuple[np.ndarray, np.ndarray]:
+        shape = (n_people, per_person, len(names))
+        likes, looks = rng.normal(0, 0.5, (n_people, 1, len(names))), rng.normal(0, 0.44, (n_people, 1, len(names)))
+        shown = likes + rng.normal(0, 0.75**0.5, shape) > norm.ppf(1 - rates)
+        seen = 1.2 * shown + looks + rng.normal(0, 0.9, shape)
+        return shown.reshape(-1, len(names)).astype(int), expit(seen.reshape(-1, len(names)) - 1.6)
+
+    shown, seen = drawn(40_000)
+    measures = {
+        "ap": average_precision_score,
+        "auc": roc_auc_score,
+        "f1": lambda true, said: f1_score(true, said > 0.35),
+    }
+    truth = {name: np.mean([of(*both) for both in zip(shown.T, seen.T, strict=True)]) for name, of in measures.items()}
+    covered, n_sets = dict.fromkeys(truth, 0), 250
+    people = np.repeat([f"s{k}" for k in range(60)], per_person)
+    for _ in range(n_sets):
+        shown, seen = drawn(60)
+        table = pd.DataFrame({"path": np.arange(len(people)).astype(str), "subject": people, "split": "all"})
+        table[names], table[[f"{name}_prob" for name in names]] = shown, seen
+        scores = judge(table, dict.fromkeys(names, 0.35), n_boot=200)["au"]
+        for name, value in truth.items():
+            low, high = scores[f"macro_{name}_ci"]
+            covered[name] += low <= value <= high
+    assert all(0.92 <= n / n_sets <= 0.97 for n in covered.values()), covered
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_people_without_exception_do_not_make_certain(right: bool) -> None:
+    low, high = interval(np.full(100, float(right)), 40, float(right))
+    assert pytest.approx((low if right else 1 - high) ** 40) == 0.025
+    assert (high if right else low) == float(right)
 
 
 def test_a_soup_is_the_mean_of_the_folds_and_answers_for_new_people(

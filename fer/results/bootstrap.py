@@ -1,10 +1,11 @@
-"""Intervals: in, who is on each picture; out, the weights of resampled people, and percentiles over the draws.
+"""Intervals: in, who is on each picture; out, the weights of resampled people, and intervals by the draws.
 
 People, not pictures, are resampled: pictures of one person are alike, and intervals over pictures would be too narrow.
 """
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from fer.results.measures import Weights
 from fer.results.predictions import FloatArray
@@ -21,13 +22,31 @@ def resample_subjects(subjects: pd.Series, n_boot: int, seed: int) -> Weights:
     return Weights(codes, np.ascontiguousarray(drawn.T, dtype=np.float64))
 
 
-def interval(draws: FloatArray, n_subjects: int) -> list[float] | None:
-    """The 95 % percentile interval [low, high] over the draws in which the score is defined (Efron, 1979).
+def interval(draws: FloatArray, n_subjects: int, point: float, *, share: bool = True) -> list[float] | None:
+    """The 95 % interval [low, high] of a score: the point without its bias, and as far as Student's t takes the spread of the draws.
+
+    Percentiles of the draws are no intervals of an average precision: a person drawn twice brings ties to the top of the ranking, so
+    that all draws are too good; the point itself is so by about as much. Bias and spread are those of the draws (Efron & Tibshirani,
+    An introduction to the bootstrap, 1993, chapters 6 and 10), on the scale on which shares spread alike everywhere, the arcsine of the
+    square root. Where all of n people say the same extreme, the other end is where that had a probability of 2.5 %.
 
     None with fewer than two subjects: one person says nothing about other people.
+
+    Args:
+        draws: those in which the score is not defined (nan) don't count.
+        n_subjects: people behind the score.
+        point: the score, with every person once.
+        share: it is one, from 0 to 1; else any number.
     """
     defined = draws[~np.isnan(draws)]
-    if n_subjects < 2 or defined.size == 0:
+    if n_subjects < 2 or defined.size == 0 or np.isnan(point):
         return None
-    low, high = np.percentile(defined, [2.5, 97.5])
-    return [float(low), float(high)]
+    if share and point in (0, 1) and (defined == point).all():
+        end = 0.025 ** (1 / n_subjects)
+        return [end, 1.0] if point else [0.0, 1 - end]
+    on_scale = np.arcsin(np.sqrt(np.clip([*defined, point], 0, 1))) if share else np.array([*defined, point])
+    centre = 2 * on_scale[-1] - on_scale[:-1].mean()
+    reach = stats.t.ppf(0.975, n_subjects - 1) * on_scale[:-1].std()
+    ends = np.array([centre - reach, centre + reach])
+    found: list[float] = (np.sin(np.clip(ends, 0, np.pi / 2)) ** 2 if share else ends).tolist()
+    return found

@@ -54,7 +54,7 @@ def identity_probe(
     _, counts = np.unique(people, return_counts=True)
     return {
         "accuracy": float(right.mean()),
-        "accuracy_ci": interval(draws, len(counts)),
+        "accuracy_ci": interval(draws, len(counts), float(right.mean())),
         "chance": float(counts.max() / counts.sum()),
         "n_images": len(people),
         "n_subjects": len(counts),

@@ -99,9 +99,10 @@ def _scores(
     answers = Answers((), one_hot[truth], one_hot[answer], one_hot[answer] == 1, nothing, nothing)
     right, n_people = (truth == answer).astype(np.float64), len(resampling.counts)
     shares = resampling.sums(right) / resampling.sums(np.ones_like(right))
+    f1 = macro_f1(answers, unweighted(len(truth)))[0]
     return {
         "accuracy": float(right.mean()),
-        "accuracy_ci": interval(shares, n_people),
-        "macro_f1": number(macro_f1(answers, unweighted(len(truth)))[0]),
-        "macro_f1_ci": interval(macro_f1(answers, resampling), n_people),
+        "accuracy_ci": interval(shares, n_people, float(right.mean())),
+        "macro_f1": number(f1),
+        "macro_f1_ci": interval(macro_f1(answers, resampling), n_people, float(f1)),
     }

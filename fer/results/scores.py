@@ -14,7 +14,7 @@ What is undefined is None, never nan. The sections:
   is better. It is what sweeps and searches maximise. `score_constant` is that of answers without looking.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -59,8 +59,11 @@ class _Judged:
         self.n_labelled = int((answers.loss_counts > 0).sum())
         self.n_subjects = self._n_people(answers.loss_counts > 0)
 
-    def interval(self, draws: FloatArray) -> list[float] | None:
-        return interval(draws, self.n_subjects)
+    def loss_interval(self) -> list[float] | None:
+        return interval(self.draws.loss, self.n_subjects, float(self.point.loss[0]), share=False)
+
+    def accuracy_interval(self, values: Callable[[Measures], FloatArray]) -> list[float] | None:
+        return interval(values(self.draws), self.n_subjects, float(values(self.point)[0]))
 
     def label_interval(self, name: str, column: int) -> list[float] | None:
         """None unless at least two people show the label (and for AUC two lack it): no other draw would differ."""
@@ -68,7 +71,8 @@ class _Judged:
         people = self._n_people(targets == 1)
         if name == "auc":
             people = min(people, self._n_people(targets == 0))
-        return interval(self.draws.per_label[name][:, column], people)
+        point = float(self.point.per_label[name][0, column])
+        return interval(self.draws.per_label[name][:, column], people, point)
 
     def per_label(self, column: int) -> Scores:
         values = {name: number(self.point.per_label[name][0, column]) for name in MEASURES}
@@ -82,8 +86,11 @@ class _Judged:
 
     def average_intervals(self) -> Scores:
         found: Scores = {}
-        for kind, draws in (("micro", self.draws.micro), ("macro", self.draws.macro)):
-            found |= {f"{kind}_{name}_ci": self.interval(draws[name]) for name in MEASURES}
+        averages = (("micro", self.point.micro, self.draws.micro), ("macro", self.point.macro, self.draws.macro))
+        for kind, point, draws in averages:
+            found |= {
+                f"{kind}_{name}_ci": interval(draws[name], self.n_subjects, float(point[name][0])) for name in MEASURES
+            }
         return found
 
     def verdict(self) -> Scores:
@@ -147,7 +154,8 @@ def _score(heads: list[tuple[_Judged, str]]) -> Scores:
         mean_of_defined(np.stack([measures.macro[name] for measures, name in values], axis=-1))
         for values in ([(head.point, name) for head, name in heads], [(head.draws, name) for head, name in heads])
     )
-    return {"score": number(point[0]), "score_ci": interval(draws, min(head.n_subjects for head, _ in heads))}
+    n_subjects = min(head.n_subjects for head, _ in heads)
+    return {"score": number(point[0]), "score_ci": interval(draws, n_subjects, float(point[0]))}
 
 
 def _score_constant(sections: Scores) -> float | None:
@@ -175,8 +183,8 @@ def _au_section(
         "n_images": judged.n_labelled,
         "n_subjects": judged.n_subjects,
         **summary(judged.point, "binary_accuracy"),
-        "loss_ci": judged.interval(judged.draws.loss),
-        "binary_accuracy_ci": judged.interval(judged.draws.accuracy),
+        "loss_ci": judged.loss_interval(),
+        "binary_accuracy_ci": judged.accuracy_interval(lambda measures: measures.accuracy),
         **judged.average_intervals(),
         "per_au": per_au,
         "baselines": au_baselines(judged.answers, rates or au_base_rates(predictions, names), source),
@@ -193,9 +201,9 @@ def _emotion_section(judged: _Judged, predictions: pd.DataFrame, rates: Mapping[
         "n_images": judged.n_labelled,
         "n_subjects": judged.n_subjects,
         "loss": number(judged.point.loss[0]),
-        "loss_ci": judged.interval(judged.draws.loss),
+        "loss_ci": judged.loss_interval(),
         "accuracy": number(judged.point.micro["f1"][0]),
-        "accuracy_ci": judged.interval(judged.draws.micro["f1"]),
+        "accuracy_ci": judged.accuracy_interval(lambda measures: measures.micro["f1"]),
         "micro": numbers(judged.point.micro),
         "macro": numbers(judged.point.macro),
         **judged.average_intervals(),

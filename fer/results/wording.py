@@ -10,7 +10,7 @@ FEW_POSITIVES = 10
 
 
 FEW_PEOPLE = 8
-"""Labelled people, below which percentile intervals are too narrow to say that something is better than guessing."""
+"""Labelled people, below which nothing is said to be better than guessing, whatever the interval says."""
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def compare(tables: Sequence[pd.DataFrame], *, n_draws: int, seed: int, referenc
             if k == held
             else [difference, [difference - about, difference + about], float(p[k, held]), float(corrected[k])]
         )
-        standings.append(Standing(float(score), interval(draws[k], n_people), *apart))
+        standings.append(Standing(float(score), interval(draws[k], n_people, float(score)), *apart))
     n_images = tables[0]["path"].nunique()  # a repeated cross-validation has a row per picture and repeat
     return Comparison(standings, best, held, n_images, n_people, n_tests, errors[:, best], errors[:, held])
 

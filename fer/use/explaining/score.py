@@ -143,8 +143,15 @@ def _numbers(point: FloatArray, draws: FloatArray | None, n_subjects: int) -> di
     if draws is None:
         return {**found, "inside_ci": None, "difference_ci": None, "above_others_ci": None}
     gap = np.asarray(draws[:, 0] - draws[:, 1])
-    columns = {"inside": draws[:, 0], "difference": gap, "above_others": draws[:, 2]}
-    return found | {f"{name}_ci": interval(np.asarray(values), n_subjects) for name, values in columns.items()}
+    columns = {
+        "inside": (inside, draws[:, 0]),
+        "difference": (inside - random, gap),
+        "above_others": (above, draws[:, 2]),
+    }
+    return found | {
+        f"{name}_ci": interval(np.asarray(values), n_subjects, value, share=name == "inside")
+        for name, (value, values) in columns.items()
+    }
 
 
 def score_table(summary: dict[str, Any], *, wide: bool = True) -> Table:
