@@ -89,6 +89,12 @@ def test_transparent_palette_colour_shows_mid_grey() -> None:
     assert decoded[0, 0].tolist() == [128, 128, 128] and decoded[1, 1].tolist() == [250, 10, 10]
 
 
+def test_transparent_value_of_sixteen_bits_shows_mid_grey() -> None:
+    values = np.array([[257, 65535], [514, 257]], np.uint16)
+    decoded = decode(encoded(Image.fromarray(values), transparency=257))
+    assert decoded[..., 0].tolist() == [[128, 255], [2, 128]]
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_exif_rotated_pictures_come_out_upright(photo: Image.Image, orientation: int, kind: str) -> None:

@@ -106,6 +106,15 @@ def test_uncertainty_balance_learns_to_weigh_the_harder_task_less() -> None:
     assert balance.log_variances["emotion"].item() == pytest.approx(0, abs=1e-2)
 
 
+def test_batches_without_a_label_say_nothing_to_learned_weights() -> None:
+    balance = TaskBalance(LossConfig(balance="uncertainty"))
+    losses = {"au": torch.tensor(0.0), "emotion": torch.tensor(2.0)}
+    balance(losses, torch.tensor([False, True])).backward()
+    assert balance.log_variances is not None
+    assert balance.log_variances["au"].grad == 0
+    assert balance.log_variances["emotion"].grad == pytest.approx(-2 + 0.5)
+
+
 @pytest.mark.parametrize(
     ("kind", "present", "absent"),
     [

@@ -19,7 +19,7 @@ def boxes(*corners: tuple[float, float]) -> Boxes:
 
 
 def answers(*rows: float) -> Answers:
-    au = np.array(rows, np.float32)[:, None]
+    au = np.array(rows, np.float32).reshape(-1, 1)
     return Answers(au, np.hstack([au, 1 - au]))
 
 
@@ -36,7 +36,16 @@ def test_numbers_follow_faces_whatever_their_order() -> None:
     assert tracks.follow(boxes((600, 0), (20, 0)), answers(0.5, 0.1), 0.2)[0] == [2, 0]
     # 1 was seen a short while ago, and is known again; after a second it is not
     assert tracks.follow(boxes((320, 0)), answers(0.9), 0.9)[0] == [1]
+    tracks.follow([], answers(), 1.5)
     assert tracks.follow(boxes((320, 0)), answers(0.9), 2.0)[0] == [3]
+
+
+def test_frames_that_are_further_apart_than_a_second_follow_each_other() -> None:
+    tracks = Tracks(5)
+    for frame in range(4):
+        numbers, found = tracks.follow(boxes((0, 0)), answers(float(frame > 0)), 2.5 * frame)
+        assert numbers == [0]
+    assert found.au_prob[0, 0] == pytest.approx(1 - math.exp(-7.5 / 5))
 
 
 def test_each_face_is_averaged_for_itself() -> None:

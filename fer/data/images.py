@@ -135,7 +135,10 @@ def luminance(rgb: Pixels8) -> Pixels8:
 
 def _rgb(image: Image.Image) -> Pixels8:
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return np.repeat(_from_16_bits(np.asarray(image))[..., None], 3, axis=2)
+        values = np.asarray(image)
+        grey = np.repeat(_from_16_bits(values)[..., None], 3, axis=2)
+        grey[values == image.info.get("transparency", -1)] = BACKGROUND
+        return grey
     if image.mode == "F":
         raise BadImage("floating-point pixels have no fixed range; save it as 8 or 16 bit")
     if image.has_transparency_data:

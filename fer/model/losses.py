@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import sigmoid_focal_loss
@@ -191,15 +191,19 @@ class TaskBalance(nn.Module):
             else None
         )
 
-    def forward(self, losses: dict[str, Float[Tensor, ""]]) -> Float[Tensor, ""]:
-        """One loss from those of the tasks at hand, keyed by task."""
+    def forward(
+        self, losses: dict[str, Float[Tensor, ""]], labelled: Bool[Tensor, " tasks"] | None = None
+    ) -> Float[Tensor, ""]:
+        """One loss from those of the tasks at hand, keyed by task.
+
+        Args:
+            labelled: of each task whether the batch has a label for it, None for all: to learned weights a batch without says nothing.
+        """
         if self.log_variances is None:
             return torch.stack([self.weights[task] * loss for task, loss in losses.items()]).sum()
-        terms = [
-            torch.exp(-self.log_variances[task]) * loss + 0.5 * self.log_variances[task]
-            for task, loss in losses.items()
-        ]
-        return torch.stack(terms).sum()
+        log_variances = torch.stack([self.log_variances[task] for task in losses])
+        terms = torch.exp(-log_variances) * torch.stack(list(losses.values())) + 0.5 * log_variances
+        return (terms if labelled is None else terms * labelled).sum()
 
 
 def balanced_weights(counts: Float[Tensor, "*classes"], most: float) -> Float[Tensor, "*classes"]:

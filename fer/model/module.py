@@ -148,23 +148,27 @@ class FaceModule(lightning.LightningModule):
     def learn_from(self, batch: dict[str, Tensor]) -> TrainingStep:
         """What a training step computes."""
         logits, losses, labels = self._mixed(batch) if self.mixup else (*self._plain(batch), batch)
-        return TrainingStep(logits, losses, labels, self.balance(self._of_whole_batch(losses, batch)))
+        return TrainingStep(logits, losses, labels, self.balance(*self._of_whole_batch(losses, batch)))
 
-    def _of_whole_batch(self, losses: dict[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The losses, so scaled that their mean over the processes is that over the labelled cells of the whole batch.
+    def _of_whole_batch(
+        self, losses: dict[str, Tensor], batch: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], Tensor | None]:
+        """The losses, so scaled that their mean over the processes is that over the labelled cells of the whole batch, and who has any.
 
         For DDP takes the mean of the gradients, whoever has how many labelled cells.
         """
-        if n_processes() == 1:
-            return losses
+        if n_processes() == 1 and self.loss.balance == "fixed":
+            return losses, None
         # what is missing is -1 among labels and nan among landmarks; answers agree or not on every picture
         cells = [batch["index" if head == "consistency" else head] for head in losses]
         n = torch.stack([((cell != MISSING_TARGET) & ~cell.isnan()).sum() for cell in cells]).float()
+        if n_processes() == 1:
+            return losses, n > 0
         values = torch.stack([loss.detach() for loss in losses.values()])
         n_all, sums = summed(torch.stack((n, n * values)))
         self._refuse_nan(sums)  # found by all at once: none waits for another that has given up
         shares = n_processes() * n / n_all.clamp(min=1)
-        return {head: share * loss for (head, loss), share in zip(losses.items(), shares, strict=True)}
+        return {head: share * loss for (head, loss), share in zip(losses.items(), shares, strict=True)}, n_all > 0
 
     def _plain(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor]]:
         features, logits = self._answered(batch)

@@ -30,11 +30,12 @@ def consistency_probe(samples: pd.DataFrame) -> dict[str, Any]:
     names = [c for c in rows.columns if c.startswith("AU")]
     if len(rows) < 2:
         return {"reason": "fewer than two sequences have both an emotion and coded AUs"}
+    coded = ~np.isnan(targets_of(rows, names))  # two rows are compared by what is coded in both
     shown = np.nan_to_num(targets_of(rows, names))
     emotion, person = (pd.factorize(rows[column])[0] for column in ("emotion", "subject"))
     pairs = np.triu_indices(len(rows), k=1)
-    both, one = (shown @ shown.T)[pairs], shown.sum(axis=1)
-    either = one[pairs[0]] + one[pairs[1]] - both
+    both, one = shown @ shown.T, shown @ coded.T
+    both, either = both[pairs], (one + one.T - both)[pairs]
     other_emotion = (emotion[:, None] != emotion)[pairs]
     alike = (either - both <= _ALIKE) & (both > 0)
     same_person = (person[:, None] == person)[pairs]
@@ -69,7 +70,8 @@ def _mean(values: FloatArray, chosen: BoolArray) -> tuple[float | None, int]:
 
 
 def _contradictions(rows: pd.DataFrame, names: list[str]) -> list[dict[str, Any]]:
-    """The AU codings with several emotions, those with most sequences of a rarer emotion first."""
+    """The AU codings with several emotions, those with most sequences of a rarer emotion first; of rows in which all units are coded."""
+    rows = rows.dropna(subset=[name for name in names if rows[name].notna().any()])
     shown: npt.NDArray[np.bool_] = targets_of(rows, names) == 1
     coding = pd.Series(["+".join(np.array(names)[row]) for row in shown], index=rows.index, name="aus")
     counts = rows["emotion"].groupby(coding).value_counts().unstack(fill_value=0)

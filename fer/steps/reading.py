@@ -53,6 +53,10 @@ def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
             f"the training split has no emotion label and no AU with data.min_au_count={cfg.data.min_au_count} positives: "
             "nothing can be learned"
         )
+    weights = {"au": cfg.loss.au_weight if data.aus else 0, "emotion": cfg.loss.emotion_weight if data.emotions else 0}
+    if cfg.loss.balance == "fixed" and not any(weights.values()):
+        off, other = ("emotion", "AU") if data.emotions else ("au", "emotion")
+        raise FerError(f"loss.{off}_weight=0, and there is no {other} label to learn from: nothing would be learned")
     _refuse_empty(data)
     _refuse_no_points(cfg, data)
     if cfg.loss.consistency_weight and not (data.aus and data.emotions and data.aus_by_emotion().any()):

@@ -91,9 +91,16 @@ class Predictor:
         smallest: float | None = None,
         landmarks: npt.NDArray[np.floating] | None = None,
     ) -> list[FaceCrop]:
-        """The faces of a picture as the network wants them (see `cut_faces`); safe to call from several threads."""
+        """The faces of a picture as the network wants them (see `cut_faces`); safe to call from several threads.
+
+        Raises:
+            FerError: the picture can't be read, or `boxes` are none.
+        """
         f = self.facts
-        known = None if boxes is None else [Box(*map(float, box)) for box in boxes]
+        try:
+            known = None if boxes is None else [Box(*map(float, box)) for box in boxes]
+        except (TypeError, ValueError) as error:
+            raise FerError(f"boxes must be a list of x, y, w, h in pixels, one for each face; got {boxes}") from error
         return cut_faces(
             read_picture(picture),
             f.image_size,

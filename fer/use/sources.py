@@ -76,7 +76,9 @@ def _in_folder(root: Path) -> list[str]:
     found: list[str] = []
     others: Counter[str] = Counter()
     for folder, below, names in os.walk(root):
-        below[:] = sorted(name for name in below if not name.startswith("."))
+        linked = [name for name in below if os.path.islink(os.path.join(folder, name))]
+        others["links to folders"] += len(linked)
+        below[:] = sorted(name for name in below if not name.startswith(".") and name not in linked)
         for name in sorted(names):
             if name.lower().endswith(IMAGES):
                 file = os.path.join(folder, name)
@@ -85,7 +87,7 @@ def _in_folder(root: Path) -> list[str]:
                 found += [file] if there and not name.startswith(".") else []
             else:
                 others[Path(name).suffix.lower() or "no ending"] += 1
-    if others:
+    if others := +others:
         log.info("left out, as no pictures: %s", ", ".join(f"{n} x {end}" for end, n in others.most_common(5)))
     return found
 

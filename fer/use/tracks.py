@@ -16,7 +16,7 @@ SAME_FACE = 0.3
 """Overlap (intersection over union) from which a box goes on a face of an earlier frame."""
 
 FORGOTTEN_S = 1.0
-"""A face that was not seen for this long is a new one when it comes back."""
+"""A face that was not seen for this long, nor in the frame before, is a new one when it comes back."""
 
 
 @dataclass
@@ -39,6 +39,7 @@ class Tracks:
         self.smoothing = smoothing
         self._tracks: list[_Track] = []
         self._next = 0
+        self._last = -math.inf
 
     def follow(self, boxes: list[tuple[Box, How]], answers: Answers, time: float) -> tuple[list[int | None], Answers]:
         """Takes the faces of the next frame.
@@ -51,8 +52,10 @@ class Tracks:
         Returns:
             A number per box that stays with a face (None for a whole picture), and the averaged answers.
         """
-        # files that were joined from several jump back in time
-        self._tracks = [track for track in self._tracks if 0 <= time - track.seen <= FORGOTTEN_S]
+        # files that were joined from several jump back in time; frames may be further apart than anybody is remembered
+        oldest = min(self._last, time - FORGOTTEN_S)
+        self._tracks = [track for track in self._tracks if oldest <= track.seen <= time]
+        self._last = time
         faces = [k for k, (_, how) in enumerate(boxes) if how != "whole"]
         known = dict(self._match([boxes[k][0] for k in faces]))
         numbers: list[int | None] = [None] * len(boxes)
