@@ -41,7 +41,7 @@ def run(cfg: CrossvalConfig, call: Call) -> float | None:
         for fold in range(cfg.data.folds):
             train_fold(cfg, folder, repeat, fold, call.kept)
     folds = [fold_dir(folder, r, k) for r in range(cfg.repeats) for k in range(cfg.data.folds)]
-    return judged(folder, folds, soup=cfg.soup)
+    return judged(folder, folds, call.kept, soup=cfg.soup)
 
 
 def started(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig]:
@@ -175,16 +175,20 @@ def train_fold(cfg: CrossvalConfig, folder: RunFolder, repeat: int, fold: int, k
         sys.exit(130)
 
 
-def judged(folder: RunFolder, folds: list[Path], *, soup: bool) -> float | None:
+def judged(folder: RunFolder, folds: list[Path], kept: Kept, *, soup: bool) -> float | None:
     """Pools the folds, writes and prints what they say, and leaves their soup if it is wanted."""
     from rich.console import Console
 
-    from fer.results.pooling import pool
+    from fer.results.pooling import pool, pool_probes
     from fer.results.tables import print_folds
     from fer.steps import judging
     from fer.steps.picturing import gallery_of_folds
+    from fer.steps.reading import opened
 
     table, metrics = pool(folds)
+    last: TrainConfig = from_dict(TrainConfig, RunFolder.open(folds[-1]).config(), str(folds[-1] / "config.yaml"))
+    prepared = opened(last, kept).prepared
+    metrics["all"]["probes"] = pool_probes(folds, table, prepared.table, prepared.shared)
     parts = table[["subject", "fold"]].drop_duplicates()
     parts.assign(split="all")[["subject", "split", "fold"]].to_csv(folder.path / "split.csv", index=False)
     first = RunFolder.open(folds[0]).about

@@ -106,6 +106,9 @@ def test_every_face_is_answered_the_largest_first(model: Predictor, pair: Path) 
     assert largest.box == both[0].box
     boxes = [both[1].box, tuple(both[0].box)]
     given = model.predict(pair, boxes=boxes)
+    for wrong in ((1, 2, 3, 4), [(1, 2, 3)], [("a", 1, 2, 3)]):
+        with pytest.raises(FerError, match="boxes must be a list of x, y, w, h"):
+            model.predict(pair, boxes=wrong)
     assert [face.how for face in given] == ["box", "box"]
     assert given[0].au_prob == pytest.approx(both[1].au_prob) and given[1].au_prob == pytest.approx(both[0].au_prob)
     assert given[0].au_prob != pytest.approx(given[1].au_prob)

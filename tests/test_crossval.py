@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -261,6 +262,43 @@ def test_a_picture_that_one_repeat_could_not_read_is_left_out(
     pooled, metrics = pool([*(finished / "folds" / name for name in "012"), *again], n_boot=10)
     assert metrics["all"]["n_images"] == n_all - 1 and table.at[lost, "path"] not in set(pooled["path"])
     assert "not every repeat could read them: 1 pictures" in caplog.text
+
+
+def test_a_fold_whose_test_people_could_not_be_read_does_not_lose_the_others(
+    finished: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(
+        finished / "folds" / "1", tmp_path / "1", ignore=shutil.ignore_patterns("checkpoints", "tensorboard")
+    )
+    for name, kept in (("predictions.csv", "val"), ("metrics.json", "val")):
+        file = tmp_path / "1" / name
+        if name.endswith(".csv"):
+            table = pd.read_csv(file)
+            table[table["split"] == kept].to_csv(file, index=False)
+        else:
+            file.write_text(json.dumps({kept: json.loads(file.read_text())[kept]}))
+    table, metrics = pool([finished / "folds" / "0", tmp_path / "1", finished / "folds" / "2"], n_boot=10)
+    assert sorted(set(table["fold"])) == [0, 2] and metrics["all"]["n_images"] == len(table)
+    assert "fold 1 has nobody to judge" in caplog.text
+
+
+def test_calibration_and_probes_are_of_the_pooled_answers(finished: Path) -> None:
+    metrics = json.loads((finished / "metrics.json").read_text())["all"]
+    folds = [json.loads((finished / "folds" / str(k) / "metrics.json").read_text())["test"] for k in range(3)]
+    for head in ("au", "emotion"):
+        pooled, each = metrics[head]["calibration"], [fold[head]["calibration"] for fold in folds]
+        assert pooled["n"] == sum(block["n"] for block in each)
+        for key in ("nll", "nll_before"):
+            assert pooled[key] == pytest.approx(
+                np.average([b[key] for b in each], weights=[b["n"] for b in each]), rel=1e-4
+            )
+    probes, each = metrics["probes"], [fold["probes"] for fold in folds]
+    right = [probe["rule"]["true_aus"]["accuracy"] * probe["rule"]["true_aus"]["n_images"] for probe in each]
+    assert probes["rule"]["true_aus"]["accuracy"] * probes["rule"]["true_aus"]["n_images"] == pytest.approx(sum(right))
+    assert probes["labels"]["n"] == sum(probe["labels"].get("n", 0) for probe in each)
+    assert probes["spread"]["au"]["n_subjects"] <= metrics["n_subjects"]
+    page = (finished / "report.html").read_text()
+    assert "Honesty probes" in page and "Can the probabilities be believed?" in page
 
 
 def test_a_folder_without_test_predictions_is_refused(tmp_path: Path) -> None:

@@ -218,6 +218,15 @@ def test_what_is_looked_at_is_never_written_over(predict: Predict, folder: Path,
     assert {path: path.read_bytes() for path in before} == before
 
 
+def test_links_to_folders_are_left_out_aloud(lively: Path, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    mixed = folder.parent / "mixed"
+    mixed.mkdir()
+    (mixed / "more").symlink_to(folder)
+    (mixed / "a.png").write_bytes((folder / "b.png").read_bytes())
+    run(composed("predict", f"checkpoint={lively}", f"input={mixed}"), Call("", (), None))
+    assert "left out, as no pictures: 1 x links to folders" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("what", "message"),
     [

@@ -200,6 +200,16 @@ def test_consistency_by_hand() -> None:
     assert found["same_emotion"] == {"n_pairs": 1, "same_person": pytest.approx(2 / 3), "other_people": 0.0}
 
 
+def test_codings_are_compared_by_the_units_that_both_have() -> None:
+    table = showing((4, 17), (4,), (4, 17), (9,)).astype("Int8")
+    table.loc[1, table.columns.difference(["AU4"])] = pd.NA
+    emotions = pd.array(["anger", "sadness", "anger", "disgust"], dtype="string")
+    table = table.assign(emotion=emotions, subject=list("abcd"), sequence=list("0123"), path=list("0123"))
+    found = consistency_probe(table)
+    assert found["same_aus"]["n_pairs"] == 3 and found["same_aus"]["other_emotion"] == pytest.approx(2 / 3)
+    assert found["same_aus"]["examples"] == [] and found["same_emotion"]["other_people"] == 1.0
+
+
 def test_frames_of_a_sequence_are_one_coding() -> None:
     table = pd.concat([showing((4,), (9,))] * 3, ignore_index=True)
     table = table.assign(emotion=["anger", "disgust"] * 3, subject="a", sequence=["1", "2"] * 3, path=list("abcdef"))

@@ -6,7 +6,6 @@ mean and standard deviation of each fold's own numbers, which say how much a num
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -16,8 +15,12 @@ import numpy as np
 import pandas as pd
 
 from fer.errors import FerError
+from fer.results.consistency import consistency_probe
 from fer.results.predictions import FloatArray, Thresholds, au_columns, read_predictions
+from fer.results.probes import probe_answers
+from fer.results.reliability import reliability_of_folds
 from fer.results.scores import judge
+from fer.runs.folder import RunFolder
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +48,7 @@ def pool(folds: Sequence[Path], n_boot: int = 1000) -> tuple[pd.DataFrame, dict[
     Raises:
         FerError: a fold has no test predictions, or the folds differ in their labels or don't make a whole.
     """
-    judged = [_fold(path, number) for number, path in enumerate(folds)]
+    judged = _judged(folds)
     tables, scores = [table for table, _ in judged], [score for _, score in judged]
     columns = {tuple(table.columns) for table in tables}
     if len(columns) > 1:
@@ -54,6 +57,9 @@ def pool(folds: Sequence[Path], n_boot: int = 1000) -> tuple[pd.DataFrame, dict[
     table = pd.concat(tables, ignore_index=True)
     thresholds: Thresholds = {name: _per_row(name, tables, scores) for name in au_columns(table)}
     pooled = judge(table, thresholds, n_boot=n_boot)
+    temperatures = [_temperatures(score) for score in scores]
+    for head, block in reliability_of_folds(list(zip(tables, temperatures, strict=True))).items():
+        pooled[head]["calibration"] = block
     _count_pictures_once(pooled, n_repeats)
     pooled["folds"] = {"n": len(folds), **over_folds(scores)}
     return table, {"all": pooled}
@@ -102,13 +108,63 @@ def over_folds(scores: Iterable[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _fold(path: Path, number: int) -> tuple[pd.DataFrame, dict[str, Any]]:
-    predictions = read_predictions(path / "predictions.csv")
-    metrics = json.loads((path / "metrics.json").read_text(encoding="utf-8"))
-    test = predictions[predictions["split"] == "test"]
-    if test.empty:
-        raise FerError(f"{path} has no predictions of test people: it is no finished fold")
-    return test.assign(split="all", fold=number), metrics["test"]
+def _judged(folds: Sequence[Path]) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
+    """Of each fold its test people and their scores; without folds that have nobody to judge.
+
+    Raises:
+        FerError: that is none.
+    """
+    found = []
+    for number, path in enumerate(folds):
+        predictions, metrics = read_predictions(path / "predictions.csv"), RunFolder(path, {}).read_json("metrics.json")
+        test = predictions[predictions["split"] == "test"]
+        if "test" in metrics:
+            found.append((test.assign(split="all", fold=number), metrics["test"]))
+        else:
+            log.warning("fold %d has nobody to judge, as no picture of its test people could be read: left out", number)
+    if not found:
+        raise FerError(f"{folds[0].parent} has no predictions of test people: these are no finished folds")
+    return found
+
+
+def _temperatures(scores: dict[str, Any]) -> dict[str, float]:
+    blocks = {head: scores.get(head, {}).get("calibration") for head in ("au", "emotion")}
+    return {head: block["temperature"] if block else 1.0 for head, block in blocks.items()}
+
+
+def pool_probes(
+    folds: Sequence[Path], decided: pd.DataFrame, samples: pd.DataFrame, shared: pd.DataFrame
+) -> dict[str, Any]:
+    """The honesty probes of a cross-validation (`fer.results.probes`), of each picture once.
+
+    Identity is told by the features of each fold's own network: the mean over the folds, weighed by their pictures, without an interval.
+
+    Args:
+        decided: the pooled predictions.
+        samples: the sample table, with every picture of `decided`.
+        shared: near-identical pictures under two people, of the whole data.
+    """
+    once = decided[~decided.duplicated("path")]
+    place = dict(zip(once["path"], once["fold"], strict=True))
+    pairs = shared[shared["path"].isin(place) | shared["other_path"].isin(place)]
+    across = (pairs["path"].map(place) != pairs["other_path"].map(place)).sum()
+    rows = samples.set_index("path", drop=False).loc[once["path"]].reset_index(drop=True)
+    return {
+        **probe_answers(once.reset_index(drop=True), rows),
+        "identity": _identity([score["probes"]["identity"] for _, score in _judged(folds)]),
+        "labels": consistency_probe(rows),
+        "near_identical": {"pairs": len(pairs), "across_splits": int(across)},
+    }
+
+
+def _identity(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    told = [one for one in each if "reason" not in one]
+    if not told:
+        return dict(each[0])
+    n_images = [one["n_images"] for one in told]
+    means = {name: float(np.average([one[name] for one in told], weights=n_images)) for name in ("accuracy", "chance")}
+    counts = {name: int(np.sum([one[name] for one in told])) for name in ("n_images", "n_subjects")}
+    return {**means, "accuracy_ci": None, **counts, "n_features": told[0]["n_features"]}
 
 
 def _per_row(name: str, tables: Sequence[pd.DataFrame], scores: Sequence[dict[str, Any]]) -> FloatArray:

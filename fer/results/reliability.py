@@ -3,14 +3,14 @@
 A reliable head is right in 80 % of the cases in which it says 80 %.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import binom
 
-from fer.results.calibration import Temperatures, at_temperature, labelled_answers, negative_log_likelihood
+from fer.results.calibration import Temperatures, at_temperature, calibrated, labelled_answers, negative_log_likelihood
 from fer.results.predictions import Answers, BoolArray, FloatArray
 
 _N_BINS = 15
@@ -29,7 +29,23 @@ def reliability(predictions: pd.DataFrame, temperature: Temperatures) -> dict[st
         predictions: rows of one split as the network answers, before calibration.
         temperature: of each head.
     """
-    return {head: _block(head, answers, temperature[head]) for head, answers in labelled_answers(predictions).items()}
+    return {
+        head: _block(head, answers, at_temperature(temperature[head], head, answers), temperature[head])
+        for head, answers in labelled_answers(predictions).items()
+    }
+
+
+def reliability_of_folds(folds: Sequence[tuple[pd.DataFrame, Temperatures]]) -> dict[str, Any]:
+    """The same of the answers of several networks together, each with temperatures of its own.
+
+    Args:
+        folds: of each network its predictions after calibration and its temperatures; `temperature` becomes their geometric mean.
+    """
+    after = labelled_answers(pd.concat([table for table, _ in folds], ignore_index=True))
+    raw = [calibrated(table, {head: 1 / value for head, value in own.items()}) for table, own in folds]
+    before = labelled_answers(pd.concat(raw, ignore_index=True))
+    means = {head: float(np.exp(np.mean([np.log(own[head]) for _, own in folds]))) for head in after}
+    return {head: _block(head, before[head], answers, means[head]) for head, answers in after.items()}
 
 
 def expected_calibration_error(bins: Mapping[str, list[Any]]) -> float:
@@ -58,8 +74,7 @@ def reliability_bins(probabilities: FloatArray, came_true: BoolArray) -> dict[st
     }
 
 
-def _block(head: str, before: Answers, temperature: float) -> dict[str, Any]:
-    after = at_temperature(temperature, head, before)
+def _block(head: str, before: Answers, after: Answers, temperature: float) -> dict[str, Any]:
     cells, cells_before = _cells(head, after), _cells(head, before)
     bins, bins_before = reliability_bins(*cells), reliability_bins(*cells_before)
     return {

@@ -36,18 +36,24 @@ def set_up(data: FaceData, show: bool) -> FaceData:
     return data
 
 
+def opened(cfg: TrainConfig, kept: Kept) -> FaceData:
+    """The data of a run, whatever is in it; that of an earlier job, if it is the same."""
+    data = FaceData(cfg.data, cfg.augment, cfg.seed, cache_folder(cfg.cache_dir))
+    data.point_tasks = tuple(cfg.loss.point_weights())
+    settings = as_dict(dataclasses.replace(cfg.data, **OF_BATCHES)), cfg.cache_dir
+    data.prepared = kept.get("data", settings, lambda: set_up(data, cfg.trainer.progress).prepared)
+    data.setup()
+    return data
+
+
 def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
     """The data, read, split and cached; that of an earlier job of the sweep, if it is the same.
 
     Raises:
         FerError: see `fer.data.prepare.prepare`; or no label is left for either head.
     """
-    data = FaceData(cfg.data, cfg.augment, cfg.seed, cache_folder(cfg.cache_dir))
-    data.point_tasks = tuple(cfg.loss.point_weights())
-    settings = as_dict(dataclasses.replace(cfg.data, **OF_BATCHES)), cfg.cache_dir
-    made = (kept or Kept()).get("data", settings, lambda: set_up(data, cfg.trainer.progress).prepared)
-    data.prepared = prepared = made
-    data.setup()
+    data = opened(cfg, kept or Kept())
+    prepared = data.prepared
     if not data.aus and not data.emotions:
         raise FerError(
             f"the training split has no emotion label and no AU with data.min_au_count={cfg.data.min_au_count} positives: "
