@@ -20,7 +20,8 @@ def run(cfg: SynthesizeConfig, call: Call) -> None:
 
     assert cfg.root is not None  # config.check
     root = Path(cfg.root).expanduser().absolute()
-    with Progress(console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("drawing faces", total=None)
         write_tree(root, cfg.subjects, cfg.seed, progress=lambda n, total: bar.update(task, completed=n, total=total))
     log.info("%d people in %s; train on them: python -m fer.train data=ckplus data.root=%s", cfg.subjects, root, root)

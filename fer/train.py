@@ -38,7 +38,10 @@ def run(cfg: TrainConfig, call: Call) -> float | None:
             return resume(cfg, call)
         return again(cfg, call.sweep_dir, call) if call.sweep_dir and holds_run(call.sweep_dir) else begin(cfg, call)
     except Interrupted as stopped:
-        log.warning("stopped; go on with: %s", this_line("train", [f"resume={stopped}"]))
+        if (Path(str(stopped)) / "checkpoints" / "last.ckpt").is_file():
+            log.warning("stopped; go on with: %s", this_line("train", [f"resume={stopped}"]))
+        else:
+            log.warning("stopped before the first checkpoint: type the same line again, with run_dir=%s", stopped)
         sys.exit(130)
 
 
@@ -149,9 +152,9 @@ def finish(
     """Fits, and judges in the first process, in the run folder; `brief`: without a report, if it learned from features."""
     from fer.steps import best, fitting
 
-    folder.log_to_file("train.log")
-    log.info("run folder: %s", folder.path)
     try:
+        folder.log_to_file("train.log")
+        log.info("run folder: %s", folder.path)
         try:
             fitting.fit(cfg, folder, module, data, callbacks, kept, together)
         except Interrupted as stopped:
@@ -159,6 +162,8 @@ def finish(
             raise Interrupted(str(folder.path)) from stopped
         together.part()
         return best.judge_best(cfg, folder, data, module, kept, brief) if together.leads else None
+    except KeyboardInterrupt as stopped:
+        raise Interrupted(str(folder.path)) from stopped
     finally:
         folder.let_go(sys.exception())
 

@@ -1,6 +1,7 @@
 """Every kind of picture comes out upright, RGB and 8 bit; everything else is refused in one line."""
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -111,6 +112,12 @@ def test_exif_rotated_pictures_come_out_upright(photo: Image.Image, orientation:
     exif = Image.Exif()
     exif[0x0112] = orientation
     np.testing.assert_array_equal(decode(encoded(stored, kind, exif=exif)), np.array(photo))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(BadImage, match="not a file"):
+        decode(tmp_path / "a.png")
 
 
 def test_sixteen_bit_picture_is_turned_too() -> None:

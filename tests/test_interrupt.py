@@ -123,6 +123,31 @@ def test_stop_in_the_final_epoch_is_answered_and_only_the_judging_is_left(
     assert json.loads((part / "run.json").read_text())["finished"] is True
 
 
+def test_stop_while_it_is_judged_says_how_to_go_on(
+    train: Train, resume: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupted(*_: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    part = tmp_path / "part"
+    with monkeypatch.context() as patched:
+        patched.setattr("fer.steps.best.judge_best", interrupted)
+        with pytest.raises(SystemExit) as ended:
+            train("trainer.max_epochs=1", run_dir=part)
+    assert ended.value.code == 130 and f"go on with: python -m fer.train resume={part}" in caplog.text
+    resume(part)
+    assert json.loads((part / "run.json").read_text())["finished"] is True
+
+
+def test_sigterm_before_the_first_checkpoint_has_a_word(tree: Path, cache: Path, tmp_path: Path) -> None:
+    process = start(tree, cache, tmp_path / "run", "trainer.max_epochs=50")
+    wait_for(tmp_path / "run" / "train.log", "run folder", process)
+    process.terminate()
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert f"run_dir={tmp_path / 'run'}" in said or f"resume={tmp_path / 'run'}" in said
+
+
 def test_moved_run_folder_remembers_its_best(train: Train, resume: Train, tmp_path: Path) -> None:
     # a rate that soon makes it worse: the best epoch is an early one
     settings = ("optimizer.lr=0.03", "scheduler=none", "trainer.patience=50")

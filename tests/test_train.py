@@ -13,7 +13,9 @@ import torch
 from conftest import SMALL, composed
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from fer.errors import FerError
 from fer.results.predictions import au_columns
+from fer.steps.reading import read_data
 
 Train = Callable[..., Path]
 
@@ -140,3 +142,12 @@ def test_run_stopped_after_an_epoch_and_resumed_ends_the_same(
     assert same_weights(whole, part)
     assert (whole / "metrics.json").read_text() == (part / "metrics.json").read_text()
     assert pd.read_csv(part / "curves.csv")["epoch"].tolist() == [0, 1, 2]
+
+
+def test_a_weight_of_0_for_the_only_head_that_has_labels_is_refused(tree: Path, cache: Path, tmp_path: Path) -> None:
+    pictures = sorted((tree / "cohn-kanade-images").glob("*/*/*.png"))[:8]
+    rows = [f"{picture},p{k % 4},{('happy', 'surprise')[k // 4]}" for k, picture in enumerate(pictures)]
+    (tmp_path / "table.csv").write_text("\n".join(["path,subject,emotion", *rows]))
+    typed = ("data=csv", f"data.table={tmp_path / 'table.csv'}", "loss.emotion_weight=0", f"cache_dir={cache}")
+    with pytest.raises(FerError, match=r"loss\.emotion_weight=0, and there is no AU label to learn from"):
+        read_data(composed("train", *SMALL, *typed))

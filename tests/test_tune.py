@@ -336,6 +336,19 @@ def test_damaged_journal_is_one_line(tmp_path: Path, scored: Scored) -> None:
         search(tmp_path / "s", f"storage={tmp_path / 's.journal'}", space=TWO)
 
 
+def test_journal_that_a_full_disk_cut_off_goes_on(
+    tmp_path: Path, scored: Scored, caplog: pytest.LogCaptureFixture
+) -> None:
+    scored(lambda cfg: cfg.optimizer.lr)
+    search(tmp_path / "s", "n_trials=2", space=TWO)
+    journal = tmp_path / "s" / "study.journal"
+    journal.write_bytes(journal.read_bytes()[:-12])
+    for n_trials in (3, 4):
+        search(tmp_path / "s", f"n_trials={n_trials}", space=TWO)
+    assert n_finished(stored(tmp_path / "s").trials) == 4
+    assert caplog.text.count("its last line is not whole") == 1
+
+
 def test_missing_optuna_is_one_line_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(FerError, match=r"pip install 'fer-lightning\[sweep\]'"):

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import hydra
@@ -22,7 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from fer.cli.messages import show_messages
-from fer.cli.processes import check_alone, say_once, this_line
+from fer.cli.processes import check_alone, say_once, started, this_line
 from fer.cli.quoting import with_paths_quoted
 from fer.cli.refusals import REFUSALS, one_line
 from fer.cli.sweep import SomeJobsFailed, Sweep, is_sweep
@@ -70,6 +72,10 @@ def command(
                 sys.stdout.flush()
             return
         sys.argv[1:] = with_paths_quoted(sys.argv[1:])
+        if (
+            started().count == 1
+        ):  # several are ended by who started them, and may wait for each other where no handler is heard
+            signal.signal(signal.SIGTERM, _interrupt)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own hints
         # torch's threads sleep while they wait: on a busy machine, spinning ones made a small step ten times slower
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -90,6 +96,10 @@ def command(
     return main
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def _run(
     name: str, job: Callable[[Any, Call], float | None], best_of_sweep: Callable[[Path], object] | None
 ) -> str | None:
@@ -107,11 +117,10 @@ def _run(
 
     def task(composed: DictConfig) -> float | None:
         show_messages()
-        call = _call(name, kept)
         if sweep is not None:
-            return sweep.run_job(lambda: job(settings(SCHEMAS[name], composed), call))
+            return sweep.run_job(lambda: job(settings(SCHEMAS[name], composed), _call(name, kept)))
         try:
-            return job(settings(SCHEMAS[name], composed), call)
+            return job(settings(SCHEMAS[name], composed), _call(name, kept))
         except REFUSALS as error:
             failure.append(one_line(error))
             return None

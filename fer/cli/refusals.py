@@ -23,7 +23,9 @@ def one_line(error: Exception) -> str:
         if line.strip() and not line.startswith("To append to your config")
     ]
     head = [
-        line for line in lines if not line.startswith(("Config search path", "full_key", "object_type", "provider="))
+        line
+        for line in lines
+        if not line.startswith(("Config search path", "full_key", "object_type", "reference_type", "provider="))
     ]
     if any(line.startswith("Ambiguous value for argument") for line in head):
         argument = head[0].removeprefix("Ambiguous value for argument ").strip("'")
@@ -37,4 +39,5 @@ def one_line(error: Exception) -> str:
         at = next(i for i, line in enumerate(head) if line.startswith("Available options"))
         other = "; or model.backbone=NAME, any classifier of torchvision" if "'model/" in str(error) else ""
         return f"{' '.join(head[:at])} {head[at]} {', '.join(head[at + 1 :])}{other}"
-    return " ".join(head[:3])
+    key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")), "")
+    return " ".join([f"{key}:"] * bool(key) + head[:3])

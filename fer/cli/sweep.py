@@ -73,6 +73,11 @@ class Sweep:
             raise FerError(
                 "run_dir names one folder, and a sweep makes one for each job: name=NAME chooses outputs/sweeps/NAME"
             )
+        if "hydra.sweep.subdir" in {override.key_or_group for override in typed}:
+            raise FerError(
+                "hydra.sweep.subdir: the folders of a sweep's jobs are named by what differs between them, so that the same line finds "
+                "them again; name=NAME chooses outputs/sweeps/NAME"
+            )
         line = shlex.join(["python", "-m", f"fer.{command}", *sys.argv[1:]])
         # job folders are named by what differs between them
         swept = {override.key_or_group for override in typed if override.is_sweep_override()}
@@ -101,17 +106,19 @@ class Sweep:
                 raise
             print(f"the sweep stopped; the same line goes on with it: {self.line}", file=sys.stderr)
             sys.exit(130)
-        jobs = read_jobs(self.folder)
+        every = read_jobs(self.folder)
+        jobs = [job for job in every if job.call == self.call]
         summary = write_summary(self.folder, jobs)
         print_summary(jobs, Console())
         print(f"summary: {summary}")
+        if len(jobs) < len(every):
+            print(f"{len(every) - len(jobs)} jobs of other lines are there, too: python -m fer.compare {self.folder}")
         if finish_best and jobs and jobs[0].status == "finished":
             finish_best(self.folder / folder_name(jobs[0].overrides))
-        own = [job for job in jobs if job.call == self.call]
-        failed = [job for job in own if job.status == "failed"]
+        failed = [job for job in jobs if job.status == "failed"]
         if failed:
             raise SomeJobsFailed(
-                f"{len(failed)} of {len(own)} jobs failed, summary.csv says why; the same line tries them again and leaves "
+                f"{len(failed)} of {len(jobs)} jobs failed, summary.csv says why; the same line tries them again and leaves "
                 "the finished ones"
             )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import Override, ValueType
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -23,24 +23,13 @@ def refuse_bad_overrides(argv: list[str], schema: type) -> list[Override]:
         What was typed, parsed.
 
     Raises:
-        FerError: names the first key that the schema lacks (with the nearest one) or whose value it does not take.
+        FerError: names the keys that the schema lacks (each with the nearest one) or whose value it does not take.
     """
     _refuse_no_settings(argv)
     typed = OverridesParser.create().parse_overrides([a for a in argv if "=" in a and not a.startswith("-")])
-    for override in typed:
-        key = override.key_or_group
-        if key.split(".")[0].split("/")[0] == "hydra" or (conf_dir() / key).is_dir():
-            continue
-        known = dict(settings_of(schema))
-        if key not in known:
-            raise FerError(_unknown(key, list(known)))
-        if key in (*NAMES_OF_GROUPS, "augment.name"):
-            group, typed_value = key.split(".")[0], str(override.input_line).split("=", 1)[-1]
-            raise FerError(f"{key}: type {group}={typed_value}, which brings the settings that go with it")
-        if not override.is_delete():
-            raw = None if override.is_sweep_override() else str(override.input_line).split("=", 1)[-1]
-            for value in _values(override):
-                _check_value(schema, key, value, known[key], raw)
+    problems = [problem for override in typed if (problem := _problem(override, schema))]
+    if problems:
+        raise FerError("; ".join(problems))
     return typed
 
 
@@ -50,8 +39,28 @@ def _refuse_no_settings(argv: list[str]) -> None:
     for word in (*unknown, *known.overrides):
         if word.startswith("-"):
             raise FerError(f"{word}: settings have no dashes: {word.lstrip('-') if '=' in word else 'key=value'}")
-        if "=" not in word and not word.startswith("~"):
+        if word.startswith("~"):
+            raise FerError(f"{word}: no setting can be taken away")
+        if "=" not in word:
             raise FerError(f"{word}: settings are typed as key=value")
+
+
+def _problem(override: Override, schema: type) -> str | None:
+    """What is wrong with one word that was typed."""
+    key, word = override.key_or_group, str(override.input_line)
+    if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
+        return f"{word}: type the choices out, as in {key}=a,b"
+    if key.split(".")[0].split("/")[0] == "hydra" or (conf_dir() / key).is_dir():
+        return None
+    known = dict(settings_of(schema))
+    if key not in known:
+        return _unknown(key, list(known))
+    if key in (*NAMES_OF_GROUPS, "augment.name"):
+        group, typed = key.split(".")[0], word.split("=", 1)[-1]
+        return f"{key}: type {group}={typed}, which brings the settings that go with it"
+    raw = None if override.is_sweep_override() else word.split("=", 1)[-1]
+    found = (problem for value in _values(override) for problem in _wrong_value(schema, key, value, known[key], raw))
+    return next(found, None)
 
 
 def _unknown(key: str, known: list[str]) -> str:
@@ -68,17 +77,15 @@ def _values(override: Override) -> Iterator[Any]:
         yield override.value()
 
 
-def _check_value(schema: type, key: str, value: Any, limits: Any, raw: str | None) -> None:
+def _wrong_value(schema: type, key: str, value: Any, limits: Any, raw: str | None) -> Iterator[str]:
     if isinstance(value, str) and "${" in value:
         return  # only composition can tell what it stands for
     try:
         cfg = OmegaConf.structured(schema)
         OmegaConf.update(cfg, key, value)
         found = OmegaConf.select(cfg, key)
-        problems = list(bad_value(OmegaConf.to_object(found) if OmegaConf.is_config(found) else found, key, limits))
+        yield from bad_value(OmegaConf.to_object(found) if OmegaConf.is_config(found) else found, key, limits)
         if isinstance(found, str) and found != raw and not isinstance(value, str) and raw is not None:
-            problems.append(f"{key}={raw} reads as {found}: quote it twice, \"{key}='{raw}'\"")
+            yield f"{key}={raw} reads as {found}: quote it twice, \"{key}='{raw}'\""
     except OmegaConfBaseException as error:
-        raise FerError(f"{key}: {str(error).splitlines()[0]}") from error
-    if problems:
-        raise FerError(problems[0])
+        yield f"{key}: {str(error).splitlines()[0]}"

@@ -76,6 +76,8 @@ def decode(source: Path | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> 
             float).
     """
     try:
+        if isinstance(source, Path) and source.exists() and not (source.is_file() or source.is_dir()):
+            raise BadImage("not a file")  # a pipe would be waited for
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
             _refuse_costly(image, max_pixels)
             ImageOps.exif_transpose(image, in_place=True)

@@ -15,6 +15,8 @@ def read_small(path: Path) -> str:
         OSError: it can't be read.
         ValueError: it is longer than any file of labels or points, or no text.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+        raise ValueError(f"{path} is no file")
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:

@@ -34,9 +34,11 @@ class TableFile:
         Raises:
             FerError: no such file, not text, a line longer than those before, a column name twice, no rows.
         """
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe would be waited for
+            raise FerError(f"{key}: {path} is no file")
         try:
             with path.open(encoding="utf-8-sig") as file:
-                header = file.readline()
+                header = next((line for line in file if line.strip()), "")
             separator = max(",", ";", "\t", key=header.count)
             raw = pd.read_csv(
                 path,

@@ -65,9 +65,9 @@ def fit(
         last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
         try:
             trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
-        except Interrupted:
+        except (Interrupted, SystemExit) as stopped:  # Lightning's answer to an interrupt out of turn is to exit
             folder.note(timings=_timings(folder, started))
-            raise
+            raise Interrupted from stopped
         except ValueError as error:
             if "more than 1 value per channel" in str(error):
                 raise FerError(

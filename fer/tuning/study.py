@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import warnings
 from collections.abc import Iterable
@@ -15,7 +16,7 @@ from filelock import FileLock
 from optuna.distributions import distribution_to_json
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from fer.config import OF_A_RUN, TrainConfig, TuneConfig, as_dict, flat, settings_of
@@ -97,7 +98,25 @@ def open_storage(storage: str | None, folder: Path) -> BaseStorage:
         return RDBStorage(storage)
     path = Path(storage).expanduser().absolute() if storage else folder / "study.journal"
     path.parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(str(path)))
+    turn = JournalFileSymlinkLock(str(path))
+    backend = JournalFileBackend(str(path), turn)
+    turn.acquire()
+    try:
+        _cut_off_unfinished(path)
+    finally:
+        turn.release()
+    return JournalStorage(backend)
+
+
+def _cut_off_unfinished(journal: Path) -> None:
+    """Takes away a last line that a full disk or a kill left without its end: the next record would be written on to it."""
+    with open(journal, "rb+") as file:
+        whole = size = file.seek(0, os.SEEK_END)
+        while whole and file.seek(whole - 1) >= 0 and file.read(1) != b"\n":
+            whole -= 1
+        if whole < size:
+            file.truncate(whole)
+            log.warning("%s: its last line is not whole and is left out", journal)
 
 
 def _shown(storage: str | None, folder: Path) -> str:
