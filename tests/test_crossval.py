@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -299,6 +300,7 @@ def test_calibration_and_probes_are_of_the_pooled_answers(finished: Path) -> Non
     assert probes["spread"]["au"]["n_subjects"] <= metrics["n_subjects"]
     page = (finished / "report.html").read_text()
     assert "Honesty probes" in page and "Can the probabilities be believed?" in page
+    assert "AU macro F1" in page and "$" not in "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
 
 
 def test_a_folder_without_test_predictions_is_refused(tmp_path: Path) -> None:

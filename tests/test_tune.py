@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -364,7 +365,9 @@ def test_importance_finds_what_matters(tmp_path: Path, scored: Scored) -> None:
     assert list(found) == ["optimizer.lr", "model.dense"] and found["optimizer.lr"] > 0.8
     page = page_of(tmp_path / "s", study, space, found, "python -m fer.train")
     assert "15 trials: 15 complete" in page and page.count("<svg") == 4
-    assert "http" not in page.replace("http://www.w3", "")
+    assert "http" not in page.replace("http://www.w3", "") and "$" not in "".join(
+        re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+    )
 
 
 # --- several workers

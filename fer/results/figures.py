@@ -92,6 +92,7 @@ def reliability_diagram(bins: Mapping[str, list[Any]], bins_before: Mapping[str,
         counts.stairs(bins_before["n"], edges, color=SECOND, linestyle="--")
         counts.stairs(bins["n"], edges, color=FIRST, fill=True, alpha=0.4)
         counts.set_yscale("symlog")
+        counts.yaxis.set_major_formatter("{x:g}")  # the usual one writes formulas, which are not parsed here
         counts.set_xlabel("predicted probability")
         counts.set_ylabel("n")
         return svg(figure)

@@ -61,7 +61,7 @@ def pool(folds: Sequence[Path], n_boot: int = 1000) -> tuple[pd.DataFrame, dict[
     for head, block in reliability_of_folds(list(zip(tables, temperatures, strict=True))).items():
         pooled[head]["calibration"] = block
     _count_pictures_once(pooled, n_repeats)
-    pooled["folds"] = {"n": len(folds), **over_folds(scores)}
+    pooled["folds"] = {"n": len(scores), **over_folds(scores)}
     return table, {"all": pooled}
 
 

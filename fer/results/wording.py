@@ -25,6 +25,12 @@ class Verdict:
     """One sentence with the number, its interval and what it was held against."""
 
 
+def headline(name: str) -> str:
+    """`AU macro F1` for `au_macro_f1`: a number of `fer.results.pooling.HEADLINES` as people write it."""
+    capitals = {"au": "AU", "f1": "F1", "auc": "AUC", "ap": "AP"}
+    return " ".join(capitals.get(word, word) for word in name.split("_"))
+
+
 def dead_line(scores: Mapping[str, Any]) -> str | None:
     """The line that must not be missed, or None where both heads answer."""
     heads = (("action units", scores.get("au")), ("emotion", scores.get("emotion")))

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.style import context
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogFormatter, MaxNLocator
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
 
@@ -72,6 +72,10 @@ def value_slice(trials: Sequence[FrozenTrial], key: str, values: BaseDistributio
             _scatter(axes, [t.params[key] for t in complete], scores, None)
             if getattr(values, "log", False):
                 axes.set_xscale("log")
+                axes.xaxis.set_major_formatter(
+                    LogFormatter()
+                )  # the usual ones write formulas, which are not parsed here
+                axes.xaxis.set_minor_formatter(LogFormatter())
         axes.set_ylabel("validation score")
         axes.tick_params(which="both", color=FAINT)
         return svg(figure)
