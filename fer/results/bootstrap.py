@@ -44,7 +44,8 @@ def interval(draws: FloatArray, n_subjects: int, point: float, *, share: bool = 
     if share and point in (0, 1) and (defined == point).all():
         end = 0.025 ** (1 / n_subjects)
         return [end, 1.0] if point else [0.0, 1 - end]
-    on_scale = np.arcsin(np.sqrt(np.clip([*defined, point], 0, 1))) if share else np.array([*defined, point])
+    values = np.append(defined, point)
+    on_scale = np.arcsin(np.sqrt(np.clip(values, 0, 1))) if share else values
     centre = 2 * on_scale[-1] - on_scale[:-1].mean()
     reach = stats.t.ppf(0.975, n_subjects - 1) * on_scale[:-1].std()
     ends = np.array([centre - reach, centre + reach])
