@@ -127,7 +127,7 @@ def test_stop_while_it_is_judged_says_how_to_go_on(
     train: Train, resume: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def interrupted(*_: object) -> None:
-        signal.raise_signal(signal.SIGINT)
+        raise KeyboardInterrupt
 
     part = tmp_path / "part"
     with monkeypatch.context() as patched:

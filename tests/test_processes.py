@@ -130,7 +130,7 @@ def test_mean_over_processes_is_the_loss_of_the_whole_batch(monkeypatch: pytest.
     for losses, share in zip(own, shares, strict=True):
         module._of_whole_batch(losses, share)
     monkeypatch.setattr(modules, "summed", lambda values: sum(said))
-    scaled = [module._of_whole_batch(losses, share) for losses, share in zip(own, shares, strict=True)]
+    scaled = [module._of_whole_batch(losses, share)[0] for losses, share in zip(own, shares, strict=True)]
     for head, loss in expected.items():
         assert torch.allclose(torch.stack([one[head] for one in scaled]).mean(), loss, atol=1e-6)
 

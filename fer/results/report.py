@@ -21,7 +21,7 @@ from fer.results.figures import learning_curve, reliability_diagram, roc_and_pr
 from fer.results.gallery import Gallery
 from fer.results.page import render
 from fer.results.predictions import class_codes, emotion_classes, read_predictions, targets_of
-from fer.results.wording import PARTLY_CHOSEN, Verdict, alarms, dead_line, headline, unjudged, verdicts
+from fer.results.wording import PARTLY_CHOSEN, Verdict, alarms, dead_line, number_name, unjudged, verdicts
 from fer.runs.folder import FOLDS, write_text
 
 _SPLITS_BY_INTEREST = ("test", "all", "val", "train")
@@ -89,7 +89,7 @@ def report_context(run_dir: Path, gallery: Gallery | None = None) -> dict[str, A
         "panels": _panels(run_dir / "predictions.csv", split, scores),
         "calibration": _calibration(scores),
         "au_meaning": au_meaning,
-        "headline": headline,
+        "number_name": number_name,
         "config": config_path.read_text(encoding="utf-8") if config_path.is_file() else None,
     }
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from fer.labels import au_meaning
 from fer.results.measures import MEASURES
-from fer.results.wording import PARTLY_CHOSEN, alarms, dead_line, headline, unjudged, verdicts
+from fer.results.wording import PARTLY_CHOSEN, alarms, dead_line, number_name, unjudged, verdicts
 from fer.terminal import fitted, short, span, table
 
 _SHORT = {"precision": "P", "recall": "R", "f1": "F1", "auc": "AUC", "ap": "AP"}
@@ -55,7 +55,7 @@ def print_folds(folds: Mapping[str, Any], console: Console) -> None:
     """Prints the numbers of each fold of a cross-validation, their mean and standard deviation (`fer.results.pooling`)."""
     fitted(console)
     names = list(folds["mean"])
-    made = table("fold", *map(headline, names))
+    made = table("fold", *map(number_name, names))
     if len(folds["each"]) <= _FEW_FOLDS:
         for number, scores in enumerate(folds["each"]):
             made.add_row(str(number), *(short(scores.get(name)) for name in names))

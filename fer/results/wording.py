@@ -25,7 +25,7 @@ class Verdict:
     """One sentence with the number, its interval and what it was held against."""
 
 
-def headline(name: str) -> str:
+def number_name(name: str) -> str:
     """`AU macro F1` for `au_macro_f1`: a number of `fer.results.pooling.HEADLINES` as people write it."""
     capitals = {"au": "AU", "f1": "F1", "auc": "AUC", "ap": "AP"}
     return " ".join(capitals.get(word, word) for word in name.split("_"))
