@@ -41,7 +41,7 @@ def run(cfg: CrossvalConfig, call: Call) -> float | None:
         for fold in range(cfg.data.folds):
             train_fold(cfg, folder, repeat, fold, call.kept)
     folds = [fold_dir(folder, r, k) for r in range(cfg.repeats) for k in range(cfg.data.folds)]
-    return judged(folder, folds, call.kept, soup=cfg.soup)
+    return judged(cfg, folder, folds, call.kept)
 
 
 def started(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig]:
@@ -166,6 +166,7 @@ def train_fold(cfg: CrossvalConfig, folder: RunFolder, repeat: int, fold: int, k
         f"data.workers={cfg.data.workers}",
         f"trainer.progress={cfg.trainer.progress}",
         f"cache_dir={cfg.cache_dir}",
+        f"report.pictures={cfg.report.pictures}",
     )
     words = (f"resume={resume}", *changed) if resume else ()
     try:
@@ -175,7 +176,7 @@ def train_fold(cfg: CrossvalConfig, folder: RunFolder, repeat: int, fold: int, k
         sys.exit(130)
 
 
-def judged(folder: RunFolder, folds: list[Path], kept: Kept, *, soup: bool) -> float | None:
+def judged(cfg: CrossvalConfig, folder: RunFolder, folds: list[Path], kept: Kept) -> float | None:
     """Pools the folds, writes and prints what they say, and leaves their soup if it is wanted."""
     from rich.console import Console
 
@@ -187,8 +188,8 @@ def judged(folder: RunFolder, folds: list[Path], kept: Kept, *, soup: bool) -> f
 
     table, metrics = pool(folds)
     last: TrainConfig = from_dict(TrainConfig, RunFolder.open(folds[-1]).config(), str(folds[-1] / "config.yaml"))
-    prepared = opened(last, kept).prepared
-    metrics["all"]["probes"] = pool_probes(folds, table, prepared.table, prepared.shared)
+    prepared = opened(freely(last, cfg, FREE), kept).prepared
+    metrics["all"]["probes"] |= pool_probes(table, prepared.table, prepared.shared)
     parts = table[["subject", "fold"]].drop_duplicates()
     parts.assign(split="all")[["subject", "split", "fold"]].to_csv(folder.path / "split.csv", index=False)
     first = RunFolder.open(folds[0]).about
@@ -199,9 +200,10 @@ def judged(folder: RunFolder, folds: list[Path], kept: Kept, *, soup: bool) -> f
     timings = {} if None in times else {"fit_s": round(sum(times), 1)}
     folder.note(data=data, timings=timings, **{key: first.get(key) for key in ("weights", "device", "precision")})
     judging.write_scores(folder, table, metrics)
-    if soup:  # before the run counts as finished
+    if cfg.soup:  # before the run counts as finished
         leave_soup(folder, folds)
-    judging.write_results(folder, metrics, gallery=gallery_of_folds(folds, table))
+    pictures = gallery_of_folds(folds, table) if cfg.report.pictures else None
+    judging.write_results(folder, metrics, gallery=pictures)
     print_folds(metrics["all"]["folds"], Console())
     score: float | None = metrics["all"]["score"]
     return score

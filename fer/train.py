@@ -41,7 +41,7 @@ def run(cfg: TrainConfig, call: Call) -> float | None:
         if (Path(str(stopped)) / "checkpoints" / "last.ckpt").is_file():
             log.warning("stopped; go on with: %s", this_line("train", [f"resume={stopped}"]))
         else:
-            log.warning("stopped before the first checkpoint: type the same line again, with run_dir=%s", stopped)
+            log.warning("stopped before the first checkpoint: %s holds nothing to go on from", stopped)
         sys.exit(130)
 
 
@@ -158,7 +158,8 @@ def finish(
         try:
             fitting.fit(cfg, folder, module, data, callbacks, kept, together)
         except Interrupted as stopped:
-            together.part()
+            if not isinstance(stopped.__cause__, SystemExit):  # then the others may not be where they would be met
+                together.part()
             raise Interrupted(str(folder.path)) from stopped
         together.part()
         return best.judge_best(cfg, folder, data, module, kept, brief) if together.leads else None

@@ -296,6 +296,7 @@ def test_calibration_and_probes_are_of_the_pooled_answers(finished: Path) -> Non
     probes, each = metrics["probes"], [fold["probes"] for fold in folds]
     right = [probe["rule"]["true_aus"]["accuracy"] * probe["rule"]["true_aus"]["n_images"] for probe in each]
     assert probes["rule"]["true_aus"]["accuracy"] * probes["rule"]["true_aus"]["n_images"] == pytest.approx(sum(right))
+    assert probes["identity"].get("n_images", 0) == sum(probe["identity"].get("n_images", 0) for probe in each)
     assert probes["labels"]["n"] == sum(probe["labels"].get("n", 0) for probe in each)
     assert probes["spread"]["au"]["n_subjects"] <= metrics["n_subjects"]
     page = (finished / "report.html").read_text()

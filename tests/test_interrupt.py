@@ -6,6 +6,7 @@ import errno
 import gc
 import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -27,9 +28,10 @@ from fer.errors import FerError
 from fer.model import callbacks, checkpoints
 from fer.model.callbacks import StopSafely
 from fer.model.finished import load_module
+from fer.model.module import FaceModule
 from fer.model.network import TwoHeadNetwork
 from fer.model.weights import save_backbone
-from fer.runs.folder import RunFolder
+from fer.runs.folder import RunFolder, check_place
 from fer.runs.locks import LOCK
 from fer.steps import fitting
 
@@ -131,12 +133,27 @@ def test_stop_while_it_is_judged_says_how_to_go_on(
 
     part = tmp_path / "part"
     with monkeypatch.context() as patched:
-        patched.setattr("fer.steps.best.judge_best", interrupted)
+        patched.setattr(FaceModule, "predict_step", interrupted)
         with pytest.raises(SystemExit) as ended:
             train("trainer.max_epochs=1", run_dir=part)
     assert ended.value.code == 130 and f"go on with: python -m fer.train resume={part}" in caplog.text
     resume(part)
     assert json.loads((part / "run.json").read_text())["finished"] is True
+
+
+def test_a_place_that_cannot_be_written_is_refused_early_and_is_no_reason_to_count_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(FerError, match="is read-only"):
+        check_place(tmp_path / "run")
+
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    with pytest.raises(FerError, match="can't be written: Read-only"):
+        RunFolder.create(tmp_path / "run", {"name": "n"}, "line", numbered=True)
 
 
 def test_sigterm_before_the_first_checkpoint_has_a_word(tree: Path, cache: Path, tmp_path: Path) -> None:
@@ -145,7 +162,7 @@ def test_sigterm_before_the_first_checkpoint_has_a_word(tree: Path, cache: Path,
     process.terminate()
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
-    assert f"run_dir={tmp_path / 'run'}" in said or f"resume={tmp_path / 'run'}" in said
+    assert f"{tmp_path / 'run'} holds nothing to go on from" in said or f"resume={tmp_path / 'run'}" in said
 
 
 def test_moved_run_folder_remembers_its_best(train: Train, resume: Train, tmp_path: Path) -> None:
@@ -245,7 +262,7 @@ def test_run_folder_that_holds_a_run_is_not_overwritten(train: Train) -> None:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from fer.runs.folder import RunFolder
+from fer.runs.folder import RunFolder, check_place
 mine = RunFolder.create(Path(sys.argv[1]), {"name": "x"}, "")
 print("held", flush=True)
 time.sleep(60)

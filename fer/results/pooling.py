@@ -58,6 +58,7 @@ def pool(folds: Sequence[Path], n_boot: int = 1000) -> tuple[pd.DataFrame, dict[
     thresholds: Thresholds = {name: _per_row(name, tables, scores) for name in au_columns(table)}
     pooled = judge(table, thresholds, n_boot=n_boot)
     temperatures = [_temperatures(score) for score in scores]
+    pooled["probes"] = {"identity": _identity([score["probes"]["identity"] for score in scores], n_repeats)}
     for head, block in reliability_of_folds(list(zip(tables, temperatures, strict=True))).items():
         pooled[head]["calibration"] = block
     _count_pictures_once(pooled, n_repeats)
@@ -129,15 +130,11 @@ def _judged(folds: Sequence[Path]) -> list[tuple[pd.DataFrame, dict[str, Any]]]:
 
 def _temperatures(scores: dict[str, Any]) -> dict[str, float]:
     blocks = {head: scores.get(head, {}).get("calibration") for head in ("au", "emotion")}
-    return {head: block["temperature"] if block else 1.0 for head, block in blocks.items()}
+    return {head: block["temperature"] for head, block in blocks.items() if block}
 
 
-def pool_probes(
-    folds: Sequence[Path], decided: pd.DataFrame, samples: pd.DataFrame, shared: pd.DataFrame
-) -> dict[str, Any]:
-    """The honesty probes of a cross-validation (`fer.results.probes`), of each picture once.
-
-    Identity is told by the features of each fold's own network: the mean over the folds, weighed by their pictures, without an interval.
+def pool_probes(decided: pd.DataFrame, samples: pd.DataFrame, shared: pd.DataFrame) -> dict[str, Any]:
+    """The honesty probes of a cross-validation (`fer.results.probes`) without that of identity, of each picture once.
 
     Args:
         decided: the pooled predictions.
@@ -146,24 +143,24 @@ def pool_probes(
     """
     once = decided[~decided.duplicated("path")]
     place = dict(zip(once["path"], once["fold"], strict=True))
-    pairs = shared[shared["path"].isin(place) | shared["other_path"].isin(place)]
+    pairs = shared[shared["path"].isin(place) & shared["other_path"].isin(place)]
     across = (pairs["path"].map(place) != pairs["other_path"].map(place)).sum()
     rows = samples.set_index("path", drop=False).loc[once["path"]].reset_index(drop=True)
     return {
         **probe_answers(once.reset_index(drop=True), rows),
-        "identity": _identity([score["probes"]["identity"] for _, score in _judged(folds)]),
         "labels": consistency_probe(rows),
         "near_identical": {"pairs": len(pairs), "across_splits": int(across)},
     }
 
 
-def _identity(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _identity(each: Sequence[dict[str, Any]], n_repeats: int) -> dict[str, Any]:
+    """As the features of each fold's own network tell it: the mean over the folds, weighed by their pictures, without an interval."""
     told = [one for one in each if "reason" not in one]
     if not told:
         return dict(each[0])
     n_images = [one["n_images"] for one in told]
     means = {name: float(np.average([one[name] for one in told], weights=n_images)) for name in ("accuracy", "chance")}
-    counts = {name: int(np.sum([one[name] for one in told])) for name in ("n_images", "n_subjects")}
+    counts = {name: int(np.sum([one[name] for one in told])) // n_repeats for name in ("n_images", "n_subjects")}
     return {**means, "accuracy_ci": None, **counts, "n_features": told[0]["n_features"]}
 
 

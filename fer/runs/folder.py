@@ -47,10 +47,19 @@ def check_free(path: Path) -> None:
         raise FerError(
             f"run_dir={path} is not empty: choose another folder; fer.train and fer.crossval go on with a run by resume={path}"
         )
-    above = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    if not os.access(above, os.W_OK):  # before pictures are decoded for it
-        raise FerError(f"run_dir={path} can't be written: {above} is read-only")
     check_idle(path)  # a process may be at work there that has saved nothing yet
+
+
+def check_place(path: Path) -> None:
+    """Refuses a folder that holds something, or that can't be made: before pictures are decoded for it.
+
+    Raises:
+        FerError: says so.
+    """
+    check_free(path)
+    above = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not os.access(above, os.W_OK):
+        raise FerError(f"run_dir={path} can't be written: {above} is read-only")
 
 
 def holds_run(path: Path) -> bool:

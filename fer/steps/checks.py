@@ -13,7 +13,7 @@ from fer.data.readers import check_there
 from fer.errors import FerError
 from fer.model.backbone import check_backbone, make_backbone
 from fer.model.weights import check_weights
-from fer.runs.folder import check_free
+from fer.runs.folder import check_place
 
 
 def check_early(cfg: TrainConfig, run_dir: Path) -> None:
@@ -25,7 +25,7 @@ def check_early(cfg: TrainConfig, run_dir: Path) -> None:
     check_maps(cfg)
     check_there(cfg.data)
     check_weights(cfg.model.backbone, cfg.model.weights or "none")
-    check_free(run_dir)
+    check_place(run_dir)
     check_machine(cfg)
 
 

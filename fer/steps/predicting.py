@@ -43,7 +43,10 @@ def predict(module: FaceModule, data: FaceData, parts: list[str], accelerator: s
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        outputs = trainer.predict(module, datamodule=data)
+        try:
+            outputs = trainer.predict(module, datamodule=data)
+        except SystemExit as stopped:  # Lightning's answer to Ctrl-C, which says nothing
+            raise KeyboardInterrupt from stopped
     assert outputs is not None
     per_part = [outputs] if len(parts) == 1 else outputs
     found = [{name: torch.cat([batch[name] for batch in batches]) for name in batches[0]} for batches in per_part]
