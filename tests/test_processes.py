@@ -152,7 +152,7 @@ def test_two_processes_train_what_one_trains(train: Train, tree: Path, cache: Pa
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
     )
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr, done.stderr
