@@ -58,7 +58,8 @@ def pool(folds: Sequence[Path], n_boot: int = 1000) -> tuple[pd.DataFrame, dict[
     thresholds: Thresholds = {name: _per_row(name, tables, scores) for name in au_columns(table)}
     pooled = judge(table, thresholds, n_boot=n_boot)
     temperatures = [_temperatures(score) for score in scores]
-    pooled["probes"] = {"identity": _identity([score["probes"]["identity"] for score in scores], n_repeats)}
+    if told := [score["probes"]["identity"] for score in scores if "probes" in score]:
+        pooled["probes"] = {"identity": _identity(told, n_repeats)}
     for head, block in reliability_of_folds(list(zip(tables, temperatures, strict=True))).items():
         pooled[head]["calibration"] = block
     _count_pictures_once(pooled, n_repeats)

@@ -45,7 +45,9 @@ def reliability_of_folds(folds: Sequence[tuple[pd.DataFrame, Temperatures]]) -> 
     after = labelled_answers(pd.concat([table for table, _ in folds], ignore_index=True))
     raw = [calibrated(table, {head: 1 / own.get(head, 1.0) for head in ("au", "emotion")}) for table, own in folds]
     before = labelled_answers(pd.concat(raw, ignore_index=True))
-    means = {head: float(np.exp(np.mean([np.log(own[head]) for _, own in folds if head in own]))) for head in after}
+    means = {
+        head: float(np.exp(np.mean([np.log(own[head]) for _, own in folds if head in own] or [0.0]))) for head in after
+    }
     return {head: _block(head, before[head], answers, means[head]) for head, answers in after.items()}
 
 
