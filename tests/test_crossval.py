@@ -342,7 +342,7 @@ def test_intervals_cover_the_truth() -> None:
 
 
 def test_intervals_of_rankings_cover_the_truth() -> None:
-    """Of AUs that are shown in 5 to 40 % of the pictures: percentiles of the draws hold the true average precision in 80 % at best."""
+    """Of AUs that are shown in 5 to 40 % of the pictures; percentiles of the draws would be too high for average precision."""
     rng = np.random.default_rng(0)
     names, rates, per_person = [f"AU{au}" for au in (1, 2, 4, 5, 6, 7, 9, 10)], np.linspace(0.05, 0.4, 8), 5
 

@@ -72,9 +72,8 @@ def command(
                 sys.stdout.flush()
             return
         sys.argv[1:] = with_paths_quoted(sys.argv[1:])
-        if (
-            started().count == 1
-        ):  # several are ended by who started them, and may wait for each other where no handler is heard
+        # several processes are ended by who started them, and may wait for each other where no handler is heard
+        if started().count == 1:
             signal.signal(signal.SIGTERM, _interrupt)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own hints
         # torch's threads sleep while they wait: on a busy machine, spinning ones made a small step ten times slower
