@@ -15,6 +15,7 @@ from fer.config import AugmentConfig, DataConfig
 from fer.data.datamodule import FaceData
 from fer.data.faces import face_pixels
 from fer.data.fresh import FreshFaces
+from fer.data.landmarks import in_square
 from fer.data.synthetic import SUPPORTED_AUS, fits, fresh, fresh_face
 from fer.data.synthetic.identity import sample_identity
 from fer.errors import FerError
@@ -61,27 +62,16 @@ def test_a_batch_holds_the_labels_of_its_pictures() -> None:
         assert int(batch["emotion"][row]) == expected
 
 
-def test_a_face_at_rest_has_not_moved_and_a_brow_that_is_raised_has() -> None:
-    drawn = [fresh_face(0, 0, number, 48) for number in range(120)]
-    for face in drawn:
-        if not face.aus:
-            np.testing.assert_array_equal(face.landmarks, face.resting)
-    raised = [face for face in drawn if {1, 2} <= set(face.aus) and not {4, 9} & set(face.aus)]
-    assert raised and all((face.landmarks - face.resting)[17:27, 1].mean() < 0 for face in raised)
-
-
-def test_a_batch_holds_the_points_that_are_asked_for() -> None:
+def test_a_batch_holds_landmarks_where_they_are_asked_for() -> None:
     cfg = DataConfig(image_size=32, emotions="basic+neutral")
-    places = [(0, number) for number in range(24)]
-    batch = FreshFaces(64, cfg, AUS, (*BASIC, "neutral"), 0, False, ("landmarks", "movement")).__getitems__(places)
-    assert batch["landmarks"].shape == batch["movement"].shape == (24, 68, 2)
-    at_rest = batch["emotion"] == 7
-    assert at_rest.any() and batch["movement"][at_rest].abs().max() == 0
-    # pixels of the drawing to places in the square: the same scale for what moved as for what is there
+    places = [(0, number) for number in range(8)]
+    batch = FreshFaces(64, cfg, AUS, (*BASIC, "neutral"), 0, False, landmarks=True).__getitems__(places)
+    assert batch["landmarks"].shape == (8, 68, 2) and "landmarks" not in faces().__getitems__(places)
+    # pixels of the drawing to places in the square
     face = fresh_face(0, 0, 3, 37)
-    scale = batch["landmarks"][3, 27:31].diff(dim=0)[:, 1] / torch.from_numpy(np.diff(face.landmarks[27:31, 1])).float()
-    moved = torch.from_numpy(face.landmarks - face.resting).float() * scale.mean()
-    torch.testing.assert_close(batch["movement"][3], moved, atol=1e-4, rtol=1e-3)
+    _, box, how = face_pixels(np.repeat(face.image[..., None], 3, axis=2), 32, "face", False, face.landmarks)
+    expected = torch.from_numpy(in_square(face.landmarks, box, how, 32)).float()
+    torch.testing.assert_close(batch["landmarks"][3], expected)
 
 
 def test_a_neutral_picture_beside_each_shows_the_same_person_at_rest() -> None:
@@ -96,28 +86,25 @@ def test_a_neutral_picture_beside_each_shows_the_same_person_at_rest() -> None:
     for number in range(16):
         face = fresh_face(0, 0, number, 37, reference=True)
         assert face.neutral is not None and not face.neutral.aus
-        np.testing.assert_array_equal(face.neutral.landmarks, face.neutral.resting)
         rgb = np.repeat(face.neutral.image[..., None], 3, axis=2)
         expected = face_pixels(rgb, 32, "face", False, face.neutral.landmarks)[0][..., 0]
         np.testing.assert_array_equal(pairs["image"][number, 1], expected)
 
 
 def test_pairs_can_be_pretrained_on(tree: Path, cache: Path) -> None:
-    points = ("loss.landmark_weight=0", "loss.movement_weight=0.3", "data.judged_frames=peak")
+    settings = ("data.reference=neutral", "data.judged_frames=peak", "loss.landmark_weight=0")
     words = (
         "experiment=pretrain_synthetic",
-        "data.reference=neutral",
-        *points,
+        *settings,
         f"data.root={tree}",
         *SMALL,
         "data.fresh_pictures=16",
     )
     cfg = composed("train", *words)
     data = FaceData(cfg.data, cfg.augment, 0, cache)
-    data.point_tasks = ("movement",)
     data.setup()
     batch = next(iter(data.train_dataloader()))
-    assert batch["image"].shape[1] == 2 and batch["movement"].shape == (8, 68, 2)
+    assert batch["image"].shape[:2] == (8, 2)
 
 
 def test_processes_that_draw_get_half_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,6 @@ from fer.config.commands import (
 from fer.config.groups import (
     NAMES_OF_GROUPS,
     OF_THE_MODEL,
-    POINT_TASKS,
     AugmentConfig,
     DataConfig,
     JudgeConfig,

@@ -126,9 +126,6 @@ NAMES_OF_GROUPS = ("data.name", "loss.name", "optimizer.name", "scheduler.name")
 OF_THE_MODEL = ("image_size", "crop", "color", "reference", "emotions", "aus")
 """Data settings that a network is trained with: other values would feed it other pictures, or ask it for other answers."""
 
-POINT_TASKS = {"landmarks": "landmark_weight", "movement": "movement_weight"}
-"""What can be learned of landmarks beside the labels -> its setting in `loss`."""
-
 
 @dataclass
 class LossConfig:
@@ -154,22 +151,11 @@ class LossConfig:
         "fixed: weight of finding the 68 landmarks as a further task, in training alone, where pictures have them; 0: not",
         least=0,
     )
-    movement_weight: float = setting(
-        0.0,
-        "fixed: likewise of telling how far each is from where it is at rest: of drawn faces, and in sequences with landmarks",
-        least=0,
-    )
-
     consistency_weight: float = setting(
         0.0,
         "fixed: weight of units that go with the emotion answered, as they do in the training split, on every picture; 0: not",
         least=0,
     )
-
-    def point_weights(self) -> dict[str, float]:
-        """Those of `POINT_TASKS` that are asked for -> their weights."""
-        weights = {task: getattr(self, key) for task, key in POINT_TASKS.items()}
-        return {task: weight for task, weight in weights.items() if weight}
 
 
 @dataclass

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fer.config.commands import CrossvalConfig, TrainConfig, TuneConfig
-from fer.config.groups import POINT_TASKS, DataConfig
+from fer.config.groups import DataConfig
 from fer.config.of_commands import bad_source, bad_split, of_command
 from fer.config.setting import bad_values
 from fer.errors import FerError
@@ -46,8 +46,7 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
         found.append("model.weights=auto is for data=synthetic only: name the weights, a file, or none")
     if cfg.loss.landmark_weight and data.reference == "neutral":
         found.append(
-            "loss.landmark_weight must be 0 with data.reference=neutral: where points are can't be seen in what has changed; "
-            "loss.movement_weight is the task for that"
+            "loss.landmark_weight must be 0 with data.reference=neutral: where points are can't be seen in what has changed"
         )
     if data.fresh_pictures and data.name != "synthetic":
         found.append("data.fresh_pictures is for data=synthetic only: pictures of other data can't be drawn")
@@ -55,17 +54,16 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
         found.append(
             f"model.freeze_epochs must be below trainer.max_epochs={cfg.trainer.max_epochs}, got {cfg.model.freeze_epochs}"
         )
-    points = " and ".join(f"loss.{POINT_TASKS[task]}" for task in cfg.loss.point_weights())
-    if points and cfg.augment.mixup:
-        found.append(f"{points} must be 0 with augment.mixup: landmarks of two blended pictures mean nothing")
-    if cfg.loss.movement_weight and data.name == "csv":
+    if cfg.loss.landmark_weight and cfg.augment.mixup:
         found.append(
-            "loss.movement_weight needs the first frames of sequences, which data=csv does not name: it must be 0"
+            "loss.landmark_weight must be 0 with augment.mixup: landmarks of two blended pictures mean nothing"
         )
     if data.fresh_pictures and data.crop == "full":
         found.append("data.fresh_pictures are drawn as faces: data.crop must be face")
-    if points and cfg.model.finetune == "frozen":
-        found.append(f"{points} must be 0 with model.finetune=frozen: it teaches the backbone, which stays as it is")
+    if cfg.loss.landmark_weight and cfg.model.finetune == "frozen":
+        found.append(
+            "loss.landmark_weight must be 0 with model.finetune=frozen: it teaches the backbone, which stays as it is"
+        )
     found += _bad_features(cfg)
     if cfg.trainer.compile and cfg.model.finetune == "frozen":
         found.append("trainer.compile is not for model.finetune=frozen: it would change features that are kept")

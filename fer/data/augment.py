@@ -85,14 +85,11 @@ def moved_landmarks(
     image_size: int,
     stored: int,
     mirrored: list[int],
-    *,
-    differences: bool = False,
 ) -> Float[Tensor, "N P 2"]:
     """Where landmarks of the stored pixels lie in the augmented view, or (without draws) in the centre view; both in [-1, 1].
 
     Args:
         mirrored: which point of a face each point of its mirror image is: a flipped picture's left eye is its right one.
-        differences: whether `points` are differences of places, which no shift changes.
     """
     points = points * (stored / image_size)
     if draws is None:
@@ -100,7 +97,7 @@ def moved_landmarks(
     draw = _by_name(draws)
     maps = _maps(draw, cfg, 1.0)  # from a place in the view to one in the centre of the stored picture
     back = torch.linalg.inv(maps[:, :, :2])
-    moved = torch.einsum("nij,npj->npi", back, points - maps[:, None, :, 2] * (not differences))
+    moved = torch.einsum("nij,npj->npi", back, points - maps[:, None, :, 2])
     flipped = (draw["flip"] < cfg.flip)[:, None, None]
     return torch.where(flipped, moved[:, mirrored], moved)
 

@@ -23,7 +23,7 @@ from fer.data.batches import Batch, EpochBatches, ResumableLoader, batches_done_
 from fer.data.cache import Progress
 from fer.data.features import FeatureRows, FeatureSource
 from fer.data.fresh import FreshFaces, yield_to_training
-from fer.data.landmarks import MIRRORED, NEEDED, stored_points
+from fer.data.landmarks import MIRRORED, stored_landmarks
 from fer.data.pictures import Faces, au_targets, emotion_targets
 from fer.data.prepare import Prepared, chosen_aus, prepare, present_emotions
 from fer.labels import MISSING_TARGET
@@ -40,7 +40,7 @@ class FaceData(lightning.LightningDataModule):
         prepared: the tables and pixels.
         aus, emotions: what the heads say, in tensor order.
         predicted: the splits that `predict_dataloader` gives, in order.
-        point_tasks: for which of `fer.data.landmarks.NEEDED` batches of training carry points to learn.
+        landmarks: whether batches of training carry landmarks to learn.
         features: gives features of a frozen backbone for the batches; None: they are of pictures.
     """
 
@@ -61,7 +61,7 @@ class FaceData(lightning.LightningDataModule):
         self.cfg, self.augment, self.seed, self.cache_dir, self.labels = cfg, augment, seed, cache_dir, labels
         self.progress: Progress | None = None
         self.features: FeatureSource | None = None
-        self.point_tasks: tuple[str, ...] = ()
+        self.landmarks = False
 
     def setup(self, stage: str | None = None) -> None:
         """Idempotent, as Lightning calls it again for each of its stages.
@@ -118,9 +118,9 @@ class FaceData(lightning.LightningDataModule):
             return self._loader(self._features(self.features, table, seed), seed)
         draws = seed if changes_anything(self.augment) else None
         views = self.cfg.views or 0
-        tasks = self.point_tasks if shuffled else ()
-        points = {task: stored_points(task, table, self.prepared.pixels, self.cfg.image_size) for task in tasks}
-        return self._loader(Faces(table, self.prepared.pixels, self.aus, self.emotions, draws, views, points), seed)
+        taught = shuffled and self.landmarks
+        landmarks = stored_landmarks(table, self.prepared.pixels, self.cfg.image_size) if taught else None
+        return self._loader(Faces(table, self.prepared.pixels, self.aus, self.emotions, draws, views, landmarks), seed)
 
     def _features(self, source: FeatureSource, table: pd.DataFrame, seed: int | None) -> FeatureRows:
         rows = table["pixel"].to_numpy(copy=True)
@@ -138,7 +138,7 @@ class FaceData(lightning.LightningDataModule):
             self.emotions,
             self.seed,
             changes_anything(self.augment),
-            self.point_tasks,
+            self.landmarks,
         )
         # spawned: a forked process waits forever for the threads that OpenCV had in its parent
         context = "spawn" if self.cfg.workers else None
@@ -166,9 +166,8 @@ class FaceData(lightning.LightningDataModule):
             return batch
         draws = batch.pop("draws", None)
         images, size = batch["image"], self.cfg.image_size
-        for task in NEEDED.keys() & batch.keys():
-            seen_as = (self.augment, size, images.shape[-1], MIRRORED)
-            points = moved_landmarks(batch[task], draws, *seen_as, differences=task == "movement")
-            batch = {**batch, task: points}
+        if "landmarks" in batch:
+            points = moved_landmarks(batch["landmarks"], draws, self.augment, size, images.shape[-1], MIRRORED)
+            batch = {**batch, "landmarks": points}
         view = centre_view(images, size) if draws is None else augmented_view(images, draws, self.augment, size)
         return {**batch, "image": view}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -27,7 +26,6 @@ class _Drawn(NamedTuple):
     aus: list[int]
     emotion: int
     landmarks: np.ndarray
-    movement: np.ndarray
 
 
 class FreshFaces(Dataset[dict[str, Tensor]]):
@@ -38,7 +36,7 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
         aus, emotions: what the heads say, in tensor order.
         seed: of the pictures; with the epoch and the place it fixes each.
         augmented: whether the batch carries draws for augmentation.
-        point_tasks: for which of `fer.data.landmarks.NEEDED` it carries points.
+        landmarks: whether it carries their places.
     """
 
     def __init__(
@@ -49,9 +47,9 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
         emotions: tuple[str, ...],
         seed: int,
         augmented: bool,
-        point_tasks: Sequence[str] = (),
+        landmarks: bool = False,
     ) -> None:
-        self.point_tasks = point_tasks
+        self.landmarks = landmarks
         self.n, self.cfg, self.aus, self.emotions, self.seed, self.augmented = n, cfg, aus, emotions, seed, augmented
         self._draws: tuple[int, np.ndarray] | None = None
 
@@ -68,8 +66,8 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
             "emotion": torch.tensor([one.emotion for one in drawn], dtype=torch.int64),
             "index": torch.from_numpy(index),
         }
-        for name in self.point_tasks:
-            batch[name] = torch.from_numpy(np.stack([getattr(one, name) for one in drawn])).float()
+        if self.landmarks:
+            batch["landmarks"] = torch.from_numpy(np.stack([one.landmarks for one in drawn])).float()
         if self.augmented:
             epoch = places[0][0]
             if self._draws is None or self._draws[0] != epoch:
@@ -85,8 +83,8 @@ class FreshFaces(Dataset[dict[str, Tensor]]):
             pixels = np.concatenate((pixels, self._cut(face.neutral)[0]), axis=2)
         name = face.emotion and emotion_in_set(face.emotion, self.cfg.emotions)
         emotion = self.emotions.index(name) if name in self.emotions else MISSING_TARGET
-        points, resting = (in_square(places, box, how, size) for places in (face.landmarks, face.resting))
-        return _Drawn(pixels, [int(au in face.aus) for au in self.aus], emotion, points, points - resting)
+        points = in_square(face.landmarks, box, how, size)
+        return _Drawn(pixels, [int(au in face.aus) for au in self.aus], emotion, points)
 
     def _cut(self, face: FreshFace) -> tuple[Pixels8, Box, How]:
         rgb = np.repeat(face.image[..., None], 3, axis=2)

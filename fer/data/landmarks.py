@@ -1,4 +1,4 @@
-"""Landmarks as something to learn, and how they moved: points of files in, points in the places of a picture's stored pixels out.
+"""Landmarks as something to learn: points of files in, points in the places of a picture's stored pixels out.
 
 Places are x, y in [-1, 1], from the left and upper edge of the square to its right and lower edge, as `torch.nn.functional.grid_sample`
 counts them; NaN where a picture has none.
@@ -43,53 +43,6 @@ def in_square(points: Points, box: Box, how: How, image_size: int) -> Points:
     """
     square = view_box(box, how, stored_size(image_size) / image_size)
     return np.asarray((points - [square.x, square.y]) * (2 / square.w) - 1)
-
-
-STILL = (*range(27, 31), 36, 39, 42, 45)
-"""Points that expressions move least: the bridge of the nose and the corners of the eyes."""
-
-JAW = slice(0, 17)
-
-NEEDED = {"landmarks": ("landmarks",), "movement": ("landmarks", "reference_landmarks")}
-"""What can be learned of points, where they are and how far from where they are at rest -> the columns that it takes."""
-
-
-def stored_points(task: str, table: pd.DataFrame, pixels: Pixels, image_size: int) -> npt.NDArray[np.float32]:
-    """[n, 68, 2]: `stored_landmarks` or `stored_movement`, by its name in `NEEDED`."""
-    return (stored_landmarks if task == "landmarks" else stored_movement)(table, pixels, image_size)
-
-
-def stored_movement(table: pd.DataFrame, pixels: Pixels, image_size: int) -> npt.NDArray[np.float32]:
-    """[n, 68, 2]: how far each landmark is from where it would be in the person's neutral face, in the places of the stored pixels.
-
-    The neutral face is that of the sequence, laid over the picture by the similarity that fits `STILL` best. That undoes a head that
-    turns in the plane of the picture; one that turns out of it moves the jaw's outline more than any expression does, so the outline is
-    left out. NaN there, and where either picture has no landmarks.
-
-    Args:
-        table: rows of `fer.data.prepare.Prepared.table`.
-    """
-    found = np.full((len(table), N_LANDMARKS, 2), np.nan, np.float32)
-    if "reference_landmarks" not in table:
-        return found
-    moved = stored_landmarks(table, pixels, image_size)
-    for place, file in enumerate(table["reference_landmarks"]):
-        neutral = None if pd.isna(file) else read_landmarks(Path(file))
-        if neutral is not None and neutral.shape == (N_LANDMARKS, 2) and not np.isnan(moved[place]).any():
-            found[place] = moved[place] - laid_over(neutral, moved[place])
-    found[:, JAW] = np.nan
-    return found
-
-
-def laid_over(points: Points, onto: Points) -> Points:
-    """`points` moved, turned and scaled so that `STILL` lie as near to those of `onto` as they can (least squares). Both [68, 2]."""
-    # as complex numbers a similarity is a product and a sum
-    own, there = (places[:, 0] + 1j * places[:, 1] for places in (points, onto))
-    middle, goal = own[list(STILL)].mean(), there[list(STILL)].mean()
-    centred = own[list(STILL)] - middle
-    turn = np.vdot(centred, there[list(STILL)] - goal) / np.vdot(centred, centred)
-    laid = (own - middle) * turn + goal
-    return np.stack((laid.real, laid.imag), axis=1)
 
 
 def stored_landmarks(table: pd.DataFrame, pixels: Pixels, image_size: int) -> npt.NDArray[np.float32]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pandas as pd
 import torch
@@ -23,7 +21,7 @@ class Faces(Dataset[Batch]):
         table: rows of `fer.data.prepare.Prepared.table`.
         seed: of the augmentation; None fetches no draws, for the plain view.
         n_views: how many lasting views each picture has; 0: a new one each epoch.
-        points: by name, [n, 68, 2] to learn, see `fer.data.landmarks`.
+        landmarks: [n, 68, 2] to learn, as `fer.data.landmarks` gives them; None: batches carry none.
     """
 
     def __init__(
@@ -34,10 +32,10 @@ class Faces(Dataset[Batch]):
         emotions: tuple[str, ...],
         seed: int | None,
         n_views: int = 0,
-        points: Mapping[str, np.ndarray] | None = None,
+        landmarks: np.ndarray | None = None,
     ) -> None:
         self.pixels, self.seed, self.n_views = pixels, seed, n_views
-        self.points = {name: torch.from_numpy(places) for name, places in (points or {}).items()}
+        self.landmarks = None if landmarks is None else torch.from_numpy(landmarks)
         self.rows = table["pixel"].to_numpy(copy=True)
         self.au = au_targets(table, aus)
         self.emotion = emotion_targets(table, emotions)
@@ -55,7 +53,8 @@ class Faces(Dataset[Batch]):
             "emotion": self.emotion[index],
             "index": torch.from_numpy(index),
         }
-        batch.update({name: points[index] for name, points in self.points.items()})
+        if self.landmarks is not None:
+            batch["landmarks"] = self.landmarks[index]
         return batch if self.seed is None else {**batch, "draws": self._draws_of(epoch, index)}
 
     def _draws_of(self, epoch: int, index: np.ndarray) -> Tensor:

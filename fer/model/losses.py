@@ -90,18 +90,6 @@ def landmark_loss(found: Float[Tensor, "N P 2"], target: Float[Tensor, "N P 2"])
     return (cells * known).sum() / known.sum().clamp(min=1)
 
 
-def movement_loss(found: Float[Tensor, "N P 2"], target: Float[Tensor, "N P 2"]) -> Float[Tensor, ""]:
-    """Mean error of each coordinate of how far landmarks are from rest, over the pictures that say so.
-
-    Args:
-        found: in hundredths of half the view, for a head whose outputs should be about 1.
-        target: differences of places in [-1, 1]; NaN where unknown.
-    """
-    known = ~target.isnan()
-    cells = (found.float() - 100 * target.nan_to_num()).abs()
-    return (cells * known).sum() / known.sum().clamp(min=1)
-
-
 def consistency_loss(
     au: Float[Tensor, "N A"], emotion: Float[Tensor, "N E"], au_given_emotion: Float[Tensor, "E A"]
 ) -> Float[Tensor, ""]:
@@ -181,10 +169,9 @@ class TaskBalance(nn.Module):
 
     def __init__(self, cfg: LossConfig, absent: Sequence[str] = ()) -> None:
         super().__init__()
-        self.weights = {"au": cfg.au_weight, "emotion": cfg.emotion_weight, **cfg.point_weights()}
-        if cfg.consistency_weight:
-            self.weights["consistency"] = cfg.consistency_weight
-        self.weights = {task: weight for task, weight in self.weights.items() if task not in absent}
+        further = {"landmarks": cfg.landmark_weight, "consistency": cfg.consistency_weight}
+        weights = {"au": cfg.au_weight, "emotion": cfg.emotion_weight} | {task: w for task, w in further.items() if w}
+        self.weights = {task: weight for task, weight in weights.items() if task not in absent}
         self.log_variances = (
             nn.ParameterDict({task: nn.Parameter(torch.zeros(())) for task in self.weights})
             if cfg.balance == "uncertainty"

@@ -21,7 +21,7 @@ from fer.model.backbone import Backbone
 from fer.model.checkpoints import CARD
 from fer.model.epoch_scores import EpochScores
 from fer.model.features import frozen_features
-from fer.model.losses import HeadLosses, TaskBalance, landmark_loss, movement_loss
+from fer.model.losses import HeadLosses, TaskBalance, landmark_loss
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Logits, TwoHeadNetwork
 from fer.model.optimizers import PARTS, make_optimizer, make_schedule, parameter_groups
 
@@ -105,7 +105,6 @@ class FaceModule(lightning.LightningModule):
         heads = {"au": self.aus, "emotion": self.emotions}
         self.balance = TaskBalance(self.loss, absent=[head for head, labels in heads.items() if not labels])
         self.landmark_head = nn.Linear(self.network.n_features, 2 * N_LANDMARKS) if self.loss.landmark_weight else None
-        self.movement_head = nn.Linear(self.network.n_features, 2 * N_LANDMARKS) if self.loss.movement_weight else None
         self.losses = HeadLosses(self.loss, class_weights, au_given_emotion)
         self.card: dict[str, Any] = {}
         self.scores: dict[str, Tensor] = {}
@@ -176,9 +175,6 @@ class FaceModule(lightning.LightningModule):
         if self.training and self.landmark_head is not None:
             found = self.landmark_head(features).view(-1, N_LANDMARKS, 2)
             losses["landmarks"] = landmark_loss(found, batch["landmarks"])
-        if self.training and self.movement_head is not None:
-            found = self.movement_head(features).view(-1, N_LANDMARKS, 2)
-            losses["movement"] = movement_loss(found, batch["movement"])
         return logits, losses
 
     def _answered(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Logits]:

@@ -10,10 +10,9 @@ import pandas as pd
 from rich.console import Console
 from rich.progress import Progress
 
-from fer.config import POINT_TASKS, AugmentConfig, DataConfig, TrainConfig, as_dict
+from fer.config import AugmentConfig, DataConfig, TrainConfig, as_dict
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
-from fer.data.landmarks import NEEDED
 from fer.data.seen import of_known_people
 from fer.errors import FerError
 from fer.model.checkpoints import all_seen
@@ -39,7 +38,7 @@ def set_up(data: FaceData, show: bool) -> FaceData:
 def opened(cfg: TrainConfig, kept: Kept) -> FaceData:
     """The data of a run, whatever is in it; that of an earlier job, if it is the same."""
     data = FaceData(cfg.data, cfg.augment, cfg.seed, cache_folder(cfg.cache_dir))
-    data.point_tasks = tuple(cfg.loss.point_weights())
+    data.landmarks = cfg.loss.landmark_weight > 0
     settings = as_dict(dataclasses.replace(cfg.data, **OF_BATCHES)), cfg.cache_dir
     data.prepared = kept.get("data", settings, lambda: set_up(data, cfg.trainer.progress).prepared)
     data.setup()
@@ -64,7 +63,10 @@ def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
         off, other = ("emotion", "AU") if data.emotions else ("au", "emotion")
         raise FerError(f"loss.{off}_weight=0, and there is no {other} label to learn from: nothing would be learned")
     _refuse_empty(data)
-    _refuse_no_points(cfg, data)
+    if data.landmarks and not cfg.data.fresh_pictures and not _has_landmarks(prepared.part("train")):
+        raise FerError(
+            "loss.landmark_weight: no picture of the training split has landmarks to learn from; set it to 0"
+        )
     if cfg.loss.consistency_weight and not (data.aus and data.emotions and data.aus_by_emotion().any()):
         raise FerError(
             "loss.consistency_weight: no picture of the training split has both AU labels and an emotion; set it to 0"
@@ -87,14 +89,8 @@ def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
     return data
 
 
-def _refuse_no_points(cfg: TrainConfig, data: FaceData) -> None:
-    train = data.prepared.part("train")
-    for task in () if cfg.data.fresh_pictures else data.point_tasks:
-        if train.reindex(columns=list(NEEDED[task])).isna().any(axis="columns").all():
-            first = " of its own and of the first frame" if task == "movement" else ""
-            raise FerError(
-                f"loss.{POINT_TASKS[task]}: no picture of the training split has landmarks{first} to learn from; set it to 0"
-            )
+def _has_landmarks(rows: pd.DataFrame) -> bool:
+    return "landmarks" in rows and bool(rows["landmarks"].notna().any())
 
 
 def _refuse_empty(data: FaceData) -> None:

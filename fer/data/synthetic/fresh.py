@@ -41,7 +41,6 @@ class FreshFace:
     Attributes:
         image: [H, W] uint8 brightness.
         landmarks: [68, 2] pixel x, y.
-        resting: [68, 2] where they would be with no unit active.
         aus: AU number -> strength above 0 to 1; units that are not named are absent.
         emotion: a basic emotion, `neutral`, or None for a mixture of units, whatever it may look like.
         neutral: the same person with no unit active, of the same recording; None where it was not asked for.
@@ -49,7 +48,6 @@ class FreshFace:
 
     image: Pixels8
     landmarks: np.ndarray
-    resting: np.ndarray
     aus: dict[int, float]
     emotion: str | None
     neutral: FreshFace | None = None
@@ -77,8 +75,8 @@ def fresh_face(seed: int, epoch: int, number: int, stored: int, reference: bool 
         own = np.random.default_rng([seed, epoch, number, _NEUTRAL])
         rest = draw_face(own, {}, person, jitter(view, own))
         # one camera, one file format
-        neutral = FreshFace(_developed(rest.image, copy.deepcopy(rng)), rest.landmarks, rest.resting, {}, NEUTRAL)
-    return FreshFace(_developed(drawing.image, rng), drawing.landmarks, drawing.resting, aus, emotion, neutral)
+        neutral = FreshFace(_developed(rest.image, copy.deepcopy(rng)), rest.landmarks, {}, NEUTRAL)
+    return FreshFace(_developed(drawing.image, rng), drawing.landmarks, aus, emotion, neutral)
 
 
 def _expression(rng: np.random.Generator) -> tuple[str | None, dict[int, float]]:

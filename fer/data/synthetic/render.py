@@ -40,8 +40,6 @@ class Drawing:
     """[H, W] grey or [H, W, 3] RGB."""
     landmarks: Array
     """Pixel x, y of the 68 points in iBUG order, [68, 2]."""
-    resting: Array
-    """Where they would be in the same view with no unit active, [68, 2]."""
 
 
 def draw_face(
@@ -84,13 +82,8 @@ def render(head: Head, moves: Drivers, view: View, color: bool = False) -> Drawi
     paint_mane(canvas, head, view, in_front=True)
     paint_lines(canvas, head, points, view)
     paint_glasses(canvas, head, points, view)
-    marks = _landmarks(head, projected)
-    resting = _landmarks(head, view.project(face_points(head, drivers({}))))
-    return Drawing(_photograph(canvas, view, head), marks, resting)
-
-
-def _landmarks(head: Head, projected: Array) -> Array:
-    return landmarks(projected[..., :2], head.detail, head.identity.brow)
+    marks = landmarks(projected[..., :2], head.detail, head.identity.brow)
+    return Drawing(_photograph(canvas, view, head), marks)
 
 
 def _paint_head(
