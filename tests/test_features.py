@@ -50,7 +50,7 @@ def forbid_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        ("augment=none",),
+        ("augment=none", "model.dense=1024", "data.batch_size=32"),  # heads that several threads share
         ("augment.erase=0.5", "model.flip_average=true", "trainer.precision=bf16", "data.batch_size=5"),
         ("model.levels=2", "model.grid=2"),
     ],
@@ -61,6 +61,8 @@ def test_run_on_features_is_the_run_on_pictures(train: Train, tmp_path: Path, se
     assert same_run(once, always)
     a, b = best(once), best(always)
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+    threads = [json.loads((run / "run.json").read_text())["threads"] for run in (once, always)]
+    assert threads == [1, torch.get_num_threads()]
 
 
 def test_next_setting_does_not_need_the_backbone(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import lightning
 import torch
@@ -56,15 +56,16 @@ def fit(
         callbacks = [*callbacks, CompileTime()]
     logger = Curves(folder.path, name=None, version="tensorboard", default_hp_metric=False)
     start_curves(logger, cfg, module)
-    with quiet_lightning(), beside_drawing() if cfg.data.fresh_pictures else nullcontext():
-        folder.note(threads=torch.get_num_threads())
+    with quiet_lightning():
         trainer = make_trainer(cfg, folder, logger, callbacks, together)
         device, precision = trainer.strategy.root_device, folder.about["precision"]
         folder.note(device=str(device), processes=trainer.world_size)
         together.first(lambda: frozen.use_features(cfg, module, data, precision, device, kept))
         last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
         try:
-            trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
+            with as_many_threads_as_help(cfg, data):
+                folder.note(threads=torch.get_num_threads())
+                trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         except (Interrupted, SystemExit) as stopped:  # Lightning's answer to an interrupt out of turn is to exit
             folder.note(timings=_timings(folder, started))
             raise Interrupted from stopped
@@ -87,18 +88,19 @@ def fit(
 
 
 @contextmanager
-def beside_drawing() -> Iterator[None]:
-    """Leaves half of the cores to the processes that draw: a face costs about as much to draw as to learn from.
+def as_many_threads_as_help(cfg: TrainConfig, data: FaceData) -> Iterator[None]:
+    """One thread for heads on kept features: a step is too short to share, and the bits are the same. Half of the cores beside drawing.
 
-    One thread of the network that has to share its core holds up all the others. However many processes draw, for the bits of a sum
-    depend on the number of threads.
+    A face costs about as much to draw as to learn from, and one thread of the network that has to share its core holds up all the
+    others. However many processes draw, for the bits of a convolution depend on the number of threads.
     """
-    n_threads = torch.get_num_threads()
-    torch.set_num_threads(min(n_threads, max(1, usable_cores() // 2)))
+    before = torch.get_num_threads()
+    most = max(1, usable_cores() // 2) if cfg.data.fresh_pictures else before
+    torch.set_num_threads(1 if data.features is not None else min(before, most))
     try:
         yield
     finally:
-        torch.set_num_threads(n_threads)
+        torch.set_num_threads(before)
 
 
 def _timings(folder: RunFolder, started: float) -> dict[str, float]:
