@@ -20,7 +20,7 @@ from fer.data.synthetic import SUPPORTED_AUS, fits, fresh, fresh_face
 from fer.data.synthetic.identity import sample_identity
 from fer.errors import FerError
 from fer.labels import BASIC
-from fer.steps.fitting import as_many_threads_as_help
+from fer.steps.fitting import n_threads
 from tests.conftest import SMALL, composed
 
 AUS = [1, 4, 12, 25]
@@ -107,17 +107,14 @@ def test_pairs_can_be_pretrained_on(tree: Path, cache: Path) -> None:
     assert batch["image"].shape[:2] == (8, 2)
 
 
-def test_processes_that_draw_get_half_of_the_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_processes_that_draw_get_half_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     cfg = composed("train", "data.fresh_pictures=8")
-    data = FaceData(cfg.data, cfg.augment, 0, tmp_path)
     try:
         for cores, threads, left in ((8, 8, 4), (2, 2, 1), (1, 1, 1), (16, 4, 4)):
             monkeypatch.setattr("fer.steps.fitting.usable_cores", lambda cores=cores: cores)
             torch.set_num_threads(threads)
-            with as_many_threads_as_help(cfg, data):
-                assert torch.get_num_threads() == left
-            assert torch.get_num_threads() == threads
+            assert n_threads(cfg) == left
     finally:
         torch.set_num_threads(before)
 

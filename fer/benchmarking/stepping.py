@@ -10,6 +10,7 @@ from torch import nn
 
 from fer.benchmarking.bench import Bench
 from fer.benchmarking.clock import Stage, timed
+from fer.model import threads
 
 
 @contextmanager
@@ -30,7 +31,7 @@ def bare_step(bench: Bench) -> Stage:
     clip = bench.cfg.trainer.gradient_clip
 
     def batches(n: int) -> int:
-        with _as_fast_as_it_can():
+        with _as_fast_as_it_can(), threads.limited(1 if bench.cfg.model.finetune == "frozen" else threads.every()):
             for _ in range(n):
                 with bench.autocast():
                     total = module.learn_from(batch).total

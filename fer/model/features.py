@@ -19,6 +19,7 @@ from fer.data.augment import augmented_view, centre_view, changes_anything, view
 from fer.data.cache import Pixels, Progress
 from fer.data.features import Rows
 from fer.data.store import obtain
+from fer.model import threads
 from fer.model.network import TwoHeadNetwork, full_precision
 
 FEATURES_VERSION = 2
@@ -34,7 +35,7 @@ def frozen_features(network: TwoHeadNetwork, images: Float[Tensor, "N C H W"]) -
     """What a frozen backbone says of pictures; of each one the same, whoever shares its batch."""
     if network.backbone.training:
         raise AssertionError("a frozen backbone in training mode would move its BatchNorm statistics")
-    with torch.no_grad(), full_precision():
+    with torch.no_grad(), full_precision(), threads.limited(threads.every()):
         chunks = [network.features(_filled(chunk)) for chunk in torch.split(images, CHUNK)]
     return torch.cat(chunks)[: len(images)]
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import lightning
-import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
@@ -18,6 +16,7 @@ from fer.config import TrainConfig
 from fer.data.cache import usable_cores
 from fer.data.datamodule import FaceData
 from fer.errors import FerError, Interrupted
+from fer.model import threads
 from fer.model.across import anywhere
 from fer.model.callbacks import CompileTime, StopSafely, make_callbacks, stopped_early
 from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
@@ -63,8 +62,8 @@ def fit(
         together.first(lambda: frozen.use_features(cfg, module, data, precision, device, kept))
         last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
         try:
-            with as_many_threads_as_help(cfg, data):
-                folder.note(threads=torch.get_num_threads())
+            folder.note(threads=n_threads(cfg))
+            with threads.limited(n_threads(cfg)):
                 trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         except (Interrupted, SystemExit) as stopped:  # Lightning's answer to an interrupt out of turn is to exit
             folder.note(timings=_timings(folder, started))
@@ -87,20 +86,15 @@ def fit(
         raise Interrupted
 
 
-@contextmanager
-def as_many_threads_as_help(cfg: TrainConfig, data: FaceData) -> Iterator[None]:
-    """One thread for heads on kept features: a step is too short to share, and the bits are the same. Half of the cores beside drawing.
+def n_threads(cfg: TrainConfig) -> int:
+    """How many threads the steps of training take: see `fer.model.threads`; beside drawing half of the cores.
 
     A face costs about as much to draw as to learn from, and one thread of the network that has to share its core holds up all the
     others. However many processes draw, for the bits of a convolution depend on the number of threads.
     """
-    before = torch.get_num_threads()
-    most = max(1, usable_cores() // 2) if cfg.data.fresh_pictures else before
-    torch.set_num_threads(1 if data.features is not None else min(before, most))
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    if frozen.is_frozen(cfg):
+        return 1
+    return min(threads.every(), max(1, usable_cores() // 2)) if cfg.data.fresh_pictures else threads.every()
 
 
 def _timings(folder: RunFolder, started: float) -> dict[str, float]:
