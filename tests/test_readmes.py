@@ -39,31 +39,58 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-def typed_in(text: str) -> set[tuple[str, tuple[str, ...]]]:
-    """The lines with `python -m fer.<command>`, each as a command and its `key=value` words but those with dots."""
+def code_of(text: str) -> list[str]:
+    """Lines of blocks, and spans in a text, which may go on in its next line."""
+    block = r"(?ms)^```\w*\n(.*?)^```$"
+    lines = [line for found in re.findall(block, text) for line in found.split("\n")]
+    prose = re.sub(block, "", text)
+    lines += re.findall(r"(?m)^    (.*)$", prose)
+    return [*lines, *(" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose))]
+
+
+def typed_in(text: str, bare: str) -> set[tuple[str, tuple[str, ...]]]:
+    """What can be typed, each as a command and its `key=value` words but those with dots; of swept keys the first value.
+
+    Args:
+        bare: the command of settings that stand without one; empty: they are not looked at.
+    """
     found = set()
-    for command, line in re.findall(r"python -m fer\.(\w+)((?: [^`\n]*)?)", text):
-        if "--config-dir" in line:
-            continue  # a folder of the reader's own
-        line = re.split(r"  #| && | \(", line)[0].replace("[", "").replace("]", "")
-        words = shlex.split(line if line.count("'") % 2 == 0 else line[: line.index("'")])  # of a longer line in quotes
-        words = [word.rstrip(":;,") for word in words if "=" in word and "|" not in word and "..." not in word]
-        swept = "-m" in line.split()
+    for line in code_of(text):
+        line = re.sub(r" \[([^\]]*)\]", r" \1", re.split(r"\s+# | && | \(", line)[0])  # what may be left out, too
+        named = re.search(r"\bfer\.(\w+)(?: (.*))?$", line)
+        if "--config-dir" in line or (named and named[1] not in SCHEMAS):
+            continue  # a folder of the reader's own; Python
+        typed = (named[2] or "") if named else line
+        # one quote: of a longer line that hands this one on
+        words = shlex.split(typed if typed.count("'") % 2 == 0 else typed.replace("'", ""))
+        if not named and not (bare and words and all(re.fullmatch(r"[a-z_.]+=[^|=]+", word) for word in words)):
+            continue
+        swept = "-m" in words
+        words = [
+            word.rstrip(":;,") for word in words if re.search(r"=.", word) and "|" not in word and "..." not in word
+        ]
         words = [re.sub(r",.*", "", word) if swept else word for word in words if not word.startswith("hydra")]
-        found.add((command, tuple(words)))
+        found.add((named[1] if named else bare, tuple(words)))
     return found
 
 
-LINES = sorted(
-    set().union(
-        *(typed_in(page.read_text(encoding="utf-8")) for page in PAGES),
-        *(typed_in(file.read_text(encoding="utf-8").replace("# ", "")) for file in (ROOT / "conf").rglob("*.yaml")),
-    )
-)
+BARE = {"conf/README.md": "train", "conf/experiment/README.md": "crossval", "fer/benchmarking/README.md": "benchmark"}
+"""Of which command the settings are that stand on a page without one."""
+
+
+def lines() -> list[tuple[str, tuple[str, ...]]]:
+    """Those of all pages, and those in the comments of the files of `conf/`."""
+    found = set()
+    for page in PAGES:
+        found |= typed_in(page.read_text(encoding="utf-8"), BARE.get(page.relative_to(ROOT).as_posix(), ""))
+    for file in (ROOT / "conf").rglob("*.yaml"):
+        comments = file.read_text(encoding="utf-8").replace("# ", "")
+        found |= typed_in("".join(f"`{line}`" for line in re.findall(r"python -m fer\.\w+.*", comments)), "")
+    return sorted(found)
 
 
 @pytest.mark.parametrize(
-    ("command", "words"), LINES, ids=lambda part: part if isinstance(part, str) else " ".join(part)
+    ("command", "words"), lines(), ids=lambda part: part if isinstance(part, str) else " ".join(part)
 )
 def test_lines_can_be_typed(command: str, words: tuple[str, ...]) -> None:
     given = {word.split("=")[0] for word in words}
