@@ -165,17 +165,15 @@ def report(worker: Worker, cfg: TuneConfig, call: Call, folder: Path) -> float |
     from fer.tuning.summary import write_summary
 
     trials = worker.study.trials
+    if not trials:
+        raise FerError("no trial was run")
     best, line = best_trial(trials), None
     if best is not None:
         about = f"Trial {best.number} of {folder.name}: validation score {short(best.value)}"
         line = write_best(folder, composed(typed_for(call, best.params, worker.space)), f"{cfg.name}-best", about)
     write_summary(folder, worker.study, worker.space, cfg.seed, line)
     if best is None:
-        raise FerError(
-            f"none of {len(trials)} trials has a score; the last one: {outcome(trials[-1])}"
-            if trials
-            else "no trial was run"
-        )
+        raise FerError(f"none of {len(trials)} trials has a score; the last one: {outcome(trials[-1])}")
     if (
         (where := trial_folder(folder, best.number)) / "checkpoints" / "best.ckpt"
     ).is_file():  # a repeated point has none

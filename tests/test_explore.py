@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from fer.data.headers import read_headers
 from fer.data.readers import read_samples
 from fer.data.samples import au_columns
 from fer.errors import FerError
+from fer.results.exploration.findings import _colour
 from fer.results.exploration.label_checks import against_table_2, meets, unlike_sequences
 
 Explore = Callable[..., Path]
@@ -180,6 +182,13 @@ def test_emotions_are_held_against_units() -> None:
     assert rules["agrees"].to_dict() == {"0.png": True, "1.png": False, "3.png": False}
     assert rules.at["1.png", "also"] == "disgust" and rules.at["3.png", "also"] == "happy"
     assert rules.at["3.png", "aus"] == "AU12"
+
+
+@pytest.mark.parametrize(("second", "alarming"), [("grey colour", False), ("grey grey", True)])
+def test_colour_is_an_alarm_where_people_differ_in_it(second: str, alarming: bool) -> None:
+    table = pd.DataFrame({"subject": list("aabb"), "color": ["grey", "colour", *second.split()]})
+    said = _colour(SimpleNamespace(table=table), DataConfig(color=True))  # type: ignore[arg-type]
+    assert (said is not None) == alarming and (said is None or said.good is False)
 
 
 def test_a_sequence_has_one_label() -> None:

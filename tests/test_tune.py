@@ -223,6 +223,13 @@ def test_search_ends_when_every_trial_fails(tmp_path: Path, scored: Scored) -> N
     assert len(runs) == 5
 
 
+def test_search_without_time_for_a_trial_says_so(tmp_path: Path, scored: Scored) -> None:
+    runs = scored(lambda cfg: 0.5)
+    with pytest.raises(FerError, match="no trial was run"):
+        search(tmp_path / "s", "timeout=1e-9", space=TWO)
+    assert not runs
+
+
 def test_lost_trial_is_tried_again_but_not_forever(tmp_path: Path, scored: Scored) -> None:
     scored(lambda cfg: 0.5)
     space = read_space(TWO, [])

@@ -43,7 +43,7 @@ def pool(folds: Sequence[Path], n_boot: int = 1000) -> tuple[pd.DataFrame, dict[
 
     Returns:
         The predictions with columns `fold` and `split` = `all`, and the content of `metrics.json`: `all`, judged with each
-        fold's own thresholds, with `folds`: `n`, `mean`, `sd` and `each` of the numbers in `HEADLINES`.
+        fold's own thresholds, with `folds`: `n`, and of each their `numbers` and `each` of what is in `HEADLINES`, with `mean` and `sd`.
 
     Raises:
         FerError: a fold has no test predictions, or the folds differ in their labels or don't make a whole.
@@ -53,6 +53,7 @@ def pool(folds: Sequence[Path], n_boot: int = 1000) -> tuple[pd.DataFrame, dict[
     columns = {tuple(table.columns) for table in tables}
     if len(columns) > 1:
         raise FerError("the folds have answers for different labels: they can't be pooled")
+    numbers = [int(table["fold"].iloc[0]) for table in tables]
     tables, n_repeats = _judged_in_each_repeat(tables)
     table = pd.concat(tables, ignore_index=True)
     thresholds: Thresholds = {name: _per_row(name, tables, scores) for name in au_columns(table)}
@@ -63,7 +64,7 @@ def pool(folds: Sequence[Path], n_boot: int = 1000) -> tuple[pd.DataFrame, dict[
     for head, block in reliability_of_folds(list(zip(tables, temperatures, strict=True))).items():
         pooled[head]["calibration"] = block
     _count_pictures_once(pooled, n_repeats)
-    pooled["folds"] = {"n": len(scores), **over_folds(scores)}
+    pooled["folds"] = {"n": len(scores), "numbers": numbers, **over_folds(scores)}
     return table, {"all": pooled}
 
 

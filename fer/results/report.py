@@ -133,10 +133,12 @@ def _folds(run_dir: Path, folds: Mapping[str, Any] | None) -> dict[str, Any] | N
     if not folds:
         return None
     names = list(folds["mean"])
-    own = sorted((run_dir / FOLDS).glob("*/report.html"), key=lambda path: _fold_order(path.parent.name))
-    links = [str(path.relative_to(run_dir)) for path in own] if len(own) == folds["n"] else [None] * folds["n"]
-    rows = [(str(k), link, each) for k, (link, each) in enumerate(zip(links, folds["each"], strict=True))]
-    repeats = 1 + max((_fold_order(path.parent.name)[0] for path in own), default=0)
+    own = sorted(
+        (file.parent for file in (run_dir / FOLDS).glob("*/run.json")), key=lambda path: _fold_order(path.name)
+    )
+    pages = {k: f"{FOLDS}/{path.name}/report.html" for k, path in enumerate(own) if (path / "report.html").is_file()}
+    rows = [(str(k), pages.get(k), each) for k, each in zip(folds["numbers"], folds["each"], strict=True)]
+    repeats = 1 + max((_fold_order(path.name)[0] for path in own), default=0)
     return {"names": names, "rows": rows, "mean": folds["mean"], "sd": folds["sd"], "repeats": repeats}
 
 

@@ -57,7 +57,7 @@ def print_folds(folds: Mapping[str, Any], console: Console) -> None:
     names = list(folds["mean"])
     made = table("fold", *map(number_name, names))
     if len(folds["each"]) <= _FEW_FOLDS:
-        for number, scores in enumerate(folds["each"]):
+        for number, scores in zip(folds["numbers"], folds["each"], strict=True):
             made.add_row(str(number), *(short(scores.get(name)) for name in names))
         made.add_section()
     made.add_row("mean", *(short(folds["mean"][name]) for name in names), style="bold")

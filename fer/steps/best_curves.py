@@ -18,7 +18,7 @@ from fer.runs.folder import RunFolder
 N_FACES = 8
 COLUMNS = 4
 
-Faces = Callable[[list[int]], Sequence[np.ndarray]]
+Faces = Callable[["pd.Series[str]"], Sequence[np.ndarray]]
 
 
 def log_best(folder: RunFolder, decided: pd.DataFrame, scores: Mapping[str, Any], faces: Faces | None) -> None:
@@ -27,7 +27,7 @@ def log_best(folder: RunFolder, decided: pd.DataFrame, scores: Mapping[str, Any]
     Args:
         decided: rows of `predictions.csv`; those of the validation split are looked at.
         scores: their part of `metrics.json`.
-        faces: gives the pictures of some of these rows, [S, S, 1 or 3] uint8 each; None: pictures stay out of it.
+        faces: gives pictures by their paths, [S, S, 1 or 3] uint8 each; None: pictures stay out of it.
     """
     rows = decided[decided["split"] == "val"].reset_index(drop=True)
     epoch = folder.about["best_epoch"] + 1
@@ -87,7 +87,7 @@ def predictions(rows: pd.DataFrame, faces: Faces) -> Figure:
     figure = Figure(figsize=(2.1 * COLUMNS, 2.9 * lines), layout="constrained")
     for axes in figure.subplots(lines, COLUMNS, squeeze=False).flat:
         axes.set_axis_off()
-    for axes, row, face in zip(figure.axes, order, faces(order), strict=False):
+    for axes, row, face in zip(figure.axes, order, faces(rows["path"].loc[order]), strict=False):
         axes.imshow(face.squeeze(), cmap="gray", vmin=0, vmax=255)
         axes.set_title("\n".join(_answer(rows.loc[row])), fontsize=8, loc="left")
     return figure

@@ -36,15 +36,17 @@ class _Pictured(NamedTuple):
     heat: str | None
 
 
-def gallery(module: FaceModule, data: FaceData, decided: pd.DataFrame, part: str) -> Gallery:
-    """The best and worst pictures of a split, as the network saw them.
+def gallery(module: FaceModule, data: FaceData, decided: pd.DataFrame, part: str) -> Gallery | None:
+    """The best and worst pictures of a split, as the network saw them; None if one of them can't be had any more.
 
     Args:
         module: in eval mode.
-        decided: rows of `predictions.csv`, of this split those of `data.prepared.part(part)` in their order.
+        decided: rows of `predictions.csv`.
     """
-    examples = choose(decided[decided["split"] == part])
-    return _laid_out(examples, _pictured(module, data, part, _pairs(examples)))
+    rows = decided[decided["split"] == part]
+    examples = choose(rows)
+    pictured = _pictured(module, data, rows["path"], _pairs(examples))
+    return None if pictured is None else _laid_out(examples, pictured)
 
 
 def _pairs(examples: Examples) -> list[tuple[int, str]]:
@@ -52,10 +54,16 @@ def _pairs(examples: Examples) -> list[tuple[int, str]]:
     return [(e.row, label) for label, kinds in examples.items() for pictures in kinds.values() for e in pictures]
 
 
-def _pictured(module: FaceModule, data: FaceData, part: str, pairs: list[tuple[int, str]]) -> list[_Pictured]:
-    """Thumbnails for rows and labels of a split, in their order."""
+def _pictured(
+    module: FaceModule, data: FaceData, paths: pd.Series[str], pairs: list[tuple[int, str]]
+) -> list[_Pictured] | None:
+    """Thumbnails for rows of `paths` and labels, in their order; None if one of the pictures can't be had any more."""
     rows = sorted({row for row, _ in pairs})
-    stored = dict(zip(rows, _stored(data, part, rows), strict=True))
+    wanted = paths.iloc[rows]
+    if gone := set(wanted) - set(data.prepared.table["path"]):
+        log.warning("the report goes without pictures: %s can't be read any more", min(gone))
+        return None
+    stored = dict(zip(rows, _stored(data, wanted), strict=True))
     size = data.cfg.image_size
     heat = {} if module.network.reference else heat_of(module, stored, pairs, size)
     found = []
@@ -80,15 +88,15 @@ def _laid_out(examples: Examples, pictured: list[_Pictured]) -> Gallery:
     }
 
 
-def _stored(data: FaceData, part: str, rows: list[int]) -> np.ndarray:
+def _stored(data: FaceData, paths: pd.Series[str]) -> np.ndarray:
     """[n, S, S, 1 or 3]: of pairs with a neutral picture, the pictures themselves."""
-    places = data.prepared.part(part)["pixel"].to_numpy()[rows]
+    places = data.prepared.table.set_index("path")["pixel"].loc[paths].to_numpy()
     return data.prepared.pixels.array[places, ..., : 3 if data.cfg.color else 1]
 
 
-def views(data: FaceData, part: str, rows: list[int]) -> list[np.ndarray]:
-    """Pictures of a split, by their rows, as the network sees them: [S, S, 1 or 3] each."""
-    return [view_of(pixels, data.cfg.image_size) for pixels in _stored(data, part, rows)]
+def views(data: FaceData, paths: pd.Series[str]) -> list[np.ndarray]:
+    """Pictures as the network sees them: [S, S, 1 or 3] each."""
+    return [view_of(pixels, data.cfg.image_size) for pixels in _stored(data, paths)]
 
 
 def heat_of(
@@ -131,14 +139,15 @@ def gallery_of_folds(folds: Sequence[Path], decided: pd.DataFrame) -> Gallery | 
     pairs = _pairs(examples)
     found: dict[tuple[int, str], _Pictured] = {}
     for number, path in enumerate(folds):
-        first = int((decided["fold"] == number).to_numpy().argmax())
         own = [(row, label) for row, label in pairs if decided["fold"].iloc[row] == number]
         if not own:
             continue
         opened = _opened(RunFolder.open(path))
         if opened is None:
             return None
-        pictured = _pictured(*opened, "test", [(row - first, label) for row, label in own])
+        pictured = _pictured(*opened, decided["path"], own)
+        if pictured is None:
+            return None
         found |= dict(zip(own, pictured, strict=True))
     return _laid_out(examples, [found[pair] for pair in pairs])
 

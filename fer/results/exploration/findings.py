@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from fer.config import DataConfig
 from fer.data.duplicates import across_splits
 from fer.results.exploration.explore import SPLITS, Exploration
@@ -112,9 +110,9 @@ def _rules(found: Exploration) -> Finding | None:
 
 def _colour(found: Exploration, cfg: DataConfig) -> Finding | None:
     per_person = found.table.assign(grey=found.table["color"] == "grey").groupby("subject")["grey"].mean()
-    if not (0 < float(np.mean(per_person)) < 1):
-        return None
-    text = "some pictures are grey and some in colour, which tells people apart"
+    if per_person.nunique() == 1:
+        return None  # all grey, all in colour, or of everybody the same share
+    text = "pictures of some people are grey and of others in colour, which tells people apart"
     if cfg.color:
         return Finding("Colour", False, f"{text}: data.color=false hides it")
     return Finding("Colour", True, f"{text}; data.color=false hides it")
