@@ -37,14 +37,7 @@ def run(cfg: CompareConfig, call: Call) -> None:
     from fer.results.comparison.tables import as_markdown, print_comparison
 
     line = shlex.join(["python", "-m", "fer.compare", *cfg.runs, *others(call)])
-    findings = find(
-        runs,
-        split=cfg.split,
-        reference=cfg.reference,
-        different_splits=cfg.different_splits,
-        n_draws=cfg.n_draws,
-        seed=cfg.seed,
-    )
+    findings = find(runs, cfg)
     folder = RunFolder.create(where, {**as_dict(cfg), "name": name}, line, numbered=cfg.run_dir is None)
     folder.log_to_file("compare.log")
     write_text(folder.path / "compare.csv", findings.table().to_csv(index=False))

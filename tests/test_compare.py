@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from made_predictions import HALF
 from made_runs import answered, made_labels, made_run
 
 from fer.compare import as_overrides
+from fer.config import CompareConfig
 from fer.errors import FerError
 from fer.results.comparison.compare import Comparison, Standing, compare, holm, score_draws, winner
 from fer.results.comparison.findings import Findings, find
@@ -27,9 +29,8 @@ from fer.results.scores import judge
 TYPED = {"model.dense": 64, "optimizer": "adam"}
 
 
-def found(*folders: Path, draws: int = 200, **asked: object) -> Findings:
-    options = {"split": None, "reference": None, "different_splits": False, "n_draws": draws, "seed": 0} | asked
-    return find(read_runs([str(folder) for folder in folders]), **options)
+def found(*folders: Path, draws: int = 200, **asked: Any) -> Findings:
+    return find(read_runs([str(folder) for folder in folders]), CompareConfig(n_draws=draws, **asked))
 
 
 def rewrite(run: Path, **columns: object) -> None:

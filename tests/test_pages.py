@@ -16,6 +16,7 @@ from made_runs import made_run
 from optuna.distributions import FloatDistribution, IntDistribution
 
 from fer.cli.command import Call
+from fer.config import CompareConfig
 from fer.results.comparison.findings import find
 from fer.results.comparison.judged_runs import read_runs
 from fer.results.comparison.report import write_page
@@ -54,7 +55,7 @@ def explored(tree: Path, cache: Path, where: Path) -> Path:
 def compared(where: Path) -> Path:
     for seed, dense in enumerate((64, 128)):
         made_run(where / f"dense{dense}", {"model.dense": dense, "optimizer": "adam"}, 1.0 + seed, seed=seed)
-    findings = find(read_runs([str(where)]), n_draws=100, split=None, reference=None, different_splits=False, seed=0)
+    findings = find(read_runs([str(where)]), CompareConfig(n_draws=100))
     write_page(findings, where / "compare.html", "two", "python -m fer.compare two")
     return where / "compare.html"
 

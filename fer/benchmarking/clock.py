@@ -67,8 +67,7 @@ class Rates:
 
     def ratio(self, name: str, *over: str) -> float:
         """Images/s of a stage over those of others (one after the other), as the median over rounds."""
-        pairs = zip(self.seconds_per_image(*over), self.seconds_per_image(name), strict=True)
-        return median(other / own for other, own in pairs)
+        return median(self._ratios(name, *over))
 
     def core_ratio(self, name: str, *over: str) -> float:
         """Core seconds per picture of others over those of a stage: what `ratio` would be if nobody else used the cores."""
@@ -80,9 +79,12 @@ class Rates:
 
     def spread(self, name: str, *over: str) -> tuple[float, float]:
         """The lowest and the highest of the ratios that `ratio` takes the median of."""
-        pairs = list(zip(self.seconds_per_image(*over), self.seconds_per_image(name), strict=True))
-        ratios = [other / own for other, own in pairs]
+        ratios = self._ratios(name, *over)
         return min(ratios), max(ratios)
+
+    def _ratios(self, name: str, *over: str) -> list[float]:
+        pairs = zip(self.seconds_per_image(*over), self.seconds_per_image(name), strict=True)
+        return [other / own for other, own in pairs]
 
     def as_json(self) -> dict[str, dict[str, Any]]:
         """By stage: `images_per_s`, `core_ms_per_image`, and how much was measured."""

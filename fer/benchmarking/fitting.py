@@ -92,17 +92,11 @@ class RealTraining(Callback):
         seconds, cores = time.perf_counter() - self._wall, time.process_time() - self._core
         if self._first:
             self.between_epochs.append(seconds)
-        else:
-            self._n_images += len(batch["index"])
-            self._seconds, self._cores = self._seconds + seconds, self._cores + cores
-            self._left -= 1
         # an epoch of one step has no other: then that is what training is
-        if self._first and trainer.num_training_batches == 1:
-            self._n_images, self._seconds, self._cores = (
-                self._n_images + len(batch["index"]),
-                self._seconds + seconds,
-                self._cores + cores,
-            )
+        if not self._first or trainer.num_training_batches == 1:
+            self._n_images += len(batch["index"])
+            self._seconds += seconds
+            self._cores += cores
             self._left -= 1
         self._first = False
         if self._left <= 0:

@@ -75,11 +75,6 @@ def _growth(found: Findings) -> Table:
         )
     if "table" in found.more:
         read = found.more["table"]
-        values = (
-            f"{read['rows']:,} rows",
-            f"{read['read_s']:.1f}",
-            f"{read['peak_mb']:,.0f}",
-            f"{read['grown_mb']:,.0f}",
-        )
-        made.add_row(values[0], values[1], "", "", "", *values[2:])
+        memory = (f"{read['peak_mb']:,.0f}", f"{read['grown_mb']:,.0f}")
+        made.add_row(f"{read['rows']:,} rows", f"{read['read_s']:.1f}", "", "", "", *memory)
     return made

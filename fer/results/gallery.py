@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fer.results.predictions import BoolArray, FloatArray, au_columns, class_codes, emotion_classes, targets_of
+from fer.results.predictions import BoolArray, FloatArray, by_label
 
 PER_KIND = {"found": 3, "missed": 2, "seen where it is not": 2}
 """How many of each kind: shown and said, shown and not said, not shown and said."""
@@ -46,15 +46,7 @@ def choose(decided: pd.DataFrame) -> Examples:
     Args:
         decided: rows of `predictions.csv`, of one split.
     """
-    found: Examples = {}
-    for name in au_columns(decided):
-        shown, said = targets_of(decided, [name])[:, 0], decided[f"{name}_pred"].to_numpy() == 1
-        found[name] = _kinds(decided, shown, said, decided[f"{name}_prob"].to_numpy(dtype=float))
-    classes = emotion_classes(decided)
-    for k, name in enumerate(classes):
-        truth, answer = (class_codes(decided[column], classes) for column in ("emotion", "emotion_pred"))
-        shown = np.where(truth < 0, np.nan, truth == k)
-        found[name] = _kinds(decided, shown, answer == k, decided[f"emotion_prob_{name}"].to_numpy(dtype=float))
+    found = {name: _kinds(decided, shown, said, probability) for name, shown, probability, said in by_label(decided)}
     return {label: kinds for label, kinds in found.items() if any(kinds.values())}
 
 

@@ -4,7 +4,7 @@ Columns: `path, subject, split`, then per AU `AU12` (target, missing allowed) `A
 `emotion_pred` and one `emotion_prob_<name>` per class. A model with one head has the columns of that head only.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,6 +125,18 @@ def class_answers(
     of_true_class = np.take_along_axis(scores, np.maximum(truth, 0)[:, None], axis=1)[:, 0]
     cost = np.where(known, -np.log(np.clip(of_true_class, _SMALLEST_PROBABILITY, 1.0)), 0.0)
     return Answers(tuple(classes), targets, scores, one_hot[answer] == 1, cost, known.astype(np.float64))
+
+
+def by_label(decided: pd.DataFrame) -> Iterator[tuple[str, FloatArray, FloatArray, BoolArray]]:
+    """Each AU, then each emotion against the rest: its name, and of every row the target 0, 1 or nan, the probability and the decision."""
+    for name in au_columns(decided):
+        targets, probabilities = targets_of(decided, [name])[:, 0], decided[f"{name}_prob"].to_numpy(dtype=float)
+        yield name, targets, probabilities, decided[f"{name}_pred"].to_numpy() == 1
+    classes = emotion_classes(decided)
+    for k, name in enumerate(classes):
+        truth, answer = (class_codes(decided[column], classes) for column in ("emotion", "emotion_pred"))
+        probabilities = decided[f"{_EMOTION_PREFIX}{name}"].to_numpy(dtype=float)
+        yield name, np.where(truth < 0, np.nan, truth == k), probabilities, answer == k
 
 
 def class_codes(names: pd.Series, classes: list[str]) -> npt.NDArray[np.intp]:

@@ -20,7 +20,7 @@ from fer.results.course import overfitted, why_it_ended
 from fer.results.figures import learning_curve, reliability_diagram, roc_and_pr
 from fer.results.gallery import Gallery
 from fer.results.page import render
-from fer.results.predictions import class_codes, emotion_classes, read_predictions, targets_of
+from fer.results.predictions import by_label, read_predictions
 from fer.results.wording import PARTLY_CHOSEN, Verdict, alarms, dead_line, number_name, unjudged, verdicts
 from fer.runs.folder import FOLDS, write_text
 
@@ -202,22 +202,12 @@ def _panels(path: Path, split: str, scores: Mapping[str, Any]) -> dict[str, Mark
         return {}
     rows = read_predictions(path)
     rows = rows if split == "all" else rows[rows["split"] == split]
-    found: dict[str, Markup] = {}
-    for name, values in scores.get("au", {}).get("per_au", {}).items():
-        targets = targets_of(rows, [name])[:, 0]
-        found |= _panel(name, targets, rows[f"{name}_prob"], values["threshold"])
-    for name in scores.get("emotion", {}).get("per_class", {}):
-        codes = class_codes(rows["emotion"], emotion_classes(rows))
-        targets = np.where(codes < 0, np.nan, codes == emotion_classes(rows).index(name))
-        found |= _panel(name, targets, rows[f"emotion_prob_{name}"], None)
-    return found
-
-
-def _panel(name: str, targets: Any, scores: pd.Series, threshold: float | None) -> dict[str, Markup]:
-    known = ~np.isnan(targets)
-    if len(np.unique(targets[known])) < 2:
-        return {}
-    return {name: roc_and_pr(targets[known], scores.to_numpy(dtype=float)[known], threshold)}
+    units = scores.get("au", {}).get("per_au", {})
+    return {
+        name: roc_and_pr(targets[known], probabilities[known], units[name]["threshold"] if name in units else None)
+        for name, targets, probabilities, _ in by_label(rows)
+        if len(np.unique(targets[known := ~np.isnan(targets)])) == 2
+    }
 
 
 def _calibration(scores: Mapping[str, Any]) -> dict[str, tuple[Mapping[str, Any], Markup]]:

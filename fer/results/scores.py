@@ -160,11 +160,8 @@ def _score(heads: list[tuple[_Judged, str]]) -> Scores:
 
 def _score_constant(sections: Scores) -> float | None:
     """What the best constant answers of the heads score."""
-    macro = {
-        "au": lambda baselines: baselines["constant"]["macro"]["ap"],
-        "emotion": lambda baselines: baselines["majority"]["macro"]["f1"],
-    }
-    parts = [macro[head](section["baselines"]) for head, section in sections.items()]
+    places = (("au", "constant", "ap"), ("emotion", "majority", "f1"))
+    parts = [sections[head]["baselines"][name]["macro"][key] for head, name, key in places if head in sections]
     defined = [part for part in parts if part is not None]
     return float(np.mean(defined)) if defined else None
 

@@ -6,6 +6,7 @@ towards the one that a common rule gives without looking at labels, the threshol
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit, logit
 
 from fer.results.predictions import FloatArray, probabilities_of, targets_of
 
@@ -39,14 +40,9 @@ def choose_thresholds(
         expected = _expected_best(answers)
         own = _best_threshold(truth, answers) if n_positive else expected
         weight = n_positive / (n_positive + min_positives) if n_positive else 0.0
-        chosen[name] = float(np.clip(_blend(own, expected, weight), LOWEST, HIGHEST))
+        blended = expit(weight * logit(own) + (1 - weight) * logit(expected))
+        chosen[name] = float(np.clip(blended, LOWEST, HIGHEST))
     return chosen
-
-
-def _blend(own: float, expected: float, weight: float) -> float:
-    """The weighted mean of two probabilities on the logit scale."""
-    logit = weight * np.log(own / (1 - own)) + (1 - weight) * np.log(expected / (1 - expected))
-    return float(1 / (1 + np.exp(-logit)))
 
 
 def _expected_best(scores: FloatArray) -> float:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch.utils.tensorboard import SummaryWriter
 
 from fer.model.curves import FINAL_SCORE
-from fer.results.predictions import au_columns, class_codes, emotion_classes, targets_of
+from fer.results.predictions import by_label
 from fer.results.wording import alarms, dead_line, unjudged, verdicts
 from fer.runs.folder import RunFolder
 
@@ -52,14 +52,7 @@ def _verdict(scores: Mapping[str, Any]) -> list[str]:
 
 def pr_curves(rows: pd.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """AU or emotion -> targets, 0 or 1, and probabilities of the labelled rows, where both answers occur."""
-    found = {}
-    classes = emotion_classes(rows)
-    for name in au_columns(rows):
-        found[name] = targets_of(rows, [name])[:, 0], rows[f"{name}_prob"].to_numpy(dtype=float)
-    for k, name in enumerate(classes):
-        codes = class_codes(rows["emotion"], classes)
-        found[name] = np.where(codes < 0, np.nan, codes == k), rows[f"emotion_prob_{name}"].to_numpy(dtype=float)
-    known = {name: (t[~np.isnan(t)], p[~np.isnan(t)]) for name, (t, p) in found.items()}
+    known = {name: (t[~np.isnan(t)], p[~np.isnan(t)]) for name, t, p, _ in by_label(rows)}
     return {name: pair for name, pair in known.items() if len(np.unique(pair[0])) == 2}
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from fer.config import CompareConfig
 from fer.errors import FerError
 from fer.results.comparison.compare import LEVEL, WINNER_RULE, Comparison, Standing, compare, winner
 from fer.results.comparison.judged_runs import JudgedRun, chosen_split, same_pictures
@@ -112,16 +113,8 @@ class Findings:
         return [method, noise, *dead, *(chosen if self.split == "val" else [])]
 
 
-def find(
-    runs: Sequence[JudgedRun],
-    *,
-    split: str | None,
-    reference: str | None,
-    different_splits: bool,
-    n_draws: int,
-    seed: int,
-) -> Findings:
-    """Compares runs.
+def find(runs: Sequence[JudgedRun], cfg: CompareConfig) -> Findings:
+    """Compares runs; of the settings those count that say how.
 
     Raises:
         FerError: they can't be compared (see `same_pictures`), are fewer than two, or none or several are called `reference`.
@@ -130,12 +123,12 @@ def find(
         raise FerError(f"{runs[0].path} is the only run with scores here: it takes two to compare")
     settings = settings_that_differ(runs)
     labels = labels_of(runs, settings)
-    held = None if reference is None else named(runs, labels, reference)
-    chosen = chosen_split(runs, split)
-    tables = same_pictures(runs, chosen, different_splits=different_splits)
-    found = compare(tables, n_draws=n_draws, seed=seed, reference=held)
+    held = None if cfg.reference is None else named(runs, labels, cfg.reference)
+    chosen = chosen_split(runs, cfg.split)
+    tables = same_pictures(runs, chosen, different_splits=cfg.different_splits)
+    found = compare(tables, n_draws=cfg.n_draws, seed=cfg.seed, reference=held)
     first = winner(found, [run.seconds for run in runs], [run.dead(chosen) for run in runs])
-    return Findings(list(runs), labels, settings, chosen, found, first, held is not None, n_draws)
+    return Findings(list(runs), labels, settings, chosen, found, first, held is not None, cfg.n_draws)
 
 
 def named(runs: Sequence[JudgedRun], labels: Sequence[str], reference: str) -> int:

@@ -46,16 +46,9 @@ def write_sweep_page(folder: Path) -> Path:
     Raises:
         FerError: there are fewer than two with scores, or they were not judged on the same people and labels.
     """
-    usual, page = CompareConfig(), folder / "report.html"
+    page = folder / "report.html"
     page.unlink(missing_ok=True)  # that of an earlier call does not speak of all runs
-    findings = find(
-        read_runs([str(folder)]),
-        split=usual.split,
-        reference=usual.reference,
-        different_splits=usual.different_splits,
-        n_draws=usual.n_draws,
-        seed=usual.seed,
-    )
+    findings = find(read_runs([str(folder)]), CompareConfig())
     write_page(findings, page, folder.name, shlex.join(["python", "-m", "fer.compare", str(folder)]))
     return page
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 import pandas as pd
 import torch
@@ -62,9 +60,5 @@ def augmentation_sheet(
     for epoch in range(N_VIEWS):
         draws = torch.from_numpy(epoch_draws(seed, epoch, len(train))[places])
         views.append(augmented_view(images, draws, cfg, image_size))
-    return [list(_addresses(view[place] for view in views)) for place in range(len(places))]
-
-
-def _addresses(views: Iterable[torch.Tensor]) -> Iterable[str]:
-    for view in views:
-        yield thumbnail((view * 255).round().byte().permute(1, 2, 0).numpy())
+    stored = [(view * 255).round().byte().permute(0, 2, 3, 1).numpy() for view in views]
+    return [[thumbnail(view[place]) for view in stored] for place in range(len(places))]
