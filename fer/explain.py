@@ -91,12 +91,13 @@ def _of_data(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subjec
     assert cfg.checkpoint is not None  # config.check
     path = find_checkpoint(cfg.checkpoint)
     module, card = load_module(path)
-    data_cfg = chosen_data(from_dict(DataConfig, card["data"], str(path)), cfg.data, call.keys)
-    data, part = reading.read_to_judge(data_cfg, module, card, cfg.split, cfg.cache_dir, progress=cfg.progress)
     facts = Facts.of_checkpoint(module.hparams, card, path)
     if facts.warning:
         log.warning("%s", facts.warning)
+    facts.refuse_pairs("fer.explain")  # before pictures are decoded
     predictor = Predictor(TorchRuntime(module, facts, cfg.accelerator))
+    data_cfg = chosen_data(from_dict(DataConfig, card["data"], str(path)), cfg.data, call.keys)
+    data, part = reading.read_to_judge(data_cfg, module, card, cfg.split, cfg.cache_dir, progress=cfg.progress)
     return predictor, of_data(data.prepared, part), len(data.prepared.part(part))
 
 

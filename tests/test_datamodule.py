@@ -158,6 +158,14 @@ def test_a_sequence_that_loses_its_peak_and_landmarks_of_no_use_are_counted(
     assert prepared.skipped.items[USELESS_LANDMARKS] == [str(useless)]
 
 
+def test_a_broken_picture_without_a_sequence_is_the_peak_of_none(tmp_path: Path, cache: Path) -> None:
+    names = pictures(tmp_path, 10)
+    (tmp_path / names[0]).write_text("no picture")
+    table = table_file(tmp_path, ["path,subject,emotion", *(f"{n},p{k // 2},anger" for k, n in enumerate(names))])
+    cfg = settings(tmp_path, name="csv", table=str(table), root=None, judged_frames="peak", max_skipped=0.5)
+    assert prepare(cfg, cache).skipped.counts() == {"image that can't be read": 1}
+
+
 def test_missing_files_count_as_broken(tmp_path: Path, cache: Path) -> None:
     names = [*pictures(tmp_path, 9), "gone.png"]
     table = table_file(tmp_path, ["path,subject,emotion", *(f"{n},p{k},anger" for k, n in enumerate(names))])

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import composed
+from PIL import Image
 
 from fer import load
 from fer.cli.command import Call
@@ -23,6 +24,7 @@ from fer.export import run
 from fer.model.weights import find_weights
 from fer.use.answers import Answers
 from fer.use.exporting.agreement import Agreement, compare, refuse_beyond
+from fer.use.exporting.trial import _spread
 from fer.use.facts import Facts
 from fer.use.runtime_onnx import network_input
 
@@ -173,6 +175,16 @@ def test_a_file_that_answers_otherwise_is_not_kept(
     with pytest.raises(FerError, match="the exported file is not kept"):
         export("model.safetensors")
     assert list((tmp_path / "exported").iterdir()) == []
+
+
+@pytest.mark.parametrize(("there", "most"), [(5, 10), (10, 10), (19, 10), (29, 10)])
+def test_pictures_to_try_are_spread_over_the_whole_folder(tmp_path: Path, there: int, most: int) -> None:
+    for number in range(there):
+        Image.new("L", (8, 8)).save(tmp_path / f"{number:02d}.png")
+    taken = [int(Path(item.path).stem) for item in _spread(str(tmp_path), most)]
+    assert len(taken) == min(there, most) and taken == sorted(set(taken))
+    steps = np.diff([*taken, there])
+    assert taken[0] == 0 and steps.max() - steps.min() <= 1
 
 
 def test_differences_are_counted_by_decision() -> None:

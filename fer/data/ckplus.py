@@ -115,15 +115,13 @@ def read(root: Path, frames: str, reference: bool = False) -> Samples:
     images = {sequence: files for sequence, files in sorted(tree.files["images"].items()) if files}
     codings = {sequence: _coding(tree, sequence, max(files)) for sequence, files in images.items()}
     coded = {s: coding for s, coding in codings.items() if coding.aus is not None or coding.emotion is not None}
-    for sequence in codings:
-        if sequence not in coded:
-            tree.skipped.add(NO_LABEL, "/".join(sequence))
+    tree.skipped.add(NO_LABEL, *("/".join(sequence) for sequence in codings if sequence not in coded))
     if not coded:
         raise FerError(f"{tree.base}: there are images but no readable label in a folder FACS or Emotion (data.root)")
     units = sorted({unit for coding in coded.values() for unit in coding.aus or {}})
-    rows = [row for sequence, coding in coded.items() for row in _rows(tree, sequence, coding, units, frames)]
-    if reference:
-        rows = [row | _reference(tree, (str(row["subject"]), str(row["sequence"]))) for row in rows]
+    rows = [
+        row for sequence, coding in coded.items() for row in _rows(tree, sequence, coding, units, frames, reference)
+    ]
     table = pd.DataFrame(rows).dropna(axis="columns", how="all")
     return Samples(checked(table, str(tree.base)), tree.skipped)
 
@@ -239,7 +237,7 @@ def _label_file(tree: _Tree, files: Frames, peak: int) -> str | None:
 
 
 def _rows(
-    tree: _Tree, sequence: SequenceId, coding: _Coding, units: list[int], frames: str
+    tree: _Tree, sequence: SequenceId, coding: _Coding, units: list[int], frames: str, reference: bool
 ) -> Iterator[dict[str, object]]:
     images = tree.files["images"][sequence]
     landmarks = tree.files["landmarks"].get(sequence, {})
@@ -258,12 +256,8 @@ def _rows(
             **{f"AU{unit}_intensity": graded.get(unit) for unit in units},
             "landmarks": landmarks.get(number),
             "reference_landmarks": landmarks.get(numbers[0]) if len(numbers) > 1 else None,
+            "reference": images[numbers[0]] if reference and len(numbers) > 1 else None,
         }
-
-
-def _reference(tree: _Tree, sequence: SequenceId) -> dict[str, object]:
-    images = tree.files["images"][sequence]
-    return {"reference": images[min(images)] if len(images) > 1 else None}
 
 
 def _chosen(numbers: list[int], frames: str) -> list[int]:

@@ -245,8 +245,7 @@ def _labelled(file: TableFile, samples: pd.DataFrame, skipped: Skipped) -> pd.Da
     """The rows with at least one label."""
     columns = [c for c in samples.columns if c == "emotion" or au_number(c)]
     has_label = samples[columns].notna().any(axis=1)
-    for line in samples.index[~has_label]:
-        skipped.add(NO_LABEL, f"line {line}")
+    skipped.add(NO_LABEL, *(f"line {line}" for line in samples.index[~has_label]))
     if not has_label.any():
         raise FerError(f"{file.path}: no row has a label (columns {', '.join(columns)})")
     return samples[has_label]
@@ -296,6 +295,5 @@ def _found(places: pd.Series[str], reason: str, table: Path, root: Path | None, 
     """Absolute paths of files that belong to pictures; what is not there is missing, and counted under `reason`."""
     paths = _resolved(places, table, root)
     exists = paths.map(os.path.isfile, na_action="ignore").eq(True)
-    for line in places.index[places.notna() & ~exists]:
-        skipped.add(reason, places[line])
+    skipped.add(reason, *places[places.notna() & ~exists])
     return paths.where(exists)

@@ -114,10 +114,8 @@ def _with_classes(table: pd.DataFrame, emotions: str, skipped: Skipped) -> pd.Da
     classes = (
         table["emotion"].map(lambda e: pd.NA if pd.isna(e) else emotion_in_set(e, emotions) or pd.NA).astype("string")
     )
-    for path, emotion in table.loc[table["emotion"].notna() & classes.isna(), ["path", "emotion"]].itertuples(
-        index=False
-    ):
-        skipped.add(OTHER_CLASS, f"{emotion}: {path}")
+    lost = table[table["emotion"].notna() & classes.isna()]
+    skipped.add(OTHER_CLASS, *(lost["emotion"] + ": " + lost["path"]))
     return table.assign(emotion=classes)
 
 
@@ -143,8 +141,7 @@ def with_reference(table: pd.DataFrame, cfg: DataConfig, skipped: Skipped) -> pd
         return table
     none = pd.Series(False, table.index)
     known = table["reference"].notna() & (table["reference"] != table["path"]) if "reference" in table else none
-    for path in table.loc[~known, "path"]:
-        skipped.add(NO_REFERENCE, path)
+    skipped.add(NO_REFERENCE, *table.loc[~known, "path"])
     if not known.any():
         raise FerError("data.reference=neutral: no picture has a neutral one of the same person to compare with")
     return table[known].reset_index(drop=True)
@@ -171,15 +168,14 @@ def is_judged(table: pd.DataFrame, judged_frames: str) -> pd.Series:
 def _count_unjudged(lost: pd.DataFrame, kept: pd.DataFrame, judged_frames: str, skipped: Skipped) -> None:
     """Sequences that nobody is judged on, because of `lost`, their peaks: what is left of them can be learned from alone."""
     if judged_frames == "peak":
-        for subject, sequence in (
-            lost.merge(kept, on=["subject", "sequence"])[["subject", "sequence"]].drop_duplicates().values
-        ):
-            skipped.add(PEAK_LOST, f"{subject}/{sequence}")
+        # a picture without a sequence is one by itself; pandas would take those of a person for one
+        gone = lost.dropna(subset="sequence").merge(kept, on=["subject", "sequence"])
+        gone = gone[["subject", "sequence"]].drop_duplicates()
+        skipped.add(PEAK_LOST, *(gone["subject"] + "/" + gone["sequence"]))
 
 
 def _without_broken(table: pd.DataFrame, pixels: Pixels, skipped: Skipped) -> pd.DataFrame:
-    for reason in pixels.problems.values():
-        skipped.add(BROKEN, reason)
+    skipped.add(BROKEN, *pixels.problems.values())
     return table[~table["pixel"].isin(list(pixels.problems))]
 
 
@@ -187,8 +183,7 @@ def _count_useless_landmarks(table: pd.DataFrame, pixels: Pixels, skipped: Skipp
     """Files of landmarks that were there and told nothing of where the face is."""
     if "landmarks" in table:
         useless = table["landmarks"].notna() & np.isin(pixels.how, ("box", "detector", "whole"))
-        for path in table.loc[useless, "landmarks"]:
-            skipped.add(USELESS_LANDMARKS, path)
+        skipped.add(USELESS_LANDMARKS, *table.loc[useless, "landmarks"])
 
 
 def _check_skipped(skipped: Skipped, n_read: int, most: float) -> None:
@@ -202,8 +197,7 @@ def _check_skipped(skipped: Skipped, n_read: int, most: float) -> None:
 
 def _without_unlabelled(table: pd.DataFrame, skipped: Skipped) -> pd.DataFrame:
     labelled = _labelled(table)
-    for path in table.loc[~labelled, "path"]:
-        skipped.add(UNLABELLED, path)
+    skipped.add(UNLABELLED, *table.loc[~labelled, "path"])
     return table[labelled]
 
 

@@ -39,9 +39,10 @@ class Skipped:
 
     items: dict[str, list[str]] = field(default_factory=dict)
 
-    def add(self, reason: str, item: str) -> None:
-        """Counts one left-out `item` (a path, a row, a value) under `reason`."""
-        self.items.setdefault(reason, []).append(item)
+    def add(self, reason: str, *items: str) -> None:
+        """Counts left-out `items` (paths, rows, values), if there are any, under `reason`."""
+        if items:
+            self.items.setdefault(reason, []).extend(items)
 
     def image_items(self) -> list[tuple[str, list[str]]]:
         """The reasons of `UNUSABLE_IMAGES` that occurred, with their items."""

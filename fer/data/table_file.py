@@ -54,9 +54,10 @@ class TableFile:
         except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
             raise FerError(f"{key}: {path} is not a csv file in UTF-8: {' '.join(str(error).split())}") from error
         raw = raw.fillna("")
-        breaks = raw.apply(_of_each, how=_line_breaks).sum(axis="columns")  # a quoted cell may hold some
+        # a quoted cell may hold line breaks
+        breaks = raw.apply(_of_each, how=lambda words: words.str.count("\n")).sum(axis="columns")
         raw.index = pd.RangeIndex(1, len(raw) + 1) + breaks.cumsum().shift(fill_value=0).to_numpy()
-        return cls(path, _with_header(path, key, raw.apply(_of_each, how=_strip)))
+        return cls(path, _with_header(path, key, raw.apply(_of_each, how=lambda words: words.str.strip())))
 
     def find(self, *names: str) -> str | None:
         """The column that bears the first of `names` that is there, whatever its case."""
@@ -76,18 +77,18 @@ class TableFile:
 
     def labels(self, column: str) -> pd.Series[str]:
         """The column as text, missing where it is empty or says so in words."""
-        return _of_each(self.cells[column], _without_missing)
+        return _of_each(self.cells[column], lambda words: words.where(~words.str.lower().isin(MISSING_WORDS)))
 
     def numbers(self, column: str, allowed: str) -> pd.Series[float]:
         """The column as `Float64`, missing as in `labels`; other text is an error that says what is `allowed`."""
         texts = self.labels(column)
-        numbers = _of_each(texts.fillna(""), _as_numbers)
+        numbers = _of_each(texts.fillna(""), lambda words: pd.to_numeric(words, errors="coerce").astype("Float64"))
         self.refuse(column, texts.notna() & numbers.isna(), allowed)
         return numbers
 
     def refuse_controls(self, column: str) -> None:
         """Raises a FerError for the first line with a control character: a name has none, and a line break is a quote left open."""
-        found = _of_each(self.cells[column], _with_controls)
+        found = _of_each(self.cells[column], lambda words: words.str.contains(r"[\x00-\x1f\x7f]"))
         self.refuse(column, found, "text without line breaks and control characters (a quote left open takes in lines)")
 
     def refuse(self, column: str, wrong: pd.Series[bool], allowed: str) -> None:
@@ -104,26 +105,6 @@ def _of_each(column: pd.Series[str], how: Callable[[pd.Series[str]], pd.Series])
     """`how` of a column without missing cells, done once for each different cell: a million labels are few words."""
     codes, words = pd.factorize(column)
     return pd.Series(how(pd.Series(words, dtype=column.dtype)).array.take(codes), column.index, name=column.name)
-
-
-def _strip(words: pd.Series[str]) -> pd.Series[str]:
-    return words.str.strip()
-
-
-def _line_breaks(words: pd.Series[str]) -> pd.Series[int]:
-    return words.str.count("\n")
-
-
-def _with_controls(words: pd.Series[str]) -> pd.Series[bool]:
-    return words.str.contains(r"[\x00-\x1f\x7f]")
-
-
-def _without_missing(words: pd.Series[str]) -> pd.Series[str]:
-    return words.where(~words.str.lower().isin(MISSING_WORDS))
-
-
-def _as_numbers(words: pd.Series[str]) -> pd.Series[float]:
-    return pd.to_numeric(words, errors="coerce").astype("Float64")
 
 
 def _with_header(path: Path, key: str, raw: pd.DataFrame) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from fer.data.faces import PIXELS_VERSION
 from fer.data.splits import split_hash
 from fer.errors import FerError
 from fer.model.checkpoints import load_checkpoint
-from fer.model.finished import load_module
+from fer.model.finished import module_of
 from fer.model.losses import au_given_emotion, class_weights
 from fer.model.module import FaceModule
 from fer.model.weights import Weights, find_weights
@@ -90,16 +90,17 @@ def rebuild_module(cfg: TrainConfig, folder: RunFolder, data: FaceData, kept: Ke
     Raises:
         FerError: nothing was saved yet, or the data or a frozen backbone is not what the run was started with.
     """
-    checkpoints = folder.path / "checkpoints"
-    if not (checkpoints / "last.ckpt").is_file():
+    checkpoints, path = folder.path / "checkpoints", folder.path / "checkpoints" / "last.ckpt"
+    if not path.is_file():
         raise FerError(f"{folder.path} stopped before its first checkpoint: start it anew with run_dir={folder.path}")
     for unfinished in checkpoints.glob("*.tmp*"):  # of a process that was killed while it wrote
         unfinished.unlink()
-    n_done = int(load_checkpoint(checkpoints / "last.ckpt")["epoch"]) + 1
+    last = load_checkpoint(path)
+    n_done = int(last["epoch"]) + 1
     if cfg.trainer.max_epochs < n_done:
         raise FerError(f"{folder.path} has been trained for {n_done} epochs: trainer.max_epochs must be no less")
     backbone = frozen.first_backbone(cfg, read_weights(cfg), kept or Kept()) if frozen.is_frozen(cfg) else None
-    module, card = load_module(checkpoints / "last.ckpt", backbone)
+    module, card = module_of(last, path, backbone)
     frozen.check_same(module, card)
     split = pd.read_csv(folder.path / "split.csv", dtype=str, keep_default_na=False)  # a person may be called NA
     same = card["data_fingerprint"] == data.prepared.fingerprint and split_hash(split) == split_hash(split_of(data))

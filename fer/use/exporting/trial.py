@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
+from itertools import islice
 
 import numpy as np
 
@@ -55,9 +56,9 @@ def _spread(word: str, most: int) -> Iterator[Item]:
     source = open_source(word)
     if source.live:
         raise FerError(f"input={word}: name a folder, a glob, a table or a video; a camera has no end")
-    step = max(1, (source.total or 0) // most)
-    taken = (item for k, item in enumerate(source.items) if k % step == 0)
-    yield from (item for _, item in zip(range(most), taken, strict=False))
+    total = max(source.total or 0, most)  # unknown: the first ones
+    taken = (item for k, item in enumerate(source.items) if k * most % total < most)
+    yield from islice(taken, most)
 
 
 def _drawn() -> Iterator[Item]:
