@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from fer import train
 from fer.cli.command import Call, command
-from fer.config import FREE, CrossvalConfig, TrainConfig, as_dict, from_dict, resolve
+from fer.config import FREE, CrossvalConfig, TrainConfig, as_dict, flat, from_dict, resolve
 from fer.errors import FerError
 from fer.runs.folder import FOLDS, RunFolder, default_run_dir
 from fer.steps.resuming import freely
@@ -162,12 +162,7 @@ def train_fold(cfg: CrossvalConfig, folder: RunFolder, repeat: int, fold: int, k
         **{**values, "data": data, "test": True, "run_dir": str(where), "resume": resume and str(resume)}
     )
     # what the whole is resumed with holds for a fold that was stopped, too
-    changed = (
-        f"data.workers={cfg.data.workers}",
-        f"trainer.progress={cfg.trainer.progress}",
-        f"cache_dir={cfg.cache_dir}",
-        f"report.pictures={cfg.report.pictures}",
-    )
+    changed = [f"{key}={value}" for key, value in flat(as_dict(cfg)) if key in FREE]
     words = (f"resume={resume}", *changed) if resume else ()
     try:
         train.run(typed, Call(f"a fold of fer.crossval: {folder.path}", words, None, kept))
