@@ -12,7 +12,7 @@ from scipy.stats import t as student
 from sklearn import metrics as sk
 
 from fer.errors import FerError
-from fer.results.bootstrap import resample_subjects
+from fer.results.bootstrap import interval, resample_subjects
 from fer.results.measures import Weights, ranking
 from fer.results.scores import Scores, judge
 from fer.results.tables import print_scores
@@ -206,6 +206,12 @@ def test_same_seed_same_intervals_whatever_the_row_order(predictions: pd.DataFra
     shuffled = judge(predictions.sample(frac=1, random_state=1), HALF, n_boot=200)
     assert shuffled["score_ci"] == pytest.approx(scores["score_ci"])
     assert judge(predictions, HALF, n_boot=200, seed=1)["score_ci"] != scores["score_ci"]
+
+
+def test_no_interval_of_a_loss_goes_below_none() -> None:
+    draws = np.random.default_rng(0).exponential(0.1, 400) * np.random.default_rng(1).choice([0.1, 3], 400)
+    low, high = interval(draws, 9, float(draws.mean()), share=False) or (np.nan, np.nan)
+    assert 0 <= low < draws.mean() < high
 
 
 def test_one_person_has_no_interval(predictions: pd.DataFrame) -> None:
