@@ -28,8 +28,7 @@ def interval(draws: FloatArray, n_subjects: int, point: float, *, share: bool = 
     Percentiles of the draws are no intervals of an average precision: a person drawn twice brings ties to the top of the ranking, so
     that all draws are too good; the point itself is so by about as much. Bias and spread are those of the draws (Efron & Tibshirani,
     An introduction to the bootstrap, 1993, chapters 6 and 10), on the scale on which shares spread alike everywhere, the arcsine of the
-    square root (of losses the square root alone). Where all of n people say the same extreme, the other end is where that had a
-    probability of 2.5 %.
+    square root. Where all of n people say the same extreme, the other end is where that had a probability of 2.5 %.
 
     None with fewer than two subjects: one person says nothing about other people.
 
@@ -37,7 +36,7 @@ def interval(draws: FloatArray, n_subjects: int, point: float, *, share: bool = 
         draws: those in which the score is not defined (nan) don't count.
         n_subjects: people behind the score.
         point: the score, with every person once.
-        share: it is one, from 0 to 1; else a loss, from 0 on.
+        share: it is one, from 0 to 1; else any number.
     """
     defined = draws[~np.isnan(draws)]
     if n_subjects < 2 or defined.size == 0 or np.isnan(point):
@@ -46,9 +45,9 @@ def interval(draws: FloatArray, n_subjects: int, point: float, *, share: bool = 
         end = 0.025 ** (1 / n_subjects)
         return [end, 1.0] if point else [0.0, 1 - end]
     values = np.append(defined, point)
-    on_scale = np.arcsin(np.sqrt(np.clip(values, 0, 1))) if share else np.sqrt(values)
+    on_scale = np.arcsin(np.sqrt(np.clip(values, 0, 1))) if share else values
     centre = 2 * on_scale[-1] - on_scale[:-1].mean()
     reach = stats.t.ppf(0.975, n_subjects - 1) * on_scale[:-1].std()
-    ends = np.clip([centre - reach, centre + reach], 0, np.pi / 2 if share else None)
-    found: list[float] = ((np.sin(ends) if share else ends) ** 2).tolist()
+    ends = np.array([centre - reach, centre + reach])
+    found: list[float] = (np.sin(np.clip(ends, 0, np.pi / 2)) ** 2 if share else ends).tolist()
     return found

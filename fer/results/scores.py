@@ -60,7 +60,9 @@ class _Judged:
         self.n_subjects = self._n_people(answers.loss_counts > 0)
 
     def loss_interval(self) -> list[float] | None:
-        return interval(self.draws.loss, self.n_subjects, float(self.point.loss[0]), share=False)
+        """By square roots: a loss has no share's upper end, but 0 below."""
+        ends = interval(np.sqrt(self.draws.loss), self.n_subjects, float(np.sqrt(self.point.loss[0])), share=False)
+        return None if ends is None else [max(0.0, end) ** 2 for end in ends]
 
     def accuracy_interval(self, values: Callable[[Measures], FloatArray]) -> list[float] | None:
         return interval(values(self.draws), self.n_subjects, float(values(self.point)[0]))
