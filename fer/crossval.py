@@ -136,6 +136,8 @@ def reopened(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig
     old: CrossvalConfig = from_dict(CrossvalConfig, folder.config(), str(folder.path / "config.yaml"))
     if folder.about["finished"]:
         raise FerError(f"resume={cfg.resume}: that cross-validation is finished")
+    if "cache_dir" in call.keys and old.data.name == "synthetic" and old.data.root is None:
+        raise FerError(f"resume={cfg.resume}: the drawn faces lie in the cache, so cache_dir must stay {old.cache_dir}")
     folder.take_up()
     return folder, freely(old, cfg, call.keys)
 

@@ -19,7 +19,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from fer import evaluate, load, train
 from fer.cli.command import Call
-from fer.config import TrainConfig, from_dict
+from fer.config import TrainConfig, as_dict, from_dict
 from fer.crossval import run, settle
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
@@ -176,6 +176,14 @@ def test_stopped_one_goes_on_with_the_folds_that_are_left(
     assert again == first
     with pytest.raises(FerError, match="is finished"):
         crossval(resume=where)
+
+
+def test_drawn_faces_of_a_cross_validation_stay_where_they_are(tmp_path: Path) -> None:
+    old = composed("crossval", "data=synthetic", "cache_dir=here")
+    RunFolder.create(tmp_path / "run", as_dict(old), "", numbered=False).let_go(None)
+    words = (f"resume={tmp_path / 'run'}", "cache_dir=elsewhere")
+    with pytest.raises(FerError, match="cache_dir must stay here"):
+        run(composed("crossval", *words), Call("", words, None))
 
 
 def test_each_command_goes_on_with_its_own(finished: Path) -> None:

@@ -72,7 +72,7 @@ def test_run_on_features_is_the_run_on_pictures(train: Train, tmp_path: Path, se
     assert same_run(once, always)
     a, b = best(once), best(always)
     assert a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
-    assert all(json.loads((run / "run.json").read_text())["threads"] == 1 for run in (once, always))
+    assert all(json.loads((run / "run.json").read_text())["threads"] == 4 for run in (once, always))
 
 
 def test_next_setting_does_not_need_the_backbone(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,11 +45,13 @@ def code_of(text: str) -> list[str]:
     lines = [line for found in re.findall(block, text) for line in found.split("\n")]
     prose = re.sub(block, "", text)
     lines += re.findall(r"(?m)^    (.*)$", prose)
-    return [*lines, *(" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose))]
+    return [*lines, *(" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose.replace("\\|", "|")))]
 
 
 def typed_in(text: str, bare: str) -> set[tuple[str, tuple[str, ...]]]:
-    """What can be typed, each as a command and its `key=value` words but those with dots; of swept keys the first value.
+    """What can be typed, each as a command and its `key=value` words but those with dots and Hydra's own.
+
+    Of a sweep's values, and of those that a page gives to choose from, each makes a line.
 
     Args:
         bare: the command of settings that stand without one; empty: they are not looked at.
@@ -63,14 +65,15 @@ def typed_in(text: str, bare: str) -> set[tuple[str, tuple[str, ...]]]:
         typed = (named[2] or "") if named else line
         # one quote: of a longer line that hands this one on
         words = shlex.split(typed if typed.count("'") % 2 == 0 else typed.replace("'", ""))
-        if not named and not (bare and words and all(re.fullmatch(r"[a-z_.]+=[^|=]+", word) for word in words)):
+        if not named and not (bare and words and all(re.fullmatch(r"[a-z_.]+=[^=]+", word) for word in words)):
             continue
-        swept = "-m" in words
-        words = [
-            word.rstrip(":;,") for word in words if re.search(r"=.", word) and "|" not in word and "..." not in word
-        ]
-        words = [re.sub(r",.*", "", word) if swept else word for word in words if not word.startswith("hydra")]
-        found.add((named[1] if named else bare, tuple(words)))
+        between = r"[|,]" if "-m" in words else r"\|"
+        settings = [word.rstrip(":;,").split("=", 1) for word in words if re.search(r"^(?!hydra).*=.", word)]
+        each = [(key, re.split(between, value)) for key, value in settings if "..." not in value]
+        for swept, values in enumerate([["first"], *(values for _, values in each)]):
+            for choice in values:
+                typed_words = [f"{key}={choice if k + 1 == swept else own[0]}" for k, (key, own) in enumerate(each)]
+                found.add((named[1] if named else bare, tuple(typed_words)))
     return found
 
 

@@ -62,7 +62,7 @@ def fit(
         together.first(lambda: frozen.use_features(cfg, module, data, precision, device, kept))
         last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
         try:
-            folder.note(threads=n_threads(cfg))
+            folder.note(threads=threads.every() if frozen.is_frozen(cfg) else n_threads(cfg))  # a backbone's
             with threads.limited(n_threads(cfg)):
                 trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         except (Interrupted, SystemExit) as stopped:  # Lightning's answer to an interrupt out of turn is to exit

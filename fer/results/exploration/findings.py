@@ -112,7 +112,7 @@ def _colour(found: Exploration, cfg: DataConfig) -> Finding | None:
     per_person = found.table.assign(grey=found.table["color"] == "grey").groupby("subject")["grey"].mean()
     if per_person.nunique() == 1:
         return None  # all grey, all in colour, or of everybody the same share
-    text = "pictures of some people are grey and of others in colour, which tells people apart"
+    text = "some people's pictures are grey more often than others', which tells people apart"
     if cfg.color:
         return Finding("Colour", False, f"{text}: data.color=false hides it")
     return Finding("Colour", True, f"{text}; data.color=false hides it")
