@@ -129,7 +129,7 @@ def test_tree_has_the_format_of_ckplus(small_tree: Path) -> None:
 def test_first_frame_is_neutral(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[dict[int, float]] = []
     points = np.zeros((68, 2), np.float32)
-    blank = synthetic.Drawing(np.zeros((4, 4), np.uint8), points, points)
+    blank = synthetic.Drawing(np.zeros((4, 4), np.uint8), points)
 
     def note(rng: np.random.Generator, aus: dict[int, float], *_: object, **__: object) -> synthetic.Drawing:
         seen.append(dict(aus))
