@@ -63,7 +63,7 @@ def fit(
         last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
         try:
             folder.note(threads=threads.every() if frozen.is_frozen(cfg) else n_threads(cfg))  # a backbone's
-            with threads.limited(n_threads(cfg)):
+            with threads.limited(n_threads(cfg)), frozen.set_aside(module, data):
                 trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         except (Interrupted, SystemExit) as stopped:  # Lightning's answer to an interrupt out of turn is to exit
             folder.note(timings=_timings(folder, started))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.progress import Progress
+from torch import nn
 
 from fer.config import TrainConfig
 from fer.data.augment import changes_anything
@@ -99,6 +102,20 @@ def use_features(
     )
     _make_now(features, data, cfg.trainer.progress)
     data.features = features
+
+
+@contextmanager
+def set_aside(module: FaceModule, data: FaceData) -> Iterator[None]:
+    """Takes a backbone out of the module while its heads learn from features: Lightning goes through all modules at every turn."""
+    if data.features is None:
+        yield
+        return
+    network = module.network
+    backbone, network.backbone = network.backbone, nn.Identity()
+    try:
+        yield
+    finally:
+        network.backbone = backbone
 
 
 def _make_now(features: FrozenFeatures, data: FaceData, show: bool) -> None:
