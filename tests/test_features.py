@@ -65,7 +65,7 @@ def four_threads() -> Iterator[None]:
         ("model.levels=2", "model.grid=2"),
     ],
 )
-@pytest.mark.usefixtures("four_threads")  # whose sums have other bits than those of one
+@pytest.mark.usefixtures("four_threads")  # whose sums may have other bits than those of one
 def test_run_on_features_is_the_run_on_pictures(train: Train, tmp_path: Path, settings: tuple[str, ...]) -> None:
     once = train(*FROZEN, *settings, run_dir=tmp_path / "once")
     always = train(*FROZEN, *settings, "data.cache_features=false", run_dir=tmp_path / "always")

@@ -1,6 +1,6 @@
 """How many threads torch works with: a backbone takes all of them, heads on its features one.
 
-A step of the heads is too short to be shared, and sums that are shared by four threads have other bits than those of one.
+A step of the heads is too short to be shared, and the bits of a sum may hang on how many threads share it.
 """
 
 from __future__ import annotations
