@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import lightning
 import numpy as np
@@ -17,6 +21,7 @@ from lightning.pytorch.callbacks import Callback
 from fer.cli.command import Call
 from fer.config import OptimizerConfig
 from fer.errors import FerError
+from fer.model.module import FaceModule
 from fer.model.optimizers import make_optimizer
 from fer.train import begin
 
@@ -121,3 +126,48 @@ def test_lower_precision_is_a_choice_and_stays_near(lively: Path, tree: Path, tm
     assert not np.array_equal(*answers) and np.abs(answers[0] - answers[1]).max() < 0.2
     with pytest.raises(FerError, match=r"precision=bf16: an exported file has its own"):
         composed("predict", "checkpoint=model.onnx", "input=x", "precision=bf16")
+
+
+FREES_AND_WANTS_BACK = """
+import resource
+from fer.cli import allocator
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        b"x" * (48 << 20)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+{setting}
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
+def test_commands_keep_the_memory_that_they_free() -> None:
+    def faults(setting: str) -> int:
+        line = [sys.executable, "-c", FREES_AND_WANTS_BACK.format(setting=setting)]
+        return int(subprocess.run(line, capture_output=True, text=True, check=True).stdout)
+
+    assert faults("") > 20 * 1000  # each time anew; of pages of 4 kB it would be 12,288 a time
+    assert faults("allocator.keep_memory()") < 1000
+
+
+def test_training_and_judging_leave_new_memory_unfilled(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, bool] = {}
+
+    def watched(name: str) -> Callable[..., Any]:
+        step = getattr(FaceModule, name)
+
+        def watching(*given: Any) -> Any:
+            seen[name] = torch.utils.deterministic.fill_uninitialized_memory
+            return step(*given)
+
+        return watching
+
+    for name in ("training_step", "validation_step", "predict_step"):
+        monkeypatch.setattr(FaceModule, name, watched(name))
+    train("trainer.max_epochs=1", run_dir=tmp_path / "run")
+    assert seen == {"training_step": False, "validation_step": False, "predict_step": False}
+    assert torch.utils.deterministic.fill_uninitialized_memory  # a caller's own setting is as it was

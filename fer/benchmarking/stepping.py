@@ -10,6 +10,7 @@ from torch import nn
 
 from fer.benchmarking.bench import Bench
 from fer.benchmarking.clock import Stage, timed
+from fer.cli import allocator
 from fer.model import threads
 
 
@@ -46,13 +47,13 @@ def bare_step(bench: Bench) -> Stage:
 
 
 def default_step(bench: Bench) -> Stage:
-    """The same network and batch as torchvision and torch give them: single precision, their order in memory, their AdamW."""
+    """The same network and batch as torchvision and torch give them: single precision, their AdamW and order in memory, glibc's ways."""
     module, batch = bench.module().to(memory_format=torch.contiguous_format), bench.batch()
     images = batch["image"].contiguous()
     optimizer = torch.optim.AdamW(module.parameters())
 
     def batches(n: int) -> int:
-        with _as_fast_as_it_can():
+        with _as_fast_as_it_can(), allocator.as_it_comes():
             for _ in range(n):
                 loss: torch.Tensor = module.balance(module.losses(module.network(images), batch))
                 torch.autograd.backward(loss)

@@ -23,6 +23,7 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from fer.cli.allocator import keep_memory
 from fer.cli.messages import show_messages
 from fer.cli.processes import check_alone, say_once, started, this_line
 from fer.cli.quoting import with_paths_quoted
@@ -78,6 +79,7 @@ def command(
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own hints
         # torch's threads sleep while they wait: on a busy machine, spinning ones made a small step ten times slower
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        keep_memory()
         try:
             failed = _run(name, job, best_of_sweep)
         except SomeJobsFailed as error:

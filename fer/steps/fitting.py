@@ -25,7 +25,7 @@ from fer.model.module import FaceModule
 from fer.runs.folder import RunFolder
 from fer.runs.jobs import Kept
 from fer.steps import frozen
-from fer.steps.predicting import quiet_lightning
+from fer.steps.predicting import quiet_lightning, unfilled_memory
 from fer.steps.team import Team, lost_another
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def fit(
         callbacks = [*callbacks, CompileTime()]
     logger = Curves(folder.path, name=None, version="tensorboard", default_hp_metric=False)
     start_curves(logger, cfg, module)
-    with quiet_lightning():
+    with quiet_lightning(), unfilled_memory():
         trainer = make_trainer(cfg, folder, logger, callbacks, together)
         device, precision = trainer.strategy.root_device, folder.about["precision"]
         folder.note(device=str(device), processes=trainer.world_size)
