@@ -31,7 +31,7 @@ def run(cfg: BenchmarkConfig, call: Call) -> None:
     from fer.benchmarking.bench import Bench
     from fer.benchmarking.findings import Findings
     from fer.benchmarking.table import print_findings
-    from fer.data.cache import usable_cores
+    from fer.runs.surroundings import usable_cores
 
     other = of_settings.other_settings(cfg, call) if cfg.against else None
     where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("benchmark", cfg.name)

@@ -16,9 +16,10 @@ import pytest
 from PIL import Image
 
 from fer.data import cache, faces, images, store
-from fer.data.cache import build_pixels, default_cache_dir, usable_cores
+from fer.data.cache import build_pixels, default_cache_dir
 from fer.data.synthetic.tree import cached_tree
 from fer.errors import FerError
+from fer.runs.surroundings import usable_cores
 
 N = 12
 SETTINGS = {"image_size": 28, "crop": "full", "color": False}

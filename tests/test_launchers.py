@@ -12,6 +12,11 @@ from pathlib import Path
 
 import pytest
 from conftest import SMALL
+from hydra.core.config_store import ConfigStore
+
+from fer.cli.sweep import Sweep
+from fer.cli.typed import refuse_bad_overrides
+from fer.config import SCHEMAS
 
 
 def sweep(tree: Path, cache: Path, where: Path, *typed: str, seconds: int = 240) -> subprocess.CompletedProcess[str]:
@@ -52,6 +57,50 @@ def test_jobs_in_other_processes_end_as_here(
     pytest.importorskip(f"hydra_plugins.hydra_{module}")
     # the second job finds no such unit in its training split
     check(sweep(tree, cache, tmp_path, *typed, "data.aus=auto,[45]"), tmp_path)
+
+
+HEADS = ("-m", "model.finetune=frozen", "model.weights=none", "trainer.accelerator=cpu", "model.dense=8,16,32,64")
+
+
+@pytest.mark.parametrize(
+    ("words", "n_cores", "expected"),
+    [
+        ((*HEADS, "optimizer.lr=1e-2,1e-3,1e-4,1e-5"), 2, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]),
+        ((*HEADS, "optimizer.lr=1e-2,1e-3,1e-4,1e-5"), 64, ["hydra/launcher=joblib", "hydra.launcher.n_jobs=4"]),
+        (
+            ("sweep=heads", "model.weights=none", "trainer.accelerator=cpu"),
+            2,
+            ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"],
+        ),
+        ((*HEADS, "optimizer.lr=1e-2,1e-3,1e-4,1e-5"), 1, []),
+        ((*HEADS, "optimizer.lr=1e-2,1e-3,1e-4"), 2, []),  # too few to start processes for
+        ((*HEADS, "optimizer.lr=1e-2,1e-3,1e-4,1e-5", "hydra/launcher=basic"), 2, ["hydra/launcher=basic"]),
+        ((*HEADS, "optimizer.lr=1e-2,1e-3,1e-4,1e-5", "model.finetune=full"), 2, []),  # a backbone takes all cores
+        ((*HEADS, "optimizer.lr=1e-2,1e-3", "model.finetune=frozen,full"), 2, []),
+    ],
+)
+def test_long_sweeps_of_heads_share_the_cores(
+    words: tuple[str, ...], n_cores: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fer.cli.sweep.usable_cores", lambda: n_cores)
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(sys, "argv", ["fer.train", *words])
+    ConfigStore.instance().store("train_schema", node=SCHEMAS["train"])
+    Sweep.typed("train", refuse_bad_overrides(sys.argv[1:], SCHEMAS["train"]))
+    assert [word for word in sys.argv if word.startswith(("hydra/launcher", "hydra.launcher"))] == expected
+    # joblib hands it on: without it the first process would make the features of all with a share of the cores
+    side_by_side = "hydra/launcher=joblib" in expected
+    assert os.environ.get("OMP_NUM_THREADS") == (str(n_cores) if side_by_side else None)
+
+
+def test_a_gpu_is_not_shared_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nvidia-smi").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("fer.cli.sweep.usable_cores", lambda: 2)
+    monkeypatch.setattr(sys, "argv", ["fer.train", "-m", "model.weights=none", "sweep=heads"])
+    ConfigStore.instance().store("train_schema", node=SCHEMAS["train"])
+    Sweep.typed("train", refuse_bad_overrides(sys.argv[1:], SCHEMAS["train"]))
+    assert not [word for word in sys.argv if word.startswith(("hydra/launcher", "hydra.launcher"))]
 
 
 @pytest.mark.skipif(

@@ -15,9 +15,9 @@ from fer.benchmarking.clock import Stage, alternate, timed
 from fer.benchmarking.findings import Findings, of
 from fer.benchmarking.memory import Peak
 from fer.config import PredictConfig
-from fer.data.cache import usable_cores
 from fer.data.faces import Box
 from fer.errors import FerError
+from fer.runs.surroundings import usable_cores
 from fer.use.background import in_background
 from fer.use.destinations import Destinations
 from fer.use.exporting import export

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -23,8 +26,15 @@ from fer.cli.refusals import REFUSALS, one_line
 from fer.config import conf_dir
 from fer.errors import FerError, first_line
 from fer.runs.jobs import Job, folder_name, print_summary, read_jobs, why_dead, write_summary
+from fer.runs.surroundings import usable_cores
 
 log = logging.getLogger(__name__)
+
+MANY = 16
+"""Jobs from which on it pays to start more processes, which takes some ten seconds."""
+
+AT_ONCE = 4
+"""Processes at most, if nobody says how many: each holds more than a gigabyte."""
 
 # here, as the processes of a parallel launcher import this room before they name their folder
 OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
@@ -82,12 +92,13 @@ class Sweep:
         # job folders are named by what differs between them
         swept = {override.key_or_group for override in typed if override.is_sweep_override()}
         first = _first_job(command, typed)
-        folder = Path(str(first.hydra.sweep.dir))
+        folder, words = Path(str(first.hydra.sweep.dir)), list[str]()
         if command == "train":
             _refuse_teams(first, swept)
+            words = _several_at_a_time(first, typed)
         named = bool(swept) or any(override.key_or_group == "sweep" for override in typed)
         same = ",".join(o.key_or_group for o in typed if named and o.key_or_group not in swept)
-        words = [f"hydra.job.config.override_dirname.exclude_keys=[{same}]", f"hydra.sweep.dir='{folder}'"]
+        words += [f"hydra.job.config.override_dirname.exclude_keys=[{same}]", f"hydra.sweep.dir='{folder}'"]
         # beside the others: Hydra does not take overrides on both sides of an option
         place = next((k for k, word in enumerate(sys.argv) if k and "=" in word and not word.startswith("-")), None)
         sys.argv[place or len(sys.argv) : place or len(sys.argv)] = words
@@ -148,6 +159,27 @@ def _refuse_teams(first: DictConfig, swept: set[str]) -> None:
             "trainer.devices and trainer.num_nodes must be 1 in a sweep: its jobs take one processor each, and "
             "hydra/launcher=joblib or slurm runs several at a time"
         )
+
+
+def _several_at_a_time(first: DictConfig, typed: list[Override]) -> list[str]:
+    """Heads on kept features take one core: what lets the jobs of a long sweep of them share the others, if nobody chose a launcher."""
+    in_grid = [f"{key}={values}" for key, values in (first.hydra.sweeper.get("params") or {}).items()]
+    overrides = {o.key_or_group: o for o in [*OverridesParser.create().parse_overrides(in_grid), *typed]}
+    swept = {key: o for key, o in overrides.items() if o.is_sweep_override() and o.is_discrete_sweep()}
+    if first.model.finetune != "frozen" or swept.keys() & {"model.finetune", "experiment"}:
+        return []
+    n_jobs = math.prod(sum(1 for _ in o.sweep_string_iterator()) for o in swept.values())
+    n_at_once, launcher = min(usable_cores(), AT_ONCE), str(first.hydra.launcher._target_)
+    has_gpu = first.trainer.accelerator != "cpu" and shutil.which("nvidia-smi") is not None
+    free = "hydra/launcher" not in overrides and launcher.endswith(".BasicLauncher") and not has_gpu
+    chosen = free and n_jobs >= MANY and n_at_once > 1
+    if chosen or launcher.endswith(".JoblibLauncher"):
+        # joblib would share the cores out, and the one process that makes the features for all would have its part of them
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+    if not chosen:
+        return []
+    print(f"{n_jobs} jobs, {n_at_once} at a time; hydra/launcher=basic: one after the other", file=sys.stderr)
+    return ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={n_at_once}"]
 
 
 def _first_job(command: str, typed: list[Override]) -> DictConfig:

@@ -25,6 +25,7 @@ from fer.data.faces import PIXELS_VERSION, Box, Crop, How, face_pixels, read_lan
 from fer.data.images import BadImage, Pixels8, decode
 from fer.data.samples import BOX_COLUMNS, FILE_COLUMNS, REFERENCE_BOX_COLUMNS
 from fer.data.store import MAX_BYTES, obtain
+from fer.runs.surroundings import usable_cores
 
 HOW = ("landmarks", "box", "detector", "whole", "broken")
 CHUNK = 32
@@ -89,11 +90,6 @@ def default_cache_dir() -> Path:
 def cache_folder(cache_dir: str | None) -> Path:
     """The folder that `cache_dir=` means."""
     return Path(cache_dir).expanduser().absolute() if cache_dir else default_cache_dir()
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on; on a shared machine fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def build_pixels(

@@ -33,9 +33,10 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.fft import dctn
 
-from fer.data.cache import Pixels, usable_cores
+from fer.data.cache import Pixels
 from fer.data.images import Pixels8, luminance
 from fer.data.store import obtain
+from fer.runs.surroundings import usable_cores
 
 log = logging.getLogger(__name__)
 

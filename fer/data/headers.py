@@ -9,8 +9,8 @@ import pandas as pd
 from PIL import Image
 from PIL.TiffImagePlugin import IMAGELENGTH, IMAGEWIDTH, TiffImageFile
 
-from fer.data.cache import usable_cores
 from fer.data.images import FORMATS
+from fer.runs.surroundings import usable_cores
 
 ORIENTATION = 274
 """The EXIF tag; from 5 on, the stored picture lies on its side."""

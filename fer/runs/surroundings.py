@@ -1,7 +1,8 @@
-"""Where a run was made: versions, commit, machine. Never imports torch."""
+"""Where a run is made: versions, commit, machine, cores. Never imports torch."""
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from datetime import datetime
@@ -23,6 +24,11 @@ PACKAGES = (
     "pillow",
     "opencv-python-headless",
 )
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on; on a shared machine fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def surroundings() -> dict[str, Any]:

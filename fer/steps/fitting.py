@@ -13,7 +13,6 @@ from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 
 from fer.config import TrainConfig
-from fer.data.cache import usable_cores
 from fer.data.datamodule import FaceData
 from fer.errors import FerError, Interrupted
 from fer.model import threads
@@ -24,6 +23,7 @@ from fer.model.curves import Curves, start_curves
 from fer.model.module import FaceModule
 from fer.runs.folder import RunFolder
 from fer.runs.jobs import Kept
+from fer.runs.surroundings import usable_cores
 from fer.steps import frozen
 from fer.steps.predicting import quiet_lightning, unfilled_memory
 from fer.steps.team import Team, lost_another

@@ -11,10 +11,10 @@ from functools import partial
 import cv2
 import numpy as np
 
-from fer.data.cache import usable_cores
 from fer.data.faces import SMALLEST_FACE
 from fer.data.images import Pixels8
 from fer.errors import FerError
+from fer.runs.surroundings import usable_cores
 from fer.use.answers import Answers, Face, name_answers
 from fer.use.background import in_background
 from fer.use.crops import FaceCrop, Which, read_picture

@@ -20,13 +20,13 @@ from filelock import FileLock
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from fer.data import store
-from fer.data.cache import usable_cores
 from fer.data.synthetic.cast import N_SUBJECTS, plan
 from fer.data.synthetic.identity import sample_identity
 from fer.data.synthetic.render import Drawing, draw_face
 from fer.data.synthetic.view import jitter, sample_view
 from fer.errors import FerError
 from fer.labels import CKPLUS_EMOTION_CODES
+from fer.runs.surroundings import usable_cores
 
 VERSION = 4
 """Part of the name of cached sets: goes up when the same seed gives other pictures."""

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fer.data.cache import usable_cores
 from fer.data.duplicates import near_identical
 from fer.data.headers import read_headers
 from fer.data.prepare import Prepared
@@ -16,6 +15,7 @@ from fer.data.samples import au_columns
 from fer.labels import AU_NAMES, BASIC, HIGH_LEVEL, NEUTRAL, au_number
 from fer.results.consistency import consistency_probe
 from fer.results.exploration.label_checks import against_table_2, unlike_sequences
+from fer.runs.surroundings import usable_cores
 
 SPLITS = ("train", "val", "test")
 

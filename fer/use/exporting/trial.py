@@ -9,10 +9,10 @@ from itertools import islice
 
 import numpy as np
 
-from fer.data.cache import usable_cores
 from fer.data.images import Pixels8
 from fer.data.synthetic import SUPPORTED_AUS, draw_face
 from fer.errors import FerError
+from fer.runs.surroundings import usable_cores
 from fer.use.background import in_background
 from fer.use.crops import FaceCrop, cut_faces, read_picture
 from fer.use.facts import Facts
