@@ -14,7 +14,7 @@ from conftest import SMALL, composed
 from rich.console import Console
 
 from fer.benchmark import run
-from fer.benchmarking import first_step, of_choices, of_predict, of_startup, of_sweep
+from fer.benchmarking import first_step, of_choices, of_predict, of_sweep, starting
 from fer.benchmarking.clock import ROUNDS, Spent, Stage, alternate
 from fer.benchmarking.findings import Findings, Ratio
 from fer.benchmarking.table import print_findings
@@ -126,11 +126,13 @@ def test_a_sweep_is_measured_by_whole_runs(
         return begin(cfg, *others)
 
     monkeypatch.setattr(of_sweep, "N_MORE", 1)
+    monkeypatch.setattr(of_sweep, "GRID", ("model.dense=4,8", "optimizer=adam"))
     monkeypatch.setattr(of_sweep.train, "begin", watched)
     found = benchmark("what=sweep", "data.views=1", "trainer.max_epochs=2")
     assert found["sweep"]["epochs"] == 2 and found["sweep"]["uncached_epochs_measured"] == 1  # the rest is reckoned
     assert [ratio["goal"] for ratio in found["ratios"]] == ["<= 0.03", "<= 2"]
     assert "features from the cache" in found["stages"]
+    assert [ratio["name"] for ratio in found["ratios"]][1] == "sweep of 2 / its first run alone"
     assert there[:3] == [False, False, True]  # to warm up, the first, one more
     assert "AUs (" not in capsys.readouterr().out
 
@@ -151,7 +153,7 @@ def test_startup_asks_for_the_same_settings(
         asked.extend([words] if words[1] == "-m" else [])
         return subprocess.CompletedProcess(words, 2 if "model.dens=1" in words else 0, "", "")
 
-    monkeypatch.setattr(of_startup.subprocess, "run", start)
+    monkeypatch.setattr(starting.subprocess, "run", start)
     found = benchmark("what=startup", "optimizer=sgd", "scheduler=plateau")
     assert [words[:4] for words in asked[:1]] == [[sys.executable, "-m", "fer.train", "--help"]]
     words = asked[-1][3:]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -204,6 +205,12 @@ def test_jobs_share_the_last_of_a_kind_alone() -> None:
     for key in (1, 1, 2, 1):
         kept.get("data", key, lambda key=key: made.append(key))
     assert made == [1, 2, 1]
+
+
+def test_jobs_in_another_process_share_what_is_kept_there() -> None:
+    sent = pickle.dumps(Kept())
+    pickle.loads(sent).get("data", "of A", lambda: 1)  # one job of a launcher
+    assert pickle.loads(sent).get("data", "of A", lambda: 2) == 1  # the next one
 
 
 @pytest.mark.parametrize(

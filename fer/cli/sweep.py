@@ -66,11 +66,13 @@ class Sweep:
         line: that goes on with it.
         folder: holds the folders of the jobs.
         call: tells the records of this call from those of earlier ones.
+        at_once: jobs that run at a time on this machine, in processes of joblib; 1: one after the other, or elsewhere.
     """
 
     line: str
     folder: Path
     call: str
+    at_once: int = 1
 
     @classmethod
     def typed(cls, command: str, typed: list[Override]) -> Sweep:
@@ -92,17 +94,19 @@ class Sweep:
         # job folders are named by what differs between them
         swept = {override.key_or_group for override in typed if override.is_sweep_override()}
         first = _first_job(command, typed)
-        folder, words = Path(str(first.hydra.sweep.dir)), list[str]()
+        folder, at_once = Path(str(first.hydra.sweep.dir)), 1
         if command == "train":
             _refuse_teams(first, swept)
-            words = _several_at_a_time(first, typed)
+            at_once = _at_once(first, typed)
         named = bool(swept) or any(override.key_or_group == "sweep" for override in typed)
         same = ",".join(o.key_or_group for o in typed if named and o.key_or_group not in swept)
-        words += [f"hydra.job.config.override_dirname.exclude_keys=[{same}]", f"hydra.sweep.dir='{folder}'"]
+        words = [f"hydra.job.config.override_dirname.exclude_keys=[{same}]", f"hydra.sweep.dir='{folder}'"]
+        if at_once != 1 and not str(first.hydra.launcher._target_).endswith(".JoblibLauncher"):
+            words += ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={at_once}"]
         # beside the others: Hydra does not take overrides on both sides of an option
         place = next((k for k, word in enumerate(sys.argv) if k and "=" in word and not word.startswith("-")), None)
         sys.argv[place or len(sys.argv) : place or len(sys.argv)] = words
-        return cls(line, folder.absolute(), f"{datetime.now().isoformat()} {os.getpid()}")
+        return cls(line, folder.absolute(), f"{datetime.now().isoformat()} {os.getpid()}", at_once)
 
     def run(self, start: Callable[[], None], finish_best: Callable[[Path], object] | None) -> None:
         """All jobs, then one table of them, and what `finish_best` does with the folder of the best.
@@ -125,7 +129,12 @@ class Sweep:
         if len(jobs) < len(every):
             print(f"{len(every) - len(jobs)} jobs of other lines are there, too: python -m fer.compare {self.folder}")
         if finish_best and jobs and jobs[0].status == "finished":
-            finish_best(self.folder / folder_name(jobs[0].overrides))
+            from joblib import Parallel, delayed  # not above: imports of every command
+
+            # its processes still wait, with everything imported and read; asked for otherwise than Hydra does, it would start new ones
+            Parallel(self.at_once, max_nbytes=None)(
+                [delayed(finish_best)(self.folder / folder_name(jobs[0].overrides))]
+            )
         failed = [job for job in jobs if job.status == "failed"]
         if failed:
             raise SomeJobsFailed(
@@ -161,25 +170,28 @@ def _refuse_teams(first: DictConfig, swept: set[str]) -> None:
         )
 
 
-def _several_at_a_time(first: DictConfig, typed: list[Override]) -> list[str]:
-    """Heads on kept features take one core: what lets the jobs of a long sweep of them share the others, if nobody chose a launcher."""
+def _at_once(first: DictConfig, typed: list[Override]) -> int:
+    """Processes of joblib: as many as were typed, and where nobody chose a launcher, as a long sweep of heads on kept features takes.
+
+    A job of heads takes one core; joblib would share the others out, and the one process that makes the features for all would have its
+    part of them: so each may take all.
+    """
     in_grid = [f"{key}={values}" for key, values in (first.hydra.sweeper.get("params") or {}).items()]
     overrides = {o.key_or_group: o for o in [*OverridesParser.create().parse_overrides(in_grid), *typed]}
     swept = {key: o for key, o in overrides.items() if o.is_sweep_override() and o.is_discrete_sweep()}
-    if first.model.finetune != "frozen" or swept.keys() & {"model.finetune", "experiment"}:
-        return []
     n_jobs = math.prod(sum(1 for _ in o.sweep_string_iterator()) for o in swept.values())
-    n_at_once, launcher = min(usable_cores(), AT_ONCE), str(first.hydra.launcher._target_)
-    has_gpu = first.trainer.accelerator != "cpu" and shutil.which("nvidia-smi") is not None
-    free = "hydra/launcher" not in overrides and launcher.endswith(".BasicLauncher") and not has_gpu
-    chosen = free and n_jobs >= MANY and n_at_once > 1
-    if chosen or launcher.endswith(".JoblibLauncher"):
-        # joblib would share the cores out, and the one process that makes the features for all would have its part of them
+    frozen = first.model.finetune == "frozen" and not swept.keys() & {"model.finetune", "experiment"}
+    launcher, n = str(first.hydra.launcher._target_), 1
+    if launcher.endswith(".JoblibLauncher"):
+        n = int(first.hydra.launcher.n_jobs)
+    elif launcher.endswith(".BasicLauncher") and "hydra/launcher" not in overrides and frozen and n_jobs >= MANY:
+        has_gpu = first.trainer.accelerator != "cpu" and shutil.which("nvidia-smi") is not None
+        n = 1 if has_gpu else min(usable_cores(), AT_ONCE)
+        if n > 1:
+            print(f"{n_jobs} jobs, {n} at a time; hydra/launcher=basic: one after the other", file=sys.stderr)
+    if n != 1 and frozen:
         os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
-    if not chosen:
-        return []
-    print(f"{n_jobs} jobs, {n_at_once} at a time; hydra/launcher=basic: one after the other", file=sys.stderr)
-    return ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={n_at_once}"]
+    return n
 
 
 def _first_job(command: str, typed: list[Override]) -> DictConfig:

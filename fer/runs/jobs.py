@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +24,10 @@ T = TypeVar("T")
 
 
 class Kept:
-    """What one job of a sweep leaves for the next one in the same process: the last of each kind, so that memory stays bounded."""
+    """What one job of a sweep leaves for the next one in the same process: the last of each kind, so that memory stays bounded.
+
+    Sent to another process it is what jobs have left there.
+    """
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[Any, Any]] = {}
@@ -35,6 +39,14 @@ class Kept:
             self._last[kind] = made_of, make()
         value: T = self._last[kind][1]
         return value
+
+    def __reduce__(self) -> tuple[Callable[[], Kept], tuple[()]]:
+        return _kept_here, ()
+
+
+@cache
+def _kept_here() -> Kept:
+    return Kept()
 
 
 def folder_name(overrides: str) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Sequence
 
 import lightning
+import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.strategies import DDPStrategy
@@ -124,6 +126,10 @@ def make_trainer(
     cfg: TrainConfig, folder: RunFolder, logger: Curves, callbacks: Sequence[Callback], together: Team
 ) -> lightning.Trainer:
     """Lightning's trainer: as many devices as there are processes, atomic checkpoints, the same result twice."""
+    if not torch.cuda.is_available():
+        os.environ.setdefault(
+            "CUDA_VISIBLE_DEVICES", ""
+        )  # else torch's build for GPUs looks for one at every step: a millisecond
     shown = cfg.trainer.progress and together.leads and Console(stderr=True).is_terminal
     # a backbone that is set free later is in the group from the start, and unused until then
     several = DDPStrategy(find_unused_parameters=cfg.model.finetune == "gradual")
