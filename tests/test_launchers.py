@@ -83,14 +83,17 @@ def test_long_sweeps_of_heads_share_the_cores(
     words: tuple[str, ...], n_cores: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("fer.cli.sweep.usable_cores", lambda: n_cores)
-    monkeypatch.delenv("OMP_NUM_THREADS")
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        monkeypatch.setenv(name, "")  # put back in the end
+        monkeypatch.delenv(name)
     monkeypatch.setattr(sys, "argv", ["fer.train", *words])
     ConfigStore.instance().store("train_schema", node=SCHEMAS["train"])
     Sweep.typed("train", refuse_bad_overrides(sys.argv[1:], SCHEMAS["train"]))
     assert [word for word in sys.argv if word.startswith(("hydra/launcher", "hydra.launcher"))] == expected
     # joblib hands it on: without it the first process would make the features of all with a share of the cores
     side_by_side = "hydra/launcher=joblib" in expected
-    assert os.environ.get("OMP_NUM_THREADS") == (str(n_cores) if side_by_side else None)
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        assert os.environ.get(name) == (str(n_cores) if side_by_side else None)
 
 
 def test_a_gpu_is_not_shared_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

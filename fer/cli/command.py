@@ -79,7 +79,6 @@ def command(
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own hints
         # torch's threads sleep while they wait: on a busy machine, spinning ones made a small step ten times slower
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        keep_memory()
         try:
             failed = _run(name, job, best_of_sweep)
         except SomeJobsFailed as error:
@@ -118,6 +117,7 @@ def _run(
 
     def task(composed: DictConfig) -> float | None:
         show_messages()
+        keep_memory()
         if sweep is not None:
             return sweep.run_job(lambda: job(settings(SCHEMAS[name], composed), _call(name, kept)))
         try:

@@ -190,7 +190,8 @@ def _at_once(first: DictConfig, typed: list[Override]) -> int:
         if n > 1:
             print(f"{n_jobs} jobs, {n} at a time; hydra/launcher=basic: one after the other", file=sys.stderr)
     if n != 1 and frozen:
-        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # torch takes the lower one
+            os.environ.setdefault(name, str(usable_cores()))
     return n
 
 
