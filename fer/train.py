@@ -179,7 +179,7 @@ def end_sweep(best: Path) -> None:
 
     report_best(best)
     try:
-        print(f"page of the sweep: {write_sweep_page(best.parent)}")
+        print(f"page of the sweep: {write_sweep_page(best.parent)}", flush=True)
     except FerError as error:
         print(f"no page of the sweep: {error}")
 
@@ -194,7 +194,7 @@ def report_best(folder: Path) -> None:
     path = folder / "report.html"
     if not path.is_file():
         write_report(folder, gallery_of_run(RunFolder.open(folder)))
-    print(f"report of the best run: {path}")
+    print(f"report of the best run: {path}", flush=True)
 
 
 main = command("train", run, end_sweep)

@@ -132,7 +132,7 @@ def test_a_sweep_is_measured_by_whole_runs(
     assert found["sweep"]["epochs"] == 2 and found["sweep"]["uncached_epochs_measured"] == 1  # the rest is reckoned
     assert [ratio["goal"] for ratio in found["ratios"]] == ["<= 0.03", "<= 2"]
     assert "features from the cache" in found["stages"]
-    assert [ratio["name"] for ratio in found["ratios"]][1] == "sweep of 2 / its first run alone"
+    assert [ratio["name"] for ratio in found["ratios"]][1] == "sweep of 2 / its first run with report"
     assert there[:3] == [False, False, True]  # to warm up, the first, one more
     assert "AUs (" not in capsys.readouterr().out
 

@@ -42,6 +42,7 @@ def check(done: subprocess.CompletedProcess[str], where: Path) -> None:
     assert done.returncode == 1 and "1 of 2 jobs failed" in done.stderr.strip().splitlines()[-1]
     assert "AU45 never occurs" in (runs[0].parent / "summary.csv").read_text(encoding="utf-8")
     assert "Traceback" not in done.stderr
+    assert (runs[0] / "report.html").is_file()
 
 
 @pytest.mark.parametrize(
@@ -77,12 +78,14 @@ HEADS = ("-m", "model.finetune=frozen", "model.weights=none", "trainer.accelerat
         ((*HEADS, "optimizer.lr=1e-2,1e-3,1e-4,1e-5", "hydra/launcher=basic"), 2, ["hydra/launcher=basic"]),
         ((*HEADS, "optimizer.lr=1e-2,1e-3,1e-4,1e-5", "model.finetune=full"), 2, []),  # a backbone takes all cores
         ((*HEADS, "optimizer.lr=1e-2,1e-3", "model.finetune=frozen,full"), 2, []),
+        ((*HEADS, "seed=1,2,3,4"), 2, []),  # other random weights, other features
+        ((*HEADS, "optimizer.lr=1e-2,1e-3,1e-4,1e-5", "data.cache_features=false"), 2, []),
     ],
 )
 def test_long_sweeps_of_heads_share_the_cores(
     words: tuple[str, ...], n_cores: int, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fer.cli.sweep.usable_cores", lambda: n_cores)
+    monkeypatch.setattr("fer.cli.sweep._cores", lambda: n_cores)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.setenv(name, "")  # put back in the end
         monkeypatch.delenv(name)
@@ -99,7 +102,7 @@ def test_long_sweeps_of_heads_share_the_cores(
 def test_a_gpu_is_not_shared_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nvidia-smi").touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr("fer.cli.sweep.usable_cores", lambda: 2)
+    monkeypatch.setattr("fer.cli.sweep._cores", lambda: 2)
     monkeypatch.setattr(sys, "argv", ["fer.train", "-m", "model.weights=none", "sweep=heads"])
     ConfigStore.instance().store("train_schema", node=SCHEMAS["train"])
     Sweep.typed("train", refuse_bad_overrides(sys.argv[1:], SCHEMAS["train"]))

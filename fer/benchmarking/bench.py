@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fer.config import TrainConfig, as_dict
 from fer.data.datamodule import FaceData
+from fer.model import allocator
 from fer.model.module import FaceModule
 from fer.runs.folder import RunFolder
 from fer.runs.jobs import Kept
@@ -31,6 +32,7 @@ class Bench:
 
     def __init__(self, cfg: TrainConfig, scratch: Path, label: str = "", kept: Kept | None = None) -> None:
         self.cfg, self.scratch, self.label = cfg, scratch, label
+        allocator.keep_memory()  # as training does
         checks.check_early(cfg, scratch / "none")
         self.data = reading.read_data(cfg, kept)
         self.weights = building.read_weights(cfg)

@@ -42,10 +42,15 @@ def seconds(words: Sequence[str], status: int = 0) -> float:
     """From the line typed to its end.
 
     Raises:
-        FerError: it ended with another status.
+        FerError: it ended with another status, or not at all.
     """
     started = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", *words], capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise FerError(f"python -m {words[0]} did not end within {TIMEOUT} s") from error
     if done.returncode != status:
         raise FerError(f"python -m {words[0]} ended with status {done.returncode}: {done.stderr.strip()[-300:]}")
     return time.perf_counter() - started

@@ -10,8 +10,7 @@ from torch import nn
 
 from fer.benchmarking.bench import Bench
 from fer.benchmarking.clock import Stage, timed
-from fer.cli import allocator
-from fer.model import threads
+from fer.model import allocator, threads
 
 
 @contextmanager

@@ -23,7 +23,6 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from fer.cli.allocator import keep_memory
 from fer.cli.messages import show_messages
 from fer.cli.processes import check_alone, say_once, started, this_line
 from fer.cli.quoting import with_paths_quoted
@@ -117,7 +116,6 @@ def _run(
 
     def task(composed: DictConfig) -> float | None:
         show_messages()
-        keep_memory()
         if sweep is not None:
             return sweep.run_job(lambda: job(settings(SCHEMAS[name], composed), _call(name, kept)))
         try:

@@ -10,6 +10,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -26,12 +27,14 @@ from fer.cli.refusals import REFUSALS, one_line
 from fer.config import conf_dir
 from fer.errors import FerError, first_line
 from fer.runs.jobs import Job, folder_name, print_summary, read_jobs, why_dead, write_summary
-from fer.runs.surroundings import usable_cores
 
 log = logging.getLogger(__name__)
 
 MANY = 16
 """Jobs from which on it pays to start more processes, which takes some ten seconds."""
+
+OF_HEADS = ("optimizer", "scheduler", "loss.", "model.dense", "model.dropout", "data.batch_size", "trainer.max_epochs")
+"""What may differ between jobs that learn from the same kept features."""
 
 AT_ONCE = 4
 """Processes at most, if nobody says how many: each holds more than a gigabyte."""
@@ -102,7 +105,11 @@ class Sweep:
         same = ",".join(o.key_or_group for o in typed if named and o.key_or_group not in swept)
         words = [f"hydra.job.config.override_dirname.exclude_keys=[{same}]", f"hydra.sweep.dir='{folder}'"]
         if at_once != 1 and not str(first.hydra.launcher._target_).endswith(".JoblibLauncher"):
+            print(f"{at_once} jobs at a time; hydra/launcher=basic: one after the other", file=sys.stderr)
             words += ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={at_once}"]
+            # joblib would share the cores out, and the process that makes the features for all would have its part of them
+            for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # torch takes the lower one
+                os.environ.setdefault(name, str(_cores()))
         # beside the others: Hydra does not take overrides on both sides of an option
         place = next((k for k, word in enumerate(sys.argv) if k and "=" in word and not word.startswith("-")), None)
         sys.argv[place or len(sys.argv) : place or len(sys.argv)] = words
@@ -121,6 +128,11 @@ class Sweep:
                 raise
             print(f"the sweep stopped; the same line goes on with it: {self.line}", file=sys.stderr)
             sys.exit(130)
+        except BrokenProcessPool as error:
+            raise FerError(
+                "a process of the sweep was ended from outside, often for want of memory; the same line goes on with it, and with "
+                f"hydra/launcher=basic it takes the memory of one job: {self.line}"
+            ) from error
         every = read_jobs(self.folder)
         jobs = [job for job in every if job.call == self.call]
         summary = write_summary(self.folder, jobs)
@@ -129,8 +141,9 @@ class Sweep:
         if len(jobs) < len(every):
             print(f"{len(every) - len(jobs)} jobs of other lines are there, too: python -m fer.compare {self.folder}")
         if finish_best and jobs and jobs[0].status == "finished":
-            from joblib import Parallel, delayed  # not above: imports of every command
+            from joblib import Parallel, delayed
 
+            sys.stdout.flush()
             # its processes still wait, with everything imported and read; asked for otherwise than Hydra does, it would start new ones
             Parallel(self.at_once, max_nbytes=None)(
                 [delayed(finish_best)(self.folder / folder_name(jobs[0].overrides))]
@@ -157,6 +170,7 @@ class Sweep:
         about, seconds = HydraConfig.get(), round(time.monotonic() - started, 2)
         folder, status = Path(about.runtime.output_dir), "failed" if error else "finished"
         dead = not error and why_dead(folder) is not None
+        sys.stdout.flush()  # of several processes each holds back its own
         Job(about.job.override_dirname, status, score, seconds, error, self.call, dead).keep(folder)
         return score
 
@@ -171,28 +185,33 @@ def _refuse_teams(first: DictConfig, swept: set[str]) -> None:
 
 
 def _at_once(first: DictConfig, typed: list[Override]) -> int:
-    """Processes of joblib: as many as were typed, and where nobody chose a launcher, as a long sweep of heads on kept features takes.
+    """Jobs at a time in processes of joblib: as many as were typed, else what `_chosen` says."""
+    launcher = str(first.hydra.launcher._target_)
+    if launcher.endswith(".JoblibLauncher"):
+        return int(first.hydra.launcher.n_jobs)
+    unasked = launcher.endswith(".BasicLauncher") and "hydra/launcher" not in {o.key_or_group for o in typed}
+    return _chosen(first, typed) if unasked else 1
 
-    A job of heads takes one core; joblib would share the others out, and the one process that makes the features for all would have its
-    part of them: so each may take all.
-    """
-    in_grid = [f"{key}={values}" for key, values in (first.hydra.sweeper.get("params") or {}).items()]
-    overrides = {o.key_or_group: o for o in [*OverridesParser.create().parse_overrides(in_grid), *typed]}
+
+def _chosen(first: DictConfig, typed: list[Override]) -> int:
+    """How many jobs a long sweep of heads on the same kept features runs at a time where nobody chose: each takes one core."""
+    grid = [f"{key}={values}" for key, values in (first.hydra.sweeper.get("params") or {}).items()]
+    overrides = {o.key_or_group: o for o in [*OverridesParser.create().parse_overrides(grid), *typed]}
     swept = {key: o for key, o in overrides.items() if o.is_sweep_override() and o.is_discrete_sweep()}
     n_jobs = math.prod(sum(1 for _ in o.sweep_string_iterator()) for o in swept.values())
-    frozen = first.model.finetune == "frozen" and not swept.keys() & {"model.finetune", "experiment"}
-    launcher, n = str(first.hydra.launcher._target_), 1
-    if launcher.endswith(".JoblibLauncher"):
-        n = int(first.hydra.launcher.n_jobs)
-    elif launcher.endswith(".BasicLauncher") and "hydra/launcher" not in overrides and frozen and n_jobs >= MANY:
-        has_gpu = first.trainer.accelerator != "cpu" and shutil.which("nvidia-smi") is not None
-        n = 1 if has_gpu else min(usable_cores(), AT_ONCE)
-        if n > 1:
-            print(f"{n_jobs} jobs, {n} at a time; hydra/launcher=basic: one after the other", file=sys.stderr)
-    if n != 1 and frozen:
-        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # torch takes the lower one
-            os.environ.setdefault(name, str(usable_cores()))
-    return n
+    kept = first.model.finetune == "frozen" and first.data.cache_features and first.data.views != 0
+    if n_jobs < MANY or not kept or not all(key.startswith(OF_HEADS) for key in swept):
+        return 1
+    if first.trainer.accelerator != "cpu" and (shutil.which("nvidia-smi") or sys.platform == "darwin"):
+        return 1  # a GPU may be there
+    return min(_cores(), AT_ONCE)
+
+
+def _cores() -> int:
+    """Cores as torch counts them, within what a container grants."""
+    from joblib import cpu_count  # not above: imports of every command
+
+    return int(cpu_count(only_physical_cores=True))
 
 
 def _first_job(command: str, typed: list[Override]) -> DictConfig:

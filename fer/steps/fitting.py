@@ -17,7 +17,7 @@ from rich.console import Console
 from fer.config import TrainConfig
 from fer.data.datamodule import FaceData
 from fer.errors import FerError, Interrupted
-from fer.model import threads
+from fer.model import allocator, threads
 from fer.model.across import anywhere
 from fer.model.callbacks import CompileTime, StopSafely, make_callbacks, stopped_early
 from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
@@ -52,6 +52,7 @@ def fit(
         return
     started = time.monotonic()
     together, kept = together or Team(), kept or Kept()
+    allocator.keep_memory()
     if cfg.trainer.compile:
         compile_backbone(module)
         callbacks = [*callbacks, CompileTime()]
@@ -127,9 +128,7 @@ def make_trainer(
 ) -> lightning.Trainer:
     """Lightning's trainer: as many devices as there are processes, atomic checkpoints, the same result twice."""
     if not torch.cuda.is_available():
-        os.environ.setdefault(
-            "CUDA_VISIBLE_DEVICES", ""
-        )  # else torch's build for GPUs looks for one at every step: a millisecond
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # else torch's build for GPUs looks for one at every step
     shown = cfg.trainer.progress and together.leads and Console(stderr=True).is_terminal
     # a backbone that is set free later is in the group from the start, and unused until then
     several = DDPStrategy(find_unused_parameters=cfg.model.finetune == "gradual")

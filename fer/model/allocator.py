@@ -1,4 +1,4 @@
-"""How the C library holds memory for this process. Never imports torch.
+"""How the C library holds memory for a process that trains.
 
 A training step frees and wants back the same gigabytes every time. glibc gives large blocks back to the kernel at once, and gets them
 again as pages that the kernel must clear first: an eighth of a bf16 step of ResNet50 on two cores.
@@ -11,21 +11,19 @@ import ctypes
 import sys
 from collections.abc import Iterator
 
-M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -3, -4, -8
 """Of malloc.h."""
-NEVER = 2**31 - 1
-GLIBC_TRIM_THRESHOLD, GLIBC_MMAP_MAX = 128 * 1024, 65536
 
 
 def keep_memory() -> None:
-    """Keeps what was freed for the next allocation, of all threads in one place; does nothing where the C library is not glibc."""
-    _set({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: NEVER, M_ARENA_MAX: 1})
+    """Keeps what was freed for the next allocation, in one place for all threads that start later; does nothing without glibc."""
+    _set({M_MMAP_MAX: 0, M_TRIM_THRESHOLD: -1, M_ARENA_MAX: 1})
 
 
 @contextlib.contextmanager
 def as_it_comes() -> Iterator[None]:
-    """Within it large blocks are handled as glibc does unless it is told otherwise."""
-    _set({M_MMAP_MAX: GLIBC_MMAP_MAX, M_TRIM_THRESHOLD: GLIBC_TRIM_THRESHOLD})
+    """Within it large blocks are handled as glibc does unless it is told otherwise: by the thresholds that its own tuning arrives at."""
+    _set({M_MMAP_MAX: 65536, M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 64 << 20})
     try:
         yield
     finally:
