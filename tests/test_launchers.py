@@ -13,10 +13,12 @@ from pathlib import Path
 import pytest
 from conftest import SMALL
 from hydra.core.config_store import ConfigStore
+from joblib import Parallel, delayed
 
 from fer.cli.sweep import Sweep
 from fer.cli.typed import refuse_bad_overrides
 from fer.config import SCHEMAS
+from fer.errors import FerError
 
 
 def sweep(tree: Path, cache: Path, where: Path, *typed: str, seconds: int = 240) -> subprocess.CompletedProcess[str]:
@@ -97,6 +99,17 @@ def test_long_sweeps_of_heads_share_the_cores(
     side_by_side = "hydra/launcher=joblib" in expected
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         assert os.environ.get(name) == (str(n_cores) if side_by_side else None)
+
+
+def test_a_process_ended_from_outside_is_told_in_a_line(tmp_path: Path) -> None:
+    def killed() -> None:
+        Parallel(2)([delayed(os._exit)(9)])
+
+    with pytest.raises(
+        FerError, match=r"want of memory; the same line goes on .* of one job: python -m fer.train -m"
+    ) as told:
+        Sweep("python -m fer.train -m seed=1,2", tmp_path, "", 2).run(killed, None)
+    assert len(str(told.value).splitlines()) == 1
 
 
 def test_a_gpu_is_not_shared_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
