@@ -169,21 +169,6 @@ def finish(
         folder.let_go(sys.exception())
 
 
-def end_sweep(best: Path) -> None:
-    """Gives the best run of a sweep its report, and the sweep a page of its own.
-
-    Args:
-        best: the folder of the best run.
-    """
-    from fer.results.comparison.report import write_sweep_page
-
-    report_best(best)
-    try:
-        print(f"page of the sweep: {write_sweep_page(best.parent)}", flush=True)
-    except FerError as error:
-        print(f"no page of the sweep: {error}")
-
-
 def report_best(folder: Path) -> None:
     """Completes a sweep's best run by what would take longer for each than to train on features: a report, a checkpoint to take away."""
     from fer.model.finished import make_whole
@@ -197,7 +182,17 @@ def report_best(folder: Path) -> None:
     print(f"report of the best run: {path}", flush=True)
 
 
-main = command("train", run, end_sweep)
+def compare_all(best: Path) -> None:
+    """Gives the sweep of which `best` is a folder a page of its own."""
+    from fer.results.comparison.report import write_sweep_page
+
+    try:
+        print(f"page of the sweep: {write_sweep_page(best.parent)}", flush=True)
+    except FerError as error:
+        print(f"no page of the sweep: {error}", flush=True)
+
+
+main = command("train", run, (report_best, compare_all))
 
 if __name__ == "__main__":
     main()

@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import lightning
@@ -14,11 +15,13 @@ import pandas as pd
 import pytest
 import torch
 from conftest import SMALL, composed
+from hydra.plugins.sweeper import Sweeper
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 from test_train import same_weights
 
 from fer.cli.command import Call
+from fer.cli.sweep import each_value_composed_once
 from fer.data.datamodule import FaceData
 from fer.errors import FerError, Interrupted
 from fer.model import finished
@@ -148,6 +151,22 @@ def test_finished_job_gives_its_score_and_refuses_other_settings(
     assert job("trainer.progress=true", "data.workers=1") == score
     with pytest.raises(FerError, match=r"other settings \(optimizer\.lr was 0\.0003, now 0\.5\)"):
         job("optimizer.lr=0.5")
+
+
+def test_a_choice_that_is_not_there_is_refused_before_any_job(sweep: Sweep, tmp_path: Path) -> None:
+    refused = sweep("model.dense=4,8", "optimizer=adam,sgd,adamm")
+    assert refused.returncode == 2 and "optimizer/adamm" in refused.stderr, refused.stderr
+    assert len(refused.stderr.splitlines()) == 1 and not list(tmp_path.glob("outputs/sweeps/s/*/"))
+
+
+def test_each_value_is_composed_once_before_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    composed_jobs: list[tuple[str, ...]] = []
+    monkeypatch.setattr(Sweeper, "validate_batch_is_legal", lambda self, batch: composed_jobs.extend(batch))
+    every = list(product(("a=1", "a=2", "a=3"), ("b=1", "b=2"), ("c=1", "c=2", "c=3", "c=4")))
+    with each_value_composed_once():
+        Sweeper.validate_batch_is_legal(None, every)
+    assert {word for job in composed_jobs for word in job} == {word for job in every for word in job}
+    assert len(composed_jobs) == 1 + 2 + 1 + 3
 
 
 def test_no_test_person_reaches_the_sweeper(

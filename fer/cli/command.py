@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -55,12 +55,12 @@ class Call:
 
 
 def command(
-    name: str, job: Callable[[Any, Call], float | None], best_of_sweep: Callable[[Path], object] | None = None
+    name: str, job: Callable[[Any, Call], float | None], of_best: Sequence[Callable[[Path], object]] = ()
 ) -> Callable[[], None]:
     """Makes the `main` of `python -m fer.<name>` from its job.
 
     Args:
-        best_of_sweep: called with the folder of a sweep's best job when all have ended.
+        of_best: each is called with the folder of a sweep's best job when all have ended, several at a time where the jobs were.
     """
 
     def main() -> None:
@@ -78,7 +78,7 @@ def command(
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own hints
         _wait_shortly()
         try:
-            failed = _run(name, job, best_of_sweep)
+            failed = _run(name, job, of_best)
         except SomeJobsFailed as error:
             print(f"fer {name}: {error}", file=sys.stderr)
             sys.exit(1)
@@ -109,7 +109,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _run(
-    name: str, job: Callable[[Any, Call], float | None], best_of_sweep: Callable[[Path], object] | None
+    name: str, job: Callable[[Any, Call], float | None], of_best: Sequence[Callable[[Path], object]]
 ) -> str | None:
     """Composes and runs; returns the line of a refused single run (Hydra would print a second one if it saw the error)."""
     typed = refuse_bad_overrides(sys.argv[1:], SCHEMAS[name])
@@ -137,7 +137,7 @@ def _run(
     if sweep is None:
         start()
     else:
-        sweep.run(start, best_of_sweep)
+        sweep.run(start, of_best)
     return failure[0] if failure else None
 
 
