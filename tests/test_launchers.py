@@ -59,7 +59,11 @@ def test_jobs_in_other_processes_end_as_here(
 ) -> None:
     pytest.importorskip(f"hydra_plugins.hydra_{module}")
     # the second job finds no such unit in its training split
-    check(sweep(tree, cache, tmp_path, *typed, "data.aus=auto,[45]"), tmp_path)
+    done = sweep(tree, cache, tmp_path, *typed, "data.aus=auto,[45]")
+    check(done, tmp_path)
+    if module == "joblib_launcher":
+        assert any(line.startswith("job 1 of 2: data.aus-auto: score ") for line in done.stdout.splitlines())
+        assert "\njob 2: this job of the sweep failed: " in done.stderr and "\njob 2: data: " not in done.stderr
 
 
 HEADS = ("-m", "model.finetune=frozen", "model.weights=none", "trainer.accelerator=cpu", "model.dense=8,16,32,64")
@@ -101,6 +105,13 @@ def test_long_sweeps_of_heads_share_the_cores(
         assert os.environ.get(name) == (str(n_cores) if side_by_side else None)
 
 
+def test_no_job_at_a_time_is_refused(tmp_path: Path) -> None:
+    words = ["-m", "fer.train", "-m", "hydra/launcher=joblib", "hydra.launcher.n_jobs=0", "seed=1,2"]
+    done = subprocess.run([sys.executable, *words], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stderr.startswith("fer train: hydra.launcher.n_jobs=0: at least one job")
+    assert len(done.stderr.splitlines()) == 1 and not list(tmp_path.iterdir())
+
+
 def test_a_process_ended_from_outside_is_told_in_a_line(tmp_path: Path) -> None:
     def killed() -> None:
         Parallel(2)([delayed(os._exit)(9)])
@@ -108,7 +119,7 @@ def test_a_process_ended_from_outside_is_told_in_a_line(tmp_path: Path) -> None:
     with pytest.raises(
         FerError, match=r"want of memory; the same line goes on .* of one job: python -m fer.train -m"
     ) as told:
-        Sweep("python -m fer.train -m seed=1,2", tmp_path, "", 2).run(killed, None)
+        Sweep("python -m fer.train -m seed=1,2", tmp_path, "", 2, 2).run(killed, ())
     assert len(str(told.value).splitlines()) == 1
 
 

@@ -124,7 +124,7 @@ def _run(
     kept = Kept()
 
     def task(composed: DictConfig) -> float | None:
-        show_messages()
+        show_messages(sweep.beside() if sweep else None)
         if sweep is not None:
             return sweep.run_job(lambda: job(settings(SCHEMAS[name], composed), _call(name, kept)))
         try:

@@ -38,13 +38,30 @@ def _shown(value: object, terminal: bool) -> object:
     return printable(str(value)) if isinstance(value, (str, Path)) else value
 
 
-def show_messages() -> None:
+_shown_before = set[str]()
+
+
+def _first_time(record: logging.LogRecord) -> bool:
+    """Whether no job of this process has shown the same line."""
+    line = record.getMessage()
+    new = line not in _shown_before
+    _shown_before.add(line)
+    return new
+
+
+def show_messages(beside: str | None = None) -> None:
     """Sends the program's own messages to the terminal, one plain line each, and keeps them for the log of the run folder.
 
     Of several processes the first one speaks for all.
+
+    Args:
+        beside: the name of a job that runs beside others: it comes before each line, and no line is shown but warnings that are new.
     """
     terminal = _Terminal()
-    terminal.setFormatter(logging.Formatter("%(message)s"))
+    terminal.setFormatter(logging.Formatter(f"{beside.replace('%', '%%')}: %(message)s" if beside else "%(message)s"))
+    terminal.addFilter(lambda record: _first_time(record) or beside is None)
+    if beside:
+        terminal.setLevel(logging.WARNING)
     logger = logging.getLogger("fer")
     for old in logger.handlers:  # of an earlier job of a sweep
         old.close()

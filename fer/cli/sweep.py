@@ -29,6 +29,7 @@ from fer.cli.refusals import REFUSALS, one_line
 from fer.config import conf_dir
 from fer.errors import FerError, first_line
 from fer.runs.jobs import Job, folder_name, print_summary, read_jobs, why_dead, write_summary
+from fer.terminal import short
 
 log = logging.getLogger(__name__)
 
@@ -71,12 +72,14 @@ class Sweep:
         line: that goes on with it.
         folder: holds the folders of the jobs.
         call: tells the records of this call from those of earlier ones.
+        n_jobs: how many there are, if that was typed as lists of choices.
         at_once: jobs that run at a time on this machine, in processes of joblib; 1: one after the other, or elsewhere.
     """
 
     line: str
     folder: Path
     call: str
+    n_jobs: int
     at_once: int = 1
 
     @classmethod
@@ -84,7 +87,7 @@ class Sweep:
         """The sweep that `sys.argv` asks for; adds to it what Hydra must know of folders.
 
         Raises:
-            FerError: `run_dir` was typed, or a job would take several processes.
+            FerError: `run_dir` was typed, no job was to run at a time, or a job would take several processes.
         """
         if "run_dir" in {override.key_or_group for override in typed}:
             raise FerError(
@@ -99,10 +102,11 @@ class Sweep:
         # job folders are named by what differs between them
         swept = {override.key_or_group for override in typed if override.is_sweep_override()}
         first = _first_job(command, typed)
+        choices = _choices(first, typed)
         folder, at_once = Path(str(first.hydra.sweep.dir)), 1
         if command == "train":
             _refuse_teams(first, swept)
-            at_once = _at_once(first, typed)
+            at_once = _at_once(first, typed, choices)
         named = bool(swept) or any(override.key_or_group == "sweep" for override in typed)
         same = ",".join(o.key_or_group for o in typed if named and o.key_or_group not in swept)
         words = [f"hydra.job.config.override_dirname.exclude_keys=[{same}]", f"hydra.sweep.dir='{folder}'"]
@@ -115,7 +119,8 @@ class Sweep:
         # beside the others: Hydra does not take overrides on both sides of an option
         place = next((k for k, word in enumerate(sys.argv) if k and "=" in word and not word.startswith("-")), None)
         sys.argv[place or len(sys.argv) : place or len(sys.argv)] = words
-        return cls(line, folder.absolute(), f"{datetime.now().isoformat()} {os.getpid()}", at_once)
+        call = f"{datetime.now().isoformat()} {os.getpid()}"
+        return cls(line, folder.absolute(), call, math.prod(choices.values()), at_once)
 
     def run(self, start: Callable[[], None], of_best: Sequence[Callable[[Path], object]]) -> None:
         """All jobs, then one table of them, and what each of `of_best` does with the folder of the best.
@@ -157,6 +162,11 @@ class Sweep:
                 "the finished ones"
             )
 
+    def beside(self) -> str | None:
+        """What the job that this process runs is called on the terminal, if others run beside it; the first one speaks for all."""
+        number = HydraConfig.get().job.num + 1
+        return f"job {number}" if self.at_once != 1 and number > 1 else None
+
     def run_job(self, job: Callable[[], float | None]) -> float | None:
         """Runs one job and keeps a record of what became of it; its failure is not the end of the others."""
         started, score, error = time.monotonic(), None, ""
@@ -172,6 +182,11 @@ class Sweep:
         about, seconds = HydraConfig.get(), round(time.monotonic() - started, 2)
         folder, status = Path(about.runtime.output_dir), "failed" if error else "finished"
         dead = not error and why_dead(folder) is not None
+        if self.at_once != 1 and not error:
+            which, settings = f"job {about.job.num + 1} of {self.n_jobs}", about.job.override_dirname
+            print(
+                f"{which}: {settings}: score {short(score)}, {seconds:.1f} s\n", end=""
+            )  # in one piece: others print, too
         sys.stdout.flush()  # of several processes each holds back its own
         Job(about.job.override_dirname, status, score, seconds, error, self.call, dead).keep(folder)
         return score
@@ -209,23 +224,33 @@ def _refuse_teams(first: DictConfig, swept: set[str]) -> None:
         )
 
 
-def _at_once(first: DictConfig, typed: list[Override]) -> int:
-    """Jobs at a time in processes of joblib: as many as were typed, else what `_chosen` says."""
-    launcher = str(first.hydra.launcher._target_)
-    if launcher.endswith(".JoblibLauncher"):
-        return int(first.hydra.launcher.n_jobs)
-    unasked = launcher.endswith(".BasicLauncher") and "hydra/launcher" not in {o.key_or_group for o in typed}
-    return _chosen(first, typed) if unasked else 1
-
-
-def _chosen(first: DictConfig, typed: list[Override]) -> int:
-    """How many jobs a long sweep of heads on the same kept features runs at a time where nobody chose: each takes one core."""
+def _choices(first: DictConfig, typed: list[Override]) -> dict[str, int]:
+    """How many values each swept setting has, typed or of a named grid."""
     grid = [f"{key}={values}" for key, values in (first.hydra.sweeper.get("params") or {}).items()]
     overrides = {o.key_or_group: o for o in [*OverridesParser.create().parse_overrides(grid), *typed]}
     swept = {key: o for key, o in overrides.items() if o.is_sweep_override() and o.is_discrete_sweep()}
-    n_jobs = math.prod(sum(1 for _ in o.sweep_string_iterator()) for o in swept.values())
+    return {key: sum(1 for _ in o.sweep_string_iterator()) for key, o in swept.items()}
+
+
+def _at_once(first: DictConfig, typed: list[Override], choices: dict[str, int]) -> int:
+    """Jobs at a time in processes of joblib: as many as were typed, else what `_chosen` says.
+
+    Raises:
+        FerError: none were typed.
+    """
+    launcher = str(first.hydra.launcher._target_)
+    if launcher.endswith(".JoblibLauncher"):
+        if first.hydra.launcher.n_jobs == 0:
+            raise FerError("hydra.launcher.n_jobs=0: at least one job at a time, or -1 for as many as there are cores")
+        return int(first.hydra.launcher.n_jobs)
+    unasked = launcher.endswith(".BasicLauncher") and "hydra/launcher" not in {o.key_or_group for o in typed}
+    return _chosen(first, choices) if unasked else 1
+
+
+def _chosen(first: DictConfig, choices: dict[str, int]) -> int:
+    """How many jobs a long sweep of heads on the same kept features runs at a time where nobody chose: each takes one core."""
     kept = first.model.finetune == "frozen" and first.data.cache_features and first.data.views != 0
-    if n_jobs < MANY or not kept or not all(key.startswith(OF_HEADS) for key in swept):
+    if math.prod(choices.values()) < MANY or not kept or not all(key.startswith(OF_HEADS) for key in choices):
         return 1
     if first.trainer.accelerator != "cpu" and (shutil.which("nvidia-smi") or sys.platform == "darwin"):
         return 1  # a GPU may be there

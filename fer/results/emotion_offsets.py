@@ -46,13 +46,18 @@ def fit_emotion_offsets(predictions: pd.DataFrame, weights: Sequence[float] | No
     logits, weight = _logits(predictions, classes)[known][:, shown], weight[shown]
     counts = weight[truth] / weight[truth].mean()
 
-    def cost(point: FloatArray) -> float:
-        scale, offsets = point[0], point[1:]
-        fit = log_softmax(logits * np.exp(scale) + offsets, axis=1)[np.arange(len(truth)), truth]
-        pull = (scale / _USUAL_SPREAD) ** 2 + (offsets / _USUAL_SHIFT) @ (offsets / _USUAL_SHIFT)
-        return float(pull / 2 - counts @ fit)
+    answered, usual = np.eye(len(shown))[truth], np.array([_USUAL_SPREAD, *[_USUAL_SHIFT] * len(shown)])
 
-    best = minimize(cost, np.zeros(1 + len(shown))).x
+    def cost(point: FloatArray) -> tuple[float, FloatArray]:
+        """Minus the logarithm of what is known before and of the likelihood, and its gradient."""
+        scaled = logits * np.exp(point[0])
+        fit = log_softmax(scaled + point[1:], axis=1)
+        errors = counts[:, None] * (np.exp(fit) - answered)
+        pull = point / usual
+        slope = pull / usual + np.array([(errors * scaled).sum(), *errors.sum(axis=0)])
+        return float(pull @ pull / 2 - counts @ fit[np.arange(len(truth)), truth]), slope
+
+    best = minimize(cost, np.zeros(1 + len(shown)), jac=True).x
     found = best[1:] / np.exp(best[0])  # in logits as the network gives them
     offsets = np.zeros(len(classes))
     offsets[shown] = found - found.mean()

@@ -66,10 +66,12 @@ def measure(answers: Answers, weights: Weights) -> Measures:
         answers: of one head.
         weights: the draws.
     """
-    per_label, whole = (
-        _per_label_decisions(answers, w) | _per_label_ranking(answers, w)
-        for w in (weights, unweighted(len(answers.targets)))
-    )
+    everyone = unweighted(len(answers.targets))
+    per_label = _per_label_decisions(answers, weights) | _per_label_ranking(answers, weights)
+    if np.array_equal(weights.counts, np.ones((len(weights.counts), 1))):
+        whole = per_label
+    else:
+        whole = _per_label_decisions(answers, everyone) | _per_label_ranking(answers, everyone)
     return Measures(
         loss=_ratio(weights.sums(answers.loss_sums), weights.sums(answers.loss_counts)),
         accuracy=_accuracy(answers, weights),

@@ -74,7 +74,7 @@ def _spread(
     if not defined.any():
         return {}
     draw = np.random.default_rng(0)
-    shuffled = [score(_of_each(draw.permutation(codes), cells)) for _ in range(_N_SHUFFLES)]
+    shuffled = np.stack([score(_of_each(draw.permutation(codes), cells)) for _ in range(_N_SHUFFLES)])
     counts = np.bincount(codes)
     # of people who do equally badly, those with more pictures first: one picture says little
     worst = [k for k in np.lexsort((-counts, values)) if defined[k]][:_N_WORST]
@@ -84,6 +84,6 @@ def _spread(
         "n_subjects": int(defined.sum()),
         **dict(zip(("min", "q25", "median", "q75", "max"), quartiles.tolist(), strict=True)),
         "sd": float(values[defined].std()),
-        "sd_if_alike": float(np.mean([np.nanstd(each) for each in shuffled])),
+        "sd_if_alike": float(np.nanstd(shuffled, axis=1).mean()),
         "worst": [{"subject": str(people[k]), "value": float(values[k]), "n": int(counts[k])} for k in worst],
     }
