@@ -17,7 +17,7 @@ from rich.console import Console
 
 from fer.cli.command import Call, command
 from fer.config import BenchmarkConfig, as_dict, resolve
-from fer.runs.folder import RunFolder, check_free, default_run_dir
+from fer.runs.folder import RunFolder, check_free
 
 log = logging.getLogger("fer.benchmark")
 
@@ -34,7 +34,7 @@ def run(cfg: BenchmarkConfig, call: Call) -> None:
     from fer.runs.surroundings import usable_cores
 
     other = of_settings.other_settings(cfg, call) if cfg.against else None
-    where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("benchmark", cfg.name)
+    where = call.folder("benchmark", cfg.run_dir, cfg.name)
     check_free(where)
     found, load = Findings(), os.getloadavg()[0]
     resolved: BenchmarkConfig = resolve(cfg)  # type: ignore[assignment]  # the same class with settled values

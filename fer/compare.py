@@ -11,11 +11,13 @@ import shlex
 import sys
 from pathlib import Path
 
+from hydra._internal.utils import get_args_parser
+
 from fer.cli.command import Call, command
 from fer.cli.quoting import quoted
 from fer.config import CompareConfig, as_dict
 from fer.errors import FerError
-from fer.runs.folder import RunFolder, check_free, default_run_dir, write_text
+from fer.runs.folder import RunFolder, check_free, write_text
 
 log = logging.getLogger("fer.compare")  # not __name__: run with -m it is __main__
 
@@ -27,7 +29,7 @@ def run(cfg: CompareConfig, call: Call) -> None:
     if call.keys.count("runs") > 1:
         raise FerError("give the runs as words or as runs=[...], not both")
     name = cfg.name or default_name(cfg.runs)
-    where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("compare", name)
+    where = call.folder("compare", cfg.run_dir, name)
     check_free(where)
     runs = read_runs(cfg.runs)
     from rich.console import Console
@@ -64,8 +66,14 @@ def as_overrides(words: list[str]) -> list[str]:
 
     Names of runs hold commas and `=`, which mean something to Hydra: they are quoted here, the reference's too.
     """
-    runs = [word for word in words if not word.startswith("-") and ("=" not in word or Path(word).is_dir())]
-    rest = [word for word in words if word not in runs]
+    valued = {name for option in get_args_parser()._actions if option.nargs is None for name in option.option_strings}
+    of_options = {k + 1 for k, word in enumerate(words) if word in valued}
+    is_run = [
+        k not in of_options and not word.startswith("-") and ("=" not in word or Path(word).is_dir())
+        for k, word in enumerate(words)
+    ]
+    runs = [word for word, run in zip(words, is_run, strict=True) if run]
+    rest = [word for word, run in zip(words, is_run, strict=True) if not run]
     plain = "reference="
     rest = [
         plain + quoted(word.removeprefix(plain)) if word.startswith(plain) and word != "reference=null" else word

@@ -18,7 +18,8 @@ from fer import train
 from fer.cli.command import Call, command
 from fer.config import FREE, CrossvalConfig, TrainConfig, as_dict, flat, from_dict, resolve
 from fer.errors import FerError
-from fer.runs.folder import FOLDS, RunFolder, default_run_dir
+from fer.runs.folder import FOLDS, RunFolder, find_checkpoint
+from fer.steps.early import check_names
 from fer.steps.resuming import freely
 
 if TYPE_CHECKING:
@@ -46,13 +47,14 @@ def run(cfg: CrossvalConfig, call: Call) -> float | None:
 
 def started(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig]:
     """A new run folder, with the number of folds and the units of the AU head settled for all folds alike."""
-    from fer.steps.building import read_weights
-    from fer.steps.checks import check_early  # torch and all: only now that the settings are known to be good
-
-    where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("crossval", cfg.name)
+    where = call.folder("crossval", cfg.run_dir, cfg.name)
     resolved = dataclasses.replace(
         cfg, **{f.name: getattr(resolve(cfg), f.name) for f in dataclasses.fields(TrainConfig)}
     )
+    check_names(resolved, where)
+    from fer.steps.building import read_weights
+    from fer.steps.checks import check_early  # torch and all: only now that the settings are known to be good
+
     check_early(resolved, where)
     weights = read_weights(resolved)  # before anything is written: without a network they may not be had
     if cfg.soup and not weights.pretrained:
@@ -208,7 +210,7 @@ def judged(cfg: CrossvalConfig, folder: RunFolder, folds: list[Path], kept: Kept
 
 def leave_soup(folder: RunFolder, folds: list[Path]) -> None:
     """Writes `soup.ckpt`, with thresholds chosen on what each fold said of the people that it never saw."""
-    from fer.model.checkpoints import find_checkpoint, write_atomically
+    from fer.model.checkpoints import write_atomically
     from fer.model.soup import make_soup
     from fer.results.predictions import au_columns, read_predictions
     from fer.results.thresholds import MIN_POSITIVES, choose_thresholds

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from fer.cli.command import Call, command
 from fer.config import OF_THE_MODEL, DataConfig, EvaluateConfig, absolute, as_dict, bad_source, from_dict
+from fer.data.there import check_there
 from fer.errors import FerError
-from fer.runs.folder import RunFolder, check_free, default_run_dir
+from fer.runs.folder import RunFolder, check_free, find_checkpoint, folder_of
 
 OF_THE_SPLIT = ("split_seed", "val_fraction", "test_fraction", "folds", "fold", "min_au_count")
 """Settings of `data` that a run's own data has no use for: people and units are those of the checkpoint."""
@@ -26,7 +27,13 @@ log = logging.getLogger("fer.evaluate")  # not __name__: run with -m it is __mai
 
 def run(cfg: EvaluateConfig, call: Call) -> float | None:
     """One evaluation; returns its score."""
-    from fer.model.checkpoints import find_checkpoint
+    if cfg.run_dir:
+        check_free(folder_of(cfg.run_dir))
+    assert cfg.checkpoint is not None  # config.check
+    path = find_checkpoint(cfg.checkpoint)
+    if "data" in call.keys:
+        check_there(cfg.data)
+    from fer.data.splits import split_hash
     from fer.model.finished import load_module
     from fer.steps import (  # torch and all: only now that the settings are known to be good
         checks,
@@ -43,10 +50,6 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     from fer.use.runtime_torch import torch_device
 
     started = time.monotonic()
-    if cfg.run_dir:
-        check_free(Path(cfg.run_dir).expanduser().absolute())
-    assert cfg.checkpoint is not None  # config.check
-    path = find_checkpoint(cfg.checkpoint)
     if path.suffix in EXPORTED:
         raise FerError(
             f"checkpoint={cfg.checkpoint} was exported: name the run that it is of, and exported={cfg.checkpoint}"
@@ -67,9 +70,12 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     judging.add_probes(metrics, decided, features, data.prepared, call.kept)
     # the card's name is what some file says: it must not lead out of outputs/
     name = cfg.name or re.sub(r"[^\w+=,@-]", "-", str(card["name"]))
-    where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("evaluate", name)
+    where = call.folder("evaluate", cfg.run_dir, name)
     folder = RunFolder.create(
-        where, {**as_dict(cfg), "name": name, "data": as_dict(data_cfg)}, call.line, numbered=cfg.run_dir is None
+        where,
+        {**as_dict(cfg), "name": name, "data": as_dict(data_cfg)},
+        call.line,
+        numbered=cfg.run_dir is None and call.sweep_dir is None,
     )
     folder.log_to_file("evaluate.log")
     folder.note(
@@ -78,7 +84,8 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
         split=part,
         data=describing.about_data(data_cfg, data.prepared),
         checkpoint_sha256=_sha256(path),
-        weights={"source": card["weights"]},
+        weights={"source": card["weights"], "sha256": card.get("weights_sha256")},
+        split_hash=split_hash(decided[["subject", "split"]].drop_duplicates().astype(str)),
         device=str(torch_device(cfg.trainer.accelerator if exported is None else "cpu")),
         precision=(exported.facts if exported else facts).precision,
     )

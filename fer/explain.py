@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from fer.cli.command import Call, command
 from fer.config import ExplainConfig, as_dict
+from fer.data.there import check_there
 from fer.errors import FerError
-from fer.runs.folder import RunFolder, check_free, default_run_dir, write_text
+from fer.runs.folder import RunFolder, check_free, find_checkpoint, folder_of, write_text
 
 if TYPE_CHECKING:
     from fer.use.explaining.explain import Subject
@@ -33,7 +34,7 @@ NAMED_PROBLEMS = 20
 def run(cfg: ExplainConfig, call: Call) -> float | None:
     """Explains the pictures; returns the mean share of the heat in the regions above that of a random map."""
     if cfg.run_dir:
-        check_free(Path(cfg.run_dir).expanduser().absolute())
+        check_free(folder_of(cfg.run_dir))
     predictor, subjects, total = pictures(cfg, call)
     from fer.use.heat import HeatMaps  # torch and all: only now that the settings are known to be good
 
@@ -44,8 +45,10 @@ def run(cfg: ExplainConfig, call: Call) -> float | None:
     if first is None:
         raise FerError(problems[0] if len(problems) == 1 else f"none of the {len(problems)} pictures could be read")
     name = cfg.name or re.sub(r"[^\w+=,@-]", "-", predictor.facts.name)
-    where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("explain", name)
-    folder = RunFolder.create(where, {**as_dict(cfg), "name": name}, call.line, numbered=cfg.run_dir is None)
+    where = call.folder("explain", cfg.run_dir, name)
+    folder = RunFolder.create(
+        where, {**as_dict(cfg), "name": name}, call.line, numbered=cfg.run_dir is None and call.sweep_dir is None
+    )
     folder.log_to_file("explain.log")
     folder.note(checkpoint=cfg.checkpoint, layer=maps.layer, places=list(maps.places))
     log.info("heat of %d x %d places, from %s", *maps.places, maps.layer)
@@ -65,22 +68,26 @@ def pictures(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subjec
     typed = [key for key in call.keys if key.split(".")[0] in ("data", "split")]
     if typed:
         raise FerError(f"input and {typed[0]} are two sources of pictures: give one")
-    from fer.use.explaining.explain import of_source
-    from fer.use.predictor import load
     from fer.use.sources import open_source
     from fer.use.video import VIDEOS
 
     if cfg.input.isdecimal() or Path(cfg.input).suffix.lower() in VIDEOS:
         raise FerError(f"input={cfg.input}: fer.explain takes pictures, not videos or cameras")
     source = open_source(cfg.input)
+    from fer.use.explaining.explain import of_source
+    from fer.use.predictor import load
+
     predictor = load(cfg.checkpoint, accelerator=cfg.accelerator)
     return predictor, of_source(predictor, source), source.total
 
 
 def _of_data(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subject], int | None]:
+    assert cfg.checkpoint is not None  # config.check
+    path = find_checkpoint(cfg.checkpoint)
+    if "data" in call.keys:
+        check_there(cfg.data)
     from fer.config import DataConfig, from_dict
     from fer.evaluate import chosen_data
-    from fer.model.checkpoints import find_checkpoint
     from fer.model.finished import load_module
     from fer.steps import reading
     from fer.use.explaining.explain import of_data
@@ -88,8 +95,6 @@ def _of_data(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subjec
     from fer.use.predictor import Predictor
     from fer.use.runtime_torch import TorchRuntime
 
-    assert cfg.checkpoint is not None  # config.check
-    path = find_checkpoint(cfg.checkpoint)
     module, card = load_module(path)
     facts = Facts.of_checkpoint(module.hparams, card, path)
     if facts.warning:

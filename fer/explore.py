@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
 from fer.cli.command import Call, command
 from fer.config import ExploreConfig, absolute, as_dict
-from fer.runs.folder import RunFolder, check_free, default_run_dir
+from fer.runs.folder import RunFolder, check_free
 
 if TYPE_CHECKING:
     from fer.data.datamodule import FaceData
@@ -27,8 +26,8 @@ log = logging.getLogger("fer.explore")  # not __name__: run with -m it is __main
 
 def run(cfg: ExploreConfig, call: Call) -> None:
     """Looks at the data and writes down what is there."""
-    where = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("explore", cfg.name)
-    check_free(call.sweep_dir or where)
+    where = call.folder("explore", cfg.run_dir, cfg.name)
+    check_free(where)
     from fer.data.cache import cache_folder
     from fer.data.datamodule import FaceData
     from fer.data.readers import read_samples
@@ -43,9 +42,7 @@ def run(cfg: ExploreConfig, call: Call) -> None:
     lenient = dataclasses.replace(cfg.data, max_skipped=1.0)
     data = reading.set_up(FaceData(lenient, cfg.augment, cfg.seed, cache_dir), cfg.progress)
     found = explore(data.prepared, read_samples(cfg.data, cache_dir).table, data.emotions, data.aus)
-    folder = RunFolder.create(
-        call.sweep_dir or where, as_dict(cfg), call.line, numbered=cfg.run_dir is None and call.sweep_dir is None
-    )
+    folder = RunFolder.create(where, as_dict(cfg), call.line, numbered=cfg.run_dir is None and call.sweep_dir is None)
     folder.log_to_file("explore.log")
     folder.note(data=describing.about_data(cfg.data, data.prepared), augment=cfg.augment.name)
     write_tables(found, folder.path)

@@ -13,6 +13,7 @@ from pathlib import Path
 from fer.cli.command import Call, command
 from fer.config import ExportConfig, export_format, export_output
 from fer.errors import FerError
+from fer.runs.folder import find_checkpoint
 
 log = logging.getLogger("fer.export")  # not __name__: run with -m it is __main__
 
@@ -23,6 +24,7 @@ def run(cfg: ExportConfig, call: Call) -> None:
     output = export_output(cfg)
     target = output.absolute()
     refuse_taken(target, cfg.overwrite)
+    find_checkpoint(cfg.checkpoint)
     from fer.use.exporting import agreement, export  # torch and all: only now that the settings are known to be good
 
     form = export_format(cfg)

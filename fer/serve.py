@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from fer.cli.command import Call, command
 from fer.config import ServeConfig
+from fer.runs.folder import find_checkpoint
 
 
 def run(cfg: ServeConfig, call: Call) -> None:
     """Serves until Ctrl-C."""
     assert cfg.checkpoint is not None  # config.check
+    find_checkpoint(cfg.checkpoint)
     from fer.use.packages import needed
 
     for package in ("fastapi", "uvicorn", "python_multipart"):

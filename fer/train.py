@@ -17,7 +17,8 @@ from fer.cli.command import Call, command
 from fer.cli.processes import check_started, this_line
 from fer.config import FREE, TrainConfig, as_dict, flat, from_dict, idle
 from fer.errors import FerError, Interrupted
-from fer.runs.folder import RunFolder, default_run_dir, holds_run
+from fer.runs.folder import RunFolder, folder_of, holds_run
+from fer.steps.early import check_names
 from fer.steps.resuming import freely, resumed, settled
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def begin(cfg: TrainConfig, call: Call, callbacks: Sequence[Callback] = ()) -> f
     """
     cfg = settled(cfg, call)
     check_started("train", call.overrides, cfg.trainer.devices, cfg.trainer.num_nodes)
+    check_names(cfg, call.sweep_dir or (folder_of(cfg.run_dir) if cfg.run_dir else None))
     from fer.steps import (  # torch and all: only now that the settings are known to be good
         building,
         describing,
@@ -88,9 +90,9 @@ def chosen_dir(cfg: TrainConfig, call: Call) -> Path:
     """
     from fer.steps import checks
 
-    chosen = Path(cfg.run_dir).expanduser().absolute() if cfg.run_dir else default_run_dir("train", cfg.name)
-    checks.check_early(cfg, call.sweep_dir or chosen)
-    return call.sweep_dir or chosen
+    chosen = call.folder("train", cfg.run_dir, cfg.name)
+    checks.check_early(cfg, chosen)
+    return chosen
 
 
 def again(cfg: TrainConfig, where: Path, call: Call) -> float | None:

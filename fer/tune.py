@@ -20,6 +20,7 @@ from fer.cli.command import Call, command
 from fer.config import TrainConfig, TuneConfig, resolve
 from fer.errors import FerError, Interrupted, first_line
 from fer.runs.jobs import why_dead
+from fer.steps.early import check_names
 
 if TYPE_CHECKING:
     import optuna
@@ -73,6 +74,7 @@ def look_at_data(cfg: TrainConfig, folder: Path, kept: Kept) -> dict[str, str]:
     Raises:
         FerError: see `fer.steps.building`.
     """
+    check_names(cfg, folder / "trials" / "new")
     from fer.data.splits import split_hash
     from fer.steps import building, checks, reading  # torch and all: only now that the settings are known to be good
 

@@ -162,7 +162,7 @@ def test_startup_asks_for_the_same_settings(
     refuse_bad_overrides(words, SCHEMAS["train"])  # they can be typed
     asked_for = composed("train", *words)
     assert (asked_for.optimizer.name, asked_for.data.subjects) == ("sgd", 40)
-    assert len(found["ratios"]) == 3 and len(found["startup_s"]) == 3
+    assert len(found["ratios"]) == 4 and len(found["startup_s"]) == 4
 
 
 def test_first_step_ends_training_and_leaves_nothing(tree: Path, cache: Path, tmp_path: Path) -> None:

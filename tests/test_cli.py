@@ -41,8 +41,11 @@ BAD = {
     "rate of zero": (("optimizer.lr=0",), "optimizer.lr must be above 0, got 0"),
     "no number": (("optimizer.lr=nan",), "optimizer.lr must be a number, got nan"),
     "unknown choice": (("data.crop=square",), "data.crop must be one of face, full; got square"),
-    "unknown option": (("optimizer=lion",), "Available options in 'optimizer': adam, adamw, rmsprop, sgd"),
-    "seed is required": (("seed=null",), "seed: field 'seed' is not Optional"),
+    "unknown option": (
+        ("optimizer=lion",),
+        "optimizer=lion: there is no such choice (known: adam, adamw, rmsprop, sgd)",
+    ),
+    "seed is required": (("seed=null",), "seed must not be null"),
     "no such unit": (
         ("data.aus=[1,99]",),
         "data.aus must be auto or a list of FACS numbers such as [1,2,4]; got [1, 99]",
@@ -54,10 +57,6 @@ BAD = {
     "fold": (("data.folds=5", "data.fold=5"), "data.fold must be below data.folds=5, got 5"),
     "root missing": (("data=ckplus",), "data.root is missing"),
     "table missing": (("data=csv",), "data.table is missing"),
-    "auto weights": (
-        ("data=csv", "data.table=x.csv", "model.weights=auto"),
-        "model.weights=auto is for data=synthetic only",
-    ),
     "nothing to learn": (("loss.au_weight=0", "loss.emotion_weight=0"), "both 0"),
     "several devices": (
         ("trainer.devices=2", "seed=1"),

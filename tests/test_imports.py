@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from fer.model.names import classifiers
+
 PACKAGE = Path(__file__).resolve().parents[1] / "fer"
 
 FLOORS = [
@@ -38,6 +40,7 @@ FLOORS = [
 
 WITHOUT_TORCH = ("fer.labels", "fer.terminal", "fer.config", "fer.cli.command", "fer.cli.help", "fer.runs.folder", "fer.runs.jobs",
                  "fer.train", "fer.evaluate", "fer.explore", "fer.synthesize", "fer.steps.resuming",
+                 "fer.steps.early", "fer.model.names", "fer.data.there",
                  "fer.data.samples", "fer.data.readers", "fer.data.prepare", "fer.data.synthetic", "fer.results.report",
                  "fer.results.scores", "fer.results.tables", "fer.results.thresholds", "fer.use.predictor",
                  "fer.use.destinations", "fer.use.sources", "fer.predict", "fer.explain", "fer.export",
@@ -81,3 +84,47 @@ def test_rooms_that_answer_first_do_not_import_torch() -> None:
     code = "import sys, importlib\nfor m in sys.argv[1:]: importlib.import_module(m)\nprint('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, *WITHOUT_TORCH], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+MISSING = {
+    "fer.train": (
+        ("data=ckplus", "data.root=nowhere"),
+        ("data=csv", "data.table=nowhere.csv"),
+        ("model.backbone=resnet51",),
+        ("model.weights=nowhere.pth",),
+        ("model.weights=IMAGENET1K_V9",),
+        ("run_dir=.",),
+    ),
+    "fer.crossval": (("data=csv", "data.table=nowhere.csv"),),
+    "fer.evaluate": (("checkpoint=nowhere",),),
+    "fer.explain": (("checkpoint=nowhere",), ("checkpoint=nowhere", "input=nowhere")),
+    "fer.predict": (("checkpoint=nowhere", "input=."),),
+    "fer.export": (("checkpoint=nowhere", "output=x.onnx"),),
+}
+
+
+@pytest.mark.parametrize(("command", "words"), [(name, words) for name in MISSING for words in MISSING[name]])
+def test_what_is_not_there_is_refused_before_torch_is_imported(
+    command: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    (tmp_path / "a picture.png").touch()
+    code = f"""
+import sys, importlib
+sys.argv = [{command!r}, *sys.argv[1:]]
+try:
+    importlib.import_module({command!r}).main()
+finally:
+    print("torch" in sys.modules, "pandas" in sys.modules)
+"""
+    line = [sys.executable, "-c", code, *words]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stdout.split() == ["False", "False"], done.stdout
+
+
+def test_names_of_networks_are_those_that_torchvision_has() -> None:
+    import torchvision
+    from torchvision.models import get_model_weights, list_models
+
+    there = list_models(module=torchvision.models)
+    assert classifiers() == {name: tuple(weights.name for weights in get_model_weights(name)) for name in there}

@@ -499,7 +499,7 @@ def test_sigint_in_a_real_search(tree: Path, cache: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("search=defualt",), "Could not find 'search/defualt' Available options in 'search': default, frozen"),
+        (("search=defualt",), "search=defualt: there is no such choice (known: default, frozen"),
         (("test=true",), "test must be false"),
         (("resume=x",), "resume is for a single run"),
         (("n_trials=0",), "n_trials must be at least 1, got 0"),

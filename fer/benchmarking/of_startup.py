@@ -20,6 +20,8 @@ def measure(cfg: TrainConfig, scratch: Path, found: Findings) -> None:
     """Adds the seconds to `found`: the median of three starts, of training of two."""
     _add("python -m fer.train --help", ["fer.train", "--help"], 0, TIMES, ANSWER, found)
     _add("python -m fer.train with a mistyped key", ["fer.train", "model.dens=1"], 2, TIMES, ANSWER, found)
+    missing = ["fer.train", "data=ckplus", f"data.root='{scratch / 'nowhere'}'"]
+    _add("python -m fer.train with a folder that is not there", missing, 2, TIMES, ANSWER, found)
     words = [*starting.typed_for(cfg), f"run_dir='{scratch / 'first step'}'"]
     starting.seconds(["fer.benchmarking.first_step", *words])  # fills the cache
     _add("fer.train to its first step", ["fer.benchmarking.first_step", *words], 0, TIMES - 1, FIRST_STEP, found)

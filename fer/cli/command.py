@@ -31,6 +31,7 @@ from fer.cli.sweep import SomeJobsFailed, Sweep, is_sweep
 from fer.cli.typed import refuse_bad_overrides
 from fer.config import NEVER_SWEPT, SCHEMAS, check, conf_dir
 from fer.errors import FerError
+from fer.runs.folder import default_run_dir, folder_of
 from fer.runs.jobs import Kept
 
 
@@ -52,6 +53,10 @@ class Call:
     def keys(self) -> list[str]:
         """The keys that were typed, without a `+`."""
         return [override.split("=")[0].lstrip("+") for override in self.overrides]
+
+    def folder(self, command: str, run_dir: str | None, name: str) -> Path:
+        """Where a run goes: of a sweep's job its own folder, else the one that was typed as `run_dir`, else one named by the time."""
+        return self.sweep_dir or (folder_of(run_dir) if run_dir else default_run_dir(command, name))
 
 
 def command(

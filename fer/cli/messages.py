@@ -13,6 +13,9 @@ from typing import TextIO
 from fer.cli.processes import started
 from fer.errors import printable
 
+KEPT_ONLY = "kept_only"
+"""With `extra={KEPT_ONLY: True}` a message goes to the log of the run folder alone: the terminal shows the same in another form."""
+
 
 class _Terminal(logging.StreamHandler[TextIO]):
     """Writes to what `sys.stderr` is at the moment: a progress bar puts itself there to keep lines above it."""
@@ -59,6 +62,7 @@ def show_messages(beside: str | None = None) -> None:
     """
     terminal = _Terminal()
     terminal.setFormatter(logging.Formatter(f"{beside.replace('%', '%%')}: %(message)s" if beside else "%(message)s"))
+    terminal.addFilter(lambda record: not getattr(record, KEPT_ONLY, False))
     terminal.addFilter(lambda record: _first_time(record) or beside is None)
     if beside:
         terminal.setLevel(logging.WARNING)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
@@ -38,6 +40,9 @@ def one_line(error: Exception) -> str:
     if "Available options" in str(error):
         at = next(i for i, line in enumerate(head) if line.startswith("Available options"))
         other = "; or model.backbone=NAME, any classifier of torchvision" if "'model/" in str(error) else ""
-        return f"{' '.join(head[:at])} {head[at]} {', '.join(head[at + 1 :])}{other}"
+        known = ", ".join([head[at].split(":", 1)[1].strip(), *head[at + 1 :]]).lstrip(", ")
+        wanted = re.search(r"Could not find '(.+)/([^/]+)'", " ".join(head[:at]))
+        said = f"{wanted[1]}={wanted[2]}: there is no such choice" if wanted else " ".join(head[:at])
+        return f"{said} (known: {known}{other})"
     key = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("full_key:")), "")
     return " ".join([f"{key}:"] * bool(key) + head[:3])

@@ -36,6 +36,8 @@ def refuse_bad_overrides(argv: list[str], schema: type) -> list[Override]:
 def _refuse_no_settings(argv: list[str]) -> None:
     """Refuses words that are neither `key=value` nor an option of Hydra: it would answer with a page of help."""
     known, unknown = get_args_parser().parse_known_args(argv)
+    if known.package and not known.cfg:
+        raise FerError("-p and --package say what of the settings --cfg shows: they are nothing without it")
     for word in (*unknown, *known.overrides):
         if word.startswith("-"):
             raise FerError(f"{word}: settings have no dashes: {word.lstrip('-') if '=' in word else 'key=value'}")
@@ -88,4 +90,4 @@ def _wrong_value(schema: type, key: str, value: Any, limits: Any, raw: str | Non
         if isinstance(found, str) and found != raw and not isinstance(value, str) and raw is not None:
             yield f"{key}={raw} reads as {found}: quote it twice, \"{key}='{raw}'\""
     except OmegaConfBaseException as error:
-        yield f"{key}: {str(error).splitlines()[0]}"
+        yield f"{key} must not be null" if value is None else f"{key}: {str(error).splitlines()[0]}"

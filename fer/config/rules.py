@@ -42,8 +42,6 @@ def check(cfg: Any) -> None:
 
 def _bad_combinations(cfg: TrainConfig) -> list[str]:
     data, found = cfg.data, bad_source(cfg.data) + bad_split(cfg.data)
-    if cfg.model.weights == "auto" and data.name != "synthetic":
-        found.append("model.weights=auto is for data=synthetic only: name the weights, a file, or none")
     if cfg.loss.landmark_weight and data.reference == "neutral":
         found.append(
             "loss.landmark_weight must be 0 with data.reference=neutral: where points are can't be seen in what has changed"

@@ -27,6 +27,7 @@ import pandas as pd
 
 from fer.data import ckplus_labels
 from fer.data.samples import Samples, Skipped, checked
+from fer.data.there import FOLDER_NAMES, of_system, tree_folders
 from fer.errors import FerError
 from fer.labels import NEUTRAL
 
@@ -43,14 +44,6 @@ NO_IMAGES = "sequence folder without images"
 NO_LABEL = "sequence with neither FACS nor emotion label"
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
-FOLDER_NAMES = {
-    "images": ("cohn-kanade-images", "extended-cohn-kanade-images"),
-    "facs": ("facs", "facs_labels"),
-    "emotion": ("emotion", "emotion_labels"),
-    "landmarks": ("landmarks",),
-}
-SYSTEM_NAMES = ("thumbs.db", "desktop.ini", "__macosx")
-
 _SUBJECT = re.compile(r"S\d+", re.IGNORECASE)
 _SEQUENCE = re.compile(r"\d+")
 _STEM = re.compile(r"s(\d+)_(\d+)_(\d{1,18})(?:_(facs|emotion|landmarks))?")
@@ -81,7 +74,7 @@ class _Tree:
         self.skipped.add(reason, os.path.relpath(path, self.base) + (f": {detail}" if detail else ""))
 
     def skip_stray(self, entry: os.DirEntry[str]) -> None:
-        self.skip(SYSTEM_FILE if _of_system(entry.name) else OTHER_FILE, entry.path)
+        self.skip(SYSTEM_FILE if of_system(entry.name) else OTHER_FILE, entry.path)
 
     def reporter(self, path: str) -> ckplus_labels.Report:
         return lambda reason, detail: self.skip(reason, path, detail)
@@ -126,26 +119,8 @@ def read(root: Path, frames: str, reference: bool = False) -> Samples:
     return Samples(checked(table, str(tree.base)), tree.skipped)
 
 
-def check_there(root: Path) -> list[str]:
-    """The folders of a tree, if it is one, before any file is looked at.
-
-    Raises:
-        FerError: it is not there, or holds no folder of images.
-    """
-    base = Path(os.path.abspath(root.expanduser()))
-    if not base.is_dir():
-        raise FerError(
-            f"data.root: {base} {'is a file' if base.exists() else 'does not exist'}; name the folder of the CK+ tree"
-        )
-    folders, names = list(_folders(base, depth=2)), FOLDER_NAMES["images"]
-    if not any(os.path.basename(folder).lower() in names for folder in folders):
-        above = f"; try data.root={base.parent}" if base.name.lower() in names else ""
-        raise FerError(f"{base}: no folder {names[0]} in it or in its subfolders: this is no CK+ tree{above}")
-    return folders
-
-
 def _scan(base: Path) -> _Tree:
-    folders = check_there(base)
+    folders = tree_folders(base)
     tree = _Tree(base)
     for kind, names in FOLDER_NAMES.items():
         named = [f for f in folders if os.path.basename(f).lower() in names]
@@ -155,19 +130,6 @@ def _scan(base: Path) -> _Tree:
         tree.files[kind] = _sequences(tree, full[0], kind) if full else {}
     _report_without_images(tree)
     return tree
-
-
-def _folders(folder: str | Path, depth: int) -> Iterator[str]:
-    """All folders below `folder`, `depth` levels down, the shallow ones first."""
-    here = sorted(e.path for e in os.scandir(folder) if e.is_dir() and not _of_system(e.name))
-    yield from here
-    if depth > 1:
-        for below in here:
-            yield from _folders(below, depth - 1)
-
-
-def _of_system(name: str) -> bool:
-    return name.startswith(".") or name.lower() in SYSTEM_NAMES
 
 
 def _sequences(tree: _Tree, folder: str, kind: str) -> dict[SequenceId, Frames]:

@@ -41,6 +41,7 @@ class FaceData(lightning.LightningDataModule):
         aus, emotions: what the heads say, in tensor order.
         predicted: the splits that `predict_dataloader` gives, in order.
         landmarks: whether batches of training carry landmarks to learn.
+        only: the fingerprint that the data must have; None: any.
         features: gives features of a frozen backbone for the batches; None: they are of pictures.
     """
 
@@ -62,6 +63,7 @@ class FaceData(lightning.LightningDataModule):
         self.progress: Progress | None = None
         self.features: FeatureSource | None = None
         self.landmarks = False
+        self.only: str | None = None
 
     def setup(self, stage: str | None = None) -> None:
         """Idempotent, as Lightning calls it again for each of its stages.
@@ -72,7 +74,9 @@ class FaceData(lightning.LightningDataModule):
         if hasattr(self, "aus"):
             return
         if not hasattr(self, "prepared"):
-            self.prepared = prepare(self.cfg, self.cache_dir, split=self.labels is None, progress=self.progress)
+            self.prepared = prepare(
+                self.cfg, self.cache_dir, split=self.labels is None, only=self.only, progress=self.progress
+            )
         if self.labels is not None:
             self.aus, self.emotions = self.labels
             return

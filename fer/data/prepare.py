@@ -60,15 +60,23 @@ class Prepared:
         return dict(Counter(self.pixels.how[self.table["pixel"]].tolist()).most_common())
 
 
-def prepare(cfg: DataConfig, cache_dir: Path, *, split: bool = True, progress: Progress | None = None) -> Prepared:
+def prepare(
+    cfg: DataConfig,
+    cache_dir: Path,
+    *,
+    split: bool = True,
+    only: str | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
     """Reads, splits, decodes. Everything that can be wrong with the data is found here, the cheap things first.
 
     Args:
         split: whether to split by person; foreign data is judged as a whole.
+        only: the fingerprint that the data must have.
         progress: called with (pictures done, pictures) while they are decoded for the first time.
 
     Raises:
-        FerError: the data can't be read, has no usable label, too few people or too many broken pictures.
+        FerError: the data can't be read, has no usable label, too few people or too many broken pictures, or it is other data.
     """
     samples = read_samples(cfg, cache_dir, progress)
     table, skipped = samples.table, samples.skipped
@@ -79,6 +87,11 @@ def prepare(cfg: DataConfig, cache_dir: Path, *, split: bool = True, progress: P
     if not labelled.any():
         raise FerError(
             f"no picture has an AU label or an emotion of data.emotions={cfg.emotions}: there is nothing to learn or to judge"
+        )
+    found = fingerprint(table)
+    if only not in (None, found):
+        raise FerError(
+            "this is not the data that the model was trained on, so nobody in it has a split of train, val or test: use split=all"
         )
     people = _split(table[labelled], cfg) if split else None
     pixels = build_pixels(
@@ -101,7 +114,7 @@ def prepare(cfg: DataConfig, cache_dir: Path, *, split: bool = True, progress: P
     skipped.report()
     shared = duplicates.shared_pictures(kept, pixels, cache_dir)
     duplicates.warn(shared)
-    return Prepared(kept.reset_index(drop=True), people, pixels, skipped, n_read, fingerprint(table), shared)
+    return Prepared(kept.reset_index(drop=True), people, pixels, skipped, n_read, found, shared)
 
 
 def crop_of(cfg: DataConfig) -> Crop:

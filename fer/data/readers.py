@@ -9,7 +9,6 @@ from pathlib import Path
 from fer.config import DataConfig
 from fer.data import ckplus, csv, synthetic
 from fer.data.samples import Samples
-from fer.errors import FerError
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +45,6 @@ def read_samples(cfg: DataConfig, cache_dir: Path, progress: Progress | None = N
             "data.subjects=%d, but %s holds %d people already: it is taken as it is", cfg.subjects, root, n_people
         )
     return samples
-
-
-def check_there(cfg: DataConfig) -> None:
-    """Refuses a folder or a table that is not there, before anything that takes longer.
-
-    Raises:
-        FerError: says so.
-    """
-    if cfg.name == "ckplus" and cfg.root is not None:
-        ckplus.check_there(Path(cfg.root))
-    if cfg.name == "csv" and cfg.table is not None and not Path(cfg.table).expanduser().is_file():
-        raise FerError(f"data.table: {cfg.table} can't be read: there is no such file")
 
 
 def _drawn(cfg: DataConfig, root: Path | None, cache_dir: Path, progress: Progress | None) -> Path:

@@ -5,18 +5,17 @@ Letters in shapes: N batch, F features, C channels of a map, H W pixels or place
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torchvision
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
-from torchvision.models import get_model, list_models
+from torchvision.models import get_model
 
 from fer.errors import FerError, first_line
+from fer.model.names import check_backbone
 
 
 class Backbone(NamedTuple):
@@ -26,18 +25,6 @@ class Backbone(NamedTuple):
     n_features: int
     levels: int = 1
     grid: int = 1
-
-
-def check_backbone(name: str) -> None:
-    """Refuses a name that no torchvision classifier has.
-
-    Raises:
-        FerError: names the nearest ones.
-    """
-    names = list_models(module=torchvision.models)
-    if name not in names:
-        near = difflib.get_close_matches(name, names, n=3, cutoff=0)
-        raise FerError(f"model.backbone={name}: torchvision has no such classifier; near it are {', '.join(near)}")
 
 
 def make_backbone(name: str, image_size: int, levels: int = 1, grid: int = 1) -> Backbone:

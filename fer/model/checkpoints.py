@@ -64,25 +64,6 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], what: str) -> N
         raise FerError(f"{path}: {what} can't be written ({first_line(error)}){kept}") from error
 
 
-def find_checkpoint(where: str) -> Path:
-    """The checkpoint file that a run folder or a path means.
-
-    Raises:
-        FerError: there is none.
-    """
-    path = Path(where).expanduser().absolute()
-    if path.is_dir():
-        inside = path / "checkpoints" / "best.ckpt"
-        if not inside.is_file():
-            raise FerError(
-                f"checkpoint={where}: {inside} is missing: not a run folder, or its run has not saved a checkpoint yet"
-            )
-        return inside
-    if not path.is_file():
-        raise FerError(f"checkpoint={where}: there is no such run folder or file")
-    return path
-
-
 def all_seen(card: Mapping[str, Any]) -> dict[str, Tensor]:
     """Hashes (`fer.data.seen`) of the pictures that a model, or the weights that it started from, learned from: `seen`, `seen_files`."""
     none = torch.empty(0, dtype=torch.int64)

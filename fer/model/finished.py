@@ -80,6 +80,14 @@ def sweep_folder(path: Path) -> Path:
 
 
 def _backbone_beside(path: Path, card: Mapping[str, Any]) -> dict[str, Tensor]:
+    best = path.with_name("best.ckpt")
+    if (
+        BACKBONE_FILE not in card and best != path and best.is_file()
+    ):  # last.ckpt of a run that has ended: its backbone never changed
+        kept = load_checkpoint(best)
+        if _holds_backbone(kept):
+            return {name: tensor for name, tensor in kept["state_dict"].items() if name.startswith(BACKBONE)}
+        card = kept[CARD]
     file = _beside(path, card)
     try:
         return {BACKBONE + name: tensor for name, tensor in load_file(file).items() if name not in SEEN}

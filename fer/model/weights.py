@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import math
 import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -23,14 +25,15 @@ from torchvision.models import WeightsEnum, get_model_weights
 
 from fer.config import is_file_name
 from fer.errors import FerError, first_line
-from fer.model.backbone import check_backbone
 from fer.model.carried import PARTS, CarriedHeads
 from fer.model.checkpoints import CARD, SEEN, all_seen, write_whole
+from fer.model.names import check_weights
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, TwoHeadNetwork
 
 log = logging.getLogger(__name__)
 
 DOWNLOAD_TIMEOUT_S = 10.0
+SAID_AFTER_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def find_weights(backbone: str, wanted: str) -> Weights:
     Raises:
         FerError: the weights can't be had; the message says how to get them.
     """
-    check_backbone(backbone)
+    check_weights(backbone, wanted)
     if wanted == "none":
         return Weights("random")
     if wanted == "auto":
@@ -105,36 +108,16 @@ def find_weights(backbone: str, wanted: str) -> Weights:
     return _named(backbone, wanted)
 
 
-def check_weights(backbone: str, wanted: str) -> None:
-    """Refuses a `model.weights` that names a file which is not there, or weights that the backbone has not.
-
-    Raises:
-        FerError: says so.
-    """
-    if is_file_name(wanted):
-        if not Path(wanted).is_file():
-            raise FerError(f"model.weights={wanted}: there is no such file")
-    elif wanted not in ("none", "auto"):
-        _preset(backbone, wanted)
-
-
 def _preset(backbone: str, name: str) -> WeightsEnum:
-    available: list[WeightsEnum] = list(get_model_weights(backbone))
-    if name == "DEFAULT":
-        default: WeightsEnum = get_model_weights(backbone).DEFAULT
-        return default
-    for weights in available:
-        if weights.name == name:
-            return weights
-    raise FerError(
-        f"model.weights={name}: {backbone} has {', '.join(w.name for w in available)}; or name a .safetensors or .pth file, or none"
-    )
+    available = get_model_weights(backbone)
+    found: WeightsEnum = available.DEFAULT if name == "DEFAULT" else available[name]
+    return found
 
 
 def _named(backbone: str, name: str) -> Weights:
     chosen = _preset(backbone, name)
     try:
-        with _timeout(DOWNLOAD_TIMEOUT_S):
+        with _timeout(DOWNLOAD_TIMEOUT_S), _said_if_it_takes_long(chosen.url):
             state = chosen.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, HTTPException, RuntimeError, EOFError, UnpicklingError) as error:  # no network, or half a file
         raise FerError(
@@ -167,8 +150,19 @@ def _timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
+@contextmanager
+def _said_if_it_takes_long(url: str) -> Iterator[None]:
+    """In the place of torch's own line, which would stand beside the one that says why it can't be had."""
+    saying = threading.Timer(SAID_AFTER_S, log.info, ("downloading %s", url))
+    saying.start()
+    try:
+        with redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        saying.cancel()
+
+
 def _from_file(path: Path, backbone: str) -> Weights:
-    check_weights(backbone, str(path))
     try:
         state, meta = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
     except (SafetensorError, RuntimeError, OSError, EOFError, ValueError) as error:

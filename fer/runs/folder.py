@@ -37,6 +37,30 @@ def default_run_dir(command: str, name: str) -> Path:
     return folder.absolute()
 
 
+def folder_of(typed: str) -> Path:
+    """The folder that was typed as `run_dir`."""
+    return Path(typed).expanduser().absolute()
+
+
+def find_checkpoint(where: str) -> Path:
+    """The checkpoint file that a run folder or a path means.
+
+    Raises:
+        FerError: there is none.
+    """
+    path = Path(where).expanduser().absolute()
+    if path.is_dir():
+        inside = path / "checkpoints" / "best.ckpt"
+        if not inside.is_file():
+            raise FerError(
+                f"checkpoint={where}: {inside} is missing: not a run folder, or its run has not saved a checkpoint yet"
+            )
+        return inside
+    if not path.is_file():
+        raise FerError(f"checkpoint={where}: there is no such run folder or file")
+    return path
+
+
 def check_free(path: Path) -> None:
     """Refuses a folder that holds something.
 

@@ -9,11 +9,9 @@ from pathlib import Path
 import torch
 
 from fer.config import TrainConfig, TrainerConfig
-from fer.data.readers import check_there
 from fer.errors import FerError
-from fer.model.backbone import check_backbone, make_backbone
-from fer.model.weights import check_weights
-from fer.runs.folder import check_place
+from fer.model.backbone import make_backbone
+from fer.steps.early import check_names
 
 
 def check_early(cfg: TrainConfig, run_dir: Path) -> None:
@@ -22,10 +20,8 @@ def check_early(cfg: TrainConfig, run_dir: Path) -> None:
     Raises:
         FerError: no such data, backbone, weights or processor, or the run folder is taken.
     """
+    check_names(cfg, run_dir)
     check_maps(cfg)
-    check_there(cfg.data)
-    check_weights(cfg.model.backbone, cfg.model.weights or "none")
-    check_place(run_dir)
     check_machine(cfg)
 
 
@@ -44,13 +40,12 @@ def check_machine(cfg: TrainConfig) -> None:
 
 
 def check_maps(cfg: TrainConfig) -> None:
-    """Refuses a backbone that torchvision has not, or has without the maps that the heads are to see.
+    """Refuses a backbone without the maps that the heads are to see.
 
     Raises:
         FerError: says which; or batches of one picture, over which their features can't be standardised.
     """
     model = cfg.model
-    check_backbone(model.backbone)
     if model.levels == model.grid == 1:
         return
     if cfg.data.batch_size == 1:

@@ -49,6 +49,7 @@ def make_card(cfg: TrainConfig, data: FaceData, weights: Weights, kept: Kept) ->
         "data_fingerprint": data.prepared.fingerprint,
         "split": dict(split_of(data).itertuples(index=False)),
         "weights": weights.source,
+        "weights_sha256": weights.sha256,
         "name": cfg.name,
         "pictures": bool(cfg.report.pictures),
         **seen_of(data, kept),

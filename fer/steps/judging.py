@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
+from fer.cli.messages import KEPT_ONLY
 from fer.data.prepare import Prepared
 from fer.errors import FerError
 from fer.results.calibration import calibrated
@@ -22,6 +23,7 @@ from fer.results.reliability import reliability
 from fer.results.report import write_report
 from fer.results.scores import judge
 from fer.results.tables import print_scores
+from fer.results.wording import dead_line, verdicts
 from fer.runs.folder import RunFolder, write_text
 from fer.runs.jobs import Kept
 
@@ -88,6 +90,11 @@ def write_results(
     if (folder.path / "checkpoints").is_dir():  # a run that made a model
         write_model_card(folder.path)
     folder.note(finished=True, timings={**folder.about.get("timings", {}), "total_s": folder.seconds()})
+    for part, scores in metrics.items():
+        for line in filter(
+            None, [dead_line(scores), *(f"{verdict.head}: {verdict.text}" for verdict in verdicts(scores))]
+        ):
+            log.info("%s: %s", part, line, extra={KEPT_ONLY: True})
     if not brief:
         print_scores(metrics, Console())
         log.info("report: %s", folder.path / "report.html")

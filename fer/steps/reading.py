@@ -126,6 +126,7 @@ def read_to_judge(
     data = FaceData(
         cfg, AugmentConfig(name="none"), 0, cache_folder(cache_dir), labels=(module.aus, tuple(module.emotions))
     )
+    data.only = card["data_fingerprint"] if part in ("train", "val", "test") else None
     prepared = set_up(data, progress).prepared
     own = prepared.fingerprint == card["data_fingerprint"]
     part = part or ("test" if own else "all")
@@ -136,12 +137,8 @@ def read_to_judge(
         if known.any():
             log.info("left out: %d pictures of people that the model was trained or tuned on", int(known.sum()))
         table = prepared.table[~known].assign(split="all")
-    elif own:
-        table = prepared.table.assign(split=prepared.table["subject"].astype(str).map(card["split"]))
     else:
-        raise FerError(
-            f"split={part}: this is not the data that the model was trained on, so nobody in it has a split: use split=all"
-        )
+        table = prepared.table.assign(split=prepared.table["subject"].astype(str).map(card["split"]))
     if not (table["split"] == part).any():
         raise FerError(f"split={part}: there is no picture of it in this data")
     data.prepared = dataclasses.replace(prepared, table=table.reset_index(drop=True))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from fer.data.faces import Box
 from fer.data.images import Pixels8
 from fer.errors import FerError
+from fer.runs.folder import find_checkpoint
 from fer.use.answers import Answers, Face, name_answers
 from fer.use.crops import FaceCrop, Picture, Which, cut_faces, read_picture
 from fer.use.facts import Facts
@@ -199,10 +200,9 @@ def _runtime(path: str | Path, accelerator: str, precision: str) -> Runtime:
         if not where.is_file():
             raise FerError(f"checkpoint={path}: there is no such file")
         return _exported(where)
-    from fer.model.checkpoints import find_checkpoint
+    found = find_checkpoint(str(path))
     from fer.use.runtime_torch import TorchRuntime
 
-    found = find_checkpoint(str(path))
     read = TorchRuntime.of_safetensors if found.suffix == ".safetensors" else TorchRuntime.of_checkpoint
     return read(found, accelerator, precision)
 

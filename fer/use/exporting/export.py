@@ -10,9 +10,9 @@ from pathlib import Path
 
 from fer.data.images import Pixels8
 from fer.errors import FerError
-from fer.model.checkpoints import find_checkpoint
 from fer.model.finished import load_module
 from fer.model.module import FaceModule
+from fer.runs.folder import find_checkpoint
 from fer.use.exporting.agreement import Agreement, compare
 from fer.use.exporting.formats import EXPORTED, WRITERS
 from fer.use.exporting.trial import trial_pixels
