@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,12 +56,25 @@ def test_the_checkpoint_alone_repeats_the_numbers_of_its_run(trained: Path, eval
     about, before = (json.loads((folder / "run.json").read_text()) for folder in (tmp_path / "val", trained))
     assert {"weights", "device", "precision", "timings"} <= about.keys() and about["precision"] == "f32"
     wanted = hashlib.sha256((trained / "checkpoints" / "best.ckpt").read_bytes()).hexdigest()
-    assert about["checkpoint_sha256"] == wanted
+    assert about["checkpoint_sha256"] == wanted and about["weights"].keys() == {"source", "sha256"}
+    log = (trained / "train.log").read_text()
+    assert re.search(r"INFO test: (Action units|Emotion): .*95% interval", log), log
     assert set(pd.read_csv(tmp_path / "val" / "split.csv", dtype=str)["split"]) == {"val"}
     assert (tmp_path / "val" / "skipped.csv").read_text() == (trained / "skipped.csv").read_text()
     assert about["data"]["fingerprint"] == before["data"]["fingerprint"]
     everything = metrics(evaluate(trained, "split=all", name="all"))["all"]
     assert everything == metrics(trained)["test"]  # of its own data the model has not seen the test people only
+
+
+def test_each_of_several_evaluations_has_a_folder(trained: Path, cache: Path, tmp_path: Path) -> None:
+    words = [f"checkpoint={trained}", f"cache_dir={cache}", "report.pictures=false", "split=val,test"]
+    line = [sys.executable, "-m", "fer.evaluate", "-m", *words]
+    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (sweep,) = (tmp_path / "outputs" / "sweeps" / "evaluate").iterdir()
+    for part in ("val", "test"):
+        assert metrics(sweep / f"split-{part}")[part] == metrics(trained)[part]
+    assert [p.name for p in (tmp_path / "outputs").iterdir()] == ["sweeps"]
 
 
 @pytest.mark.parametrize("setting", ["split_seed=7", "folds=3", "test_fraction=.5", "min_au_count=9"])

@@ -124,6 +124,22 @@ def test_backbone_that_is_missing_or_another_is_refused(
                 load(path)
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["as the sweep left it", "made whole"])
+def test_last_checkpoint_of_a_finished_frozen_run_can_be_used(
+    whole: bool, job: Callable[..., float | None], tmp_path: Path
+) -> None:
+    job("model.finetune=frozen", "data.views=1", "augment=none", "trainer.max_epochs=2")
+    best, last = (tmp_path / "job" / "checkpoints" / f"{name}.ckpt" for name in ("best", "last"))
+    if whole:
+        make_whole(best)
+        next(tmp_path.glob("backbone-*.safetensors")).unlink()
+    kept, found = (load_module(path)[0].backbone_state() for path in (best, last))
+    assert kept.keys() == found.keys() and all(torch.equal(kept[name], found[name]) for name in kept)
+    best.unlink()
+    with pytest.raises(FerError, match="of a run that has not ended"):
+        load_module(last)
+
+
 def test_half_done_job_goes_on_to_the_same_result(
     job: Callable[..., float | None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
