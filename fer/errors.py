@@ -12,6 +12,14 @@ class FerError(Exception):
     """
 
 
+class Taken(FerError):
+    """A folder that was to be this process's own holds something, or another process is at work there."""
+
+
+class NotWritten(FerError):
+    """A file could not be written: the disk is full, or the folder is read-only."""
+
+
 class Interrupted(Exception):
     """Ctrl-C or SIGTERM was answered: `last.ckpt` is written and the run can be resumed."""
 

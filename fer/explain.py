@@ -17,7 +17,7 @@ from fer.cli.command import Call, command
 from fer.config import ExplainConfig, as_dict
 from fer.data.there import check_there
 from fer.errors import FerError
-from fer.runs.folder import RunFolder, check_free, find_checkpoint, folder_of, write_text
+from fer.runs.folder import RunFolder, check_free, find_checkpoint, folder_of, name_of, write_text
 
 if TYPE_CHECKING:
     from fer.use.explaining.explain import Subject
@@ -140,7 +140,7 @@ def explain_all(
         rows += explained.rows
         n_done += 1
         if n_done <= cfg.max_figures:
-            save_figure(explained, folder / f"{n_done:04d}_{Path(subject.path).stem}.png")
+            save_figure(explained, folder / f"{n_done:04d}_{name_of(Path(subject.path).stem)}.png")
     if n_done > cfg.max_figures:
         log.info("figures of the first %d of %d pictures: max_figures=N draws more", cfg.max_figures, n_done)
     return rows

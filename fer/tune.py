@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from fer import train
 from fer.cli.command import Call, command
 from fer.config import TrainConfig, TuneConfig, resolve
-from fer.errors import FerError, Interrupted, first_line
+from fer.errors import FerError, Interrupted, NotWritten, first_line
 from fer.runs.jobs import why_dead
 from fer.steps.early import check_names
 
@@ -113,7 +113,7 @@ def search(worker: Worker, cfg: TuneConfig, call: Call, folder: Path) -> None:
 def evaluate(trial: optuna.Trial, worker: Worker, cfg: TuneConfig, call: Call, folder: Path) -> None:
     """Runs a trial as `fer.train` would, without the test people, and tells the study what came of it."""
     import optuna
-    from optuna.exceptions import UpdateFinishedTrialError
+    from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 
     from fer.tuning import messages
     from fer.tuning.folders import keep_checkpoints, note_pruned, trial_folder
@@ -138,10 +138,11 @@ def evaluate(trial: optuna.Trial, worker: Worker, cfg: TuneConfig, call: Call, f
         worker.study.tell(trial, state=pruned, skip_if_finished=True)
     except UpdateFinishedTrialError:  # after a long sleep of this machine
         log.warning("trial %d: another worker took this one for dead, and tries its point again", trial.number)
-    except (KeyboardInterrupt, Interrupted, OSError):  # not the setting's fault: it is tried again at the next start
-        with suppress(UpdateFinishedTrialError):
+    except (KeyboardInterrupt, Interrupted, OSError, NotWritten, StorageInternalError):
+        # not the setting's fault: it is tried again at the next start
+        with suppress(UpdateFinishedTrialError, StorageInternalError):
             trial.set_user_attr("interrupted", True)
-        worker.study.tell(trial, state=lost, skip_if_finished=True)
+            worker.study.tell(trial, state=lost, skip_if_finished=True)
         raise
     except Exception as error:  # a setting that can't be trained (nan, out of memory) must not lose the rest
         if not isinstance(error, FerError):

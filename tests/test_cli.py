@@ -95,6 +95,8 @@ BAD = {
     "folder that is no tree": (("data=ckplus", "data.root=."), "no folder cohn-kanade-images"),
     "sweep into one folder": (("-m", "run_dir=x", "seed=1,2"), "run_dir names one folder"),
     "folder missing": (("data=ckplus", "data.root=nowhere"), "nowhere does not exist"),
+    "nobody's folder": (("data=ckplus", "data.root='~nobody-here/x'"), "data.root: ~nobody-here/x: there is no user"),
+    "a package of nothing": (("-p", "foo"), "they are nothing without it"),
 }
 
 
@@ -116,6 +118,8 @@ def test_mistake_is_one_line_with_status_2_and_leaves_nothing(case: str, tmp_pat
         ("fer.evaluate", ("checkpoint=x", "split=tset"), "split must be one of train, val, test, all; got tset"),
         ("fer.synthesize", (), "root is missing"),
         ("fer.crossval", ("-m", "seed=1,2"), "-m is not for fer.crossval"),
+        ("fer.compare", ("~nobody-here/a", "b"), "~nobody-here/a: there is no user of that name"),
+        ("fer.predict", ("checkpoint=x", "input=99999999999"), "input=99999999999: there is no such file or folder"),
         ("fer.crossval", ("data.fold=3",), "a cross-validation takes all of them"),
         ("fer.predict", ("checkpoint=x", "input=y", "data=csv"), "no such group of settings"),
         ("fer.synthesize", ("root=x", "subjects=1"), "subjects must be at least 3, got 1"),
@@ -212,3 +216,12 @@ def test_paths_that_are_there_need_no_quotes(tmp_path: Path, monkeypatch: pytest
     for name, word in zip(names, typed, strict=False):
         (override,) = refuse_bad_overrides([word], SCHEMAS["evaluate"])
         assert override.value() == name and not override.is_sweep_override()
+
+
+def test_an_option_may_name_a_folder_with_an_equals_sign(tmp_path: Path) -> None:
+    (tmp_path / "lr=1" / "experiment").mkdir(parents=True)
+    (tmp_path / "lr=1" / "experiment" / "tuned.yaml").write_text("# @package _global_\nmodel:\n  dense: 77\n")
+    done = fer("fer.train", "--config-dir", "lr=1", "experiment=tuned", "--cfg", "job", cwd=tmp_path)
+    assert done.returncode == 0 and "dense: 77" in done.stdout, done.stderr
+    shown = fer("fer.compare", "--cfg", "job", "run1", cwd=tmp_path)
+    assert shown.returncode == 0 and "- run1" in shown.stdout, shown.stderr

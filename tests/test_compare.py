@@ -109,6 +109,12 @@ def test_few_people_can_not_show_much_even_if_all_of_them_agree() -> None:
         silent = [one.assign(subject="q", path=one["path"] + "q", emotion=pd.NA) for one in pair]
         longer = [pd.concat(both, ignore_index=True) for both in zip(pair, silent, strict=True)]
         assert compare(longer, n_draws=200, seed=0).n_subjects == n_people
+        # nor do those with labels of the other head alone, of whom both models say the same
+        coded = silent[0].assign(AU1=[0, 1] * (len(silent[0]) // 2), AU1_prob=0.5, AU1_pred=0)
+        coded = pd.concat([coded.assign(subject=f"q{k}", path=coded["path"] + str(k)) for k in range(30)])
+        uncoded = [one.assign(AU1=pd.NA, AU1_prob=0.5, AU1_pred=0) for one in pair]
+        both_heads = [pd.concat([one, coded], ignore_index=True) for one in uncoded]
+        assert compare(both_heads, n_draws=200, seed=0).standings[1].p >= p / 2
 
 
 @pytest.mark.parametrize(
@@ -121,14 +127,15 @@ def test_few_people_can_not_show_much_even_if_all_of_them_agree() -> None:
         ([0.7, 0.68, 0.5], [None, 40, 1], [], 0),
         ([0.7, 0.68, 0.5], [100, 40, 1], [1], 0),
         ([0.7, 0.6, 0.5], [9, 9, 9], [0], 1),
+        ([0.9, 0.7, 0.68], [9, 100, 40], [0], 2),  # the rule holds among those that are alive
     ],
 )
 def test_the_winner_is_found_by_the_stated_rule(
     scores: list[float], seconds: list, dead: list[int], expected: int
 ) -> None:
     standings = [Standing(score, None, None, None, None, None) for score in scores]
-    errors = np.full(len(scores), 0.05)
-    comparison = Comparison(standings, 0, 0, 10, 5, 3, errors, errors)
+    errors = np.full((len(scores), len(scores)), 0.05)
+    comparison = Comparison(standings, 0, 0, 10, 5, 3, errors)
     assert winner(comparison, seconds, [k in dead for k in range(len(scores))]) == expected
 
 

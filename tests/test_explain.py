@@ -233,6 +233,8 @@ def test_maps_are_held_against_those_of_other_units_of_the_same_face() -> None:
     found = shares(maps, {"AU1": left > 0, "AU4": right > 0, "AU12": left > 0, "happy": None})
     assert found == {"AU1": (1, 0.5, 0.5), "AU4": (0.5, 0.5, 0), "AU12": (None,) * 3, "happy": (None,) * 3}
     table = rows()
+    table["others"] = [0.1, 0.2, None, None, None, None, None, None]
+    assert summarise(table)["per_au"]["AU1"]["above_others_ci"] is None  # one person has a value
     table["others"] = [0.1, 0.2, 0.1, 0.2, None, None, None, None]
     summary = summarise(table)
     assert summary["per_au"]["AU1"]["above_others"] == pytest.approx(0.35)

@@ -156,6 +156,17 @@ def test_a_place_that_cannot_be_written_is_refused_early_and_is_no_reason_to_cou
         RunFolder.create(tmp_path / "run", {"name": "n"}, "line", numbered=True)
 
 
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES])
+def test_locks_that_fail_are_no_reason_to_count_on(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:  # filelock takes EACCES for a lock that somebody else has
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr("fcntl.flock", fail)
+    with pytest.raises(FerError, match=r"can't be written|another process is at work"):
+        RunFolder.create(tmp_path / "run", {"name": "n"}, "line", numbered=True)
+    assert len(list(tmp_path.iterdir())) <= 101
+
+
 def test_sigterm_before_the_first_checkpoint_has_a_word(tree: Path, cache: Path, tmp_path: Path) -> None:
     process = start(tree, cache, tmp_path / "run", "trainer.max_epochs=50")
     wait_for(tmp_path / "run" / "train.log", "run folder", process)

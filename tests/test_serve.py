@@ -164,15 +164,19 @@ def test_requests_without_a_picture_are_refused(ask: Client, more: Any, message:
     assert reply.status_code == 400 and message in reply.json()["error"]
 
 
-def test_uploads_never_touch_the_disk(ask: Client, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uploads_never_touch_the_disk(model: Predictor, lively: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import tempfile
+
+    ask = Client(model, checkpoint=str(lively), max_mb=5.0)
 
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("wrote a file")
 
     monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", refuse)
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
-    noise = np.random.default_rng(0).integers(0, 256, (500, 500, 3), np.uint8)
+    noise = np.random.default_rng(0).integers(
+        0, 256, (700, 700, 3), np.uint8
+    )  # above the 1 MiB that are held back anyway
     buffer = io.BytesIO()
     Image.fromarray(noise).save(buffer, "BMP")
     assert ask("POST", "/predict", files={"file": buffer.getvalue()}).status_code == 200
@@ -187,6 +191,7 @@ def test_uploads_never_touch_the_disk(ask: Client, pictures: Path, monkeypatch: 
         ({"Origin": "http://evil.example"}, 403),
         ({"Origin": "http://127.0.0.1:9999"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Origin": "http://127.0.0.1:8000", "Sec-Fetch-Site": "same-origin"}, 200),
         ({"Host": "localhost:8000", "Origin": "http://localhost:8000"}, 200),

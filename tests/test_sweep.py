@@ -259,3 +259,14 @@ def test_settings_can_be_shown_without_a_sweep(words: tuple[str, ...], status: i
     done = subprocess.run([sys.executable, "-m", "fer.train", *words], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == status and said in done.stdout + done.stderr
     assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+
+
+def test_names_of_jobs_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    jobs = [Job(f"data.table-{name}", "finished", 0.5, 1.0, "", "") for name in ("[old]", "[red]", "[/a]")]
+    print_summary(jobs, Console(width=100))
+    said = capsys.readouterr().out
+    assert all(f"data.table-{name}" in said for name in ("[old]", "[red]", "[/a]"))
+
+
+def test_names_of_folders_are_short_in_bytes() -> None:
+    assert len(folder_name("data.table-" + "ж" * 200).encode()) < 200

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import optuna
@@ -27,7 +28,7 @@ from optuna.trial import TrialState
 from fer import train, tune
 from fer.cli.command import Call, settings
 from fer.config import SCHEMAS, TrainConfig, as_dict, conf_dir, resolve
-from fer.errors import FerError, Interrupted
+from fer.errors import FerError, Interrupted, NotWritten
 from fer.tuning import summary
 from fer.tuning.settings import composed
 from fer.tuning.space import as_override, read_space
@@ -299,6 +300,37 @@ def test_ctrl_c_is_no_result(tmp_path: Path, scored: Scored, caplog: pytest.LogC
     search(tmp_path / "s", "n_trials=5", space=TWO)
     assert len(runs) == 6 and runs[3].optimizer.lr == runs[2].optimizer.lr
     assert n_finished(stored(tmp_path / "s").trials) == 5
+
+
+def test_a_full_disk_is_no_fault_of_a_setting(tmp_path: Path, scored: Scored) -> None:
+    def fill(cfg: TrainConfig) -> float:
+        if len(runs) == 3:
+            raise NotWritten("checkpoints/best.ckpt: the checkpoint can't be written (No space left on device)")
+        return cfg.optimizer.lr
+
+    runs = scored(fill)
+    with pytest.raises(NotWritten):
+        search(tmp_path / "s", "n_trials=5", space=TWO)
+    assert n_finished(stored(tmp_path / "s").trials) == 2
+    search(tmp_path / "s", "n_trials=5", space=TWO)
+    assert len(runs) == 6 and runs[3].optimizer.lr == runs[2].optimizer.lr
+
+
+def test_a_lost_sign_of_life_is_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study()
+    worker, trial = Worker(study, {}, tmp_path, 1, 0), study.ask()
+    monkeypatch.setattr("fer.tuning.worker.SIGN_EVERY", 0.01)
+    said, given = [], Event()
+
+    def sign(*_: object) -> None:
+        said.append(1)
+        if len(said) < 3:
+            raise OSError("database is locked")
+        given.set()
+
+    monkeypatch.setattr(trial, "set_user_attr", sign)
+    with worker.alive(trial):
+        assert given.wait(20)
 
 
 def test_study_refuses_other_settings_space_and_data(

@@ -6,6 +6,7 @@ A command module says `main = command("train", run)`; `run` gets the checked set
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import shutil
 import signal
@@ -82,10 +83,16 @@ def command(
             signal.signal(signal.SIGTERM, _interrupt)
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing its own hints
         _wait_shortly()
+        for stream in (sys.stdout, sys.stderr):  # names and bars that an encoding lacks must not end the work
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")
         try:
             failed = _run(name, job, of_best)
         except SomeJobsFailed as error:
             print(f"fer {name}: {error}", file=sys.stderr)
+            sys.exit(1)
+        except BrokenPipeError:  # piped into something that has read enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except REFUSALS as error:
             failed = one_line(error)
@@ -134,6 +141,8 @@ def _run(
             return sweep.run_job(lambda: job(settings(SCHEMAS[name], composed), _call(name, kept)))
         try:
             return job(settings(SCHEMAS[name], composed), _call(name, kept))
+        except BrokenPipeError:
+            raise
         except REFUSALS as error:
             failure.append(one_line(error))
             return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,20 +27,20 @@ def refuse_bad_overrides(argv: list[str], schema: type) -> list[Override]:
     Raises:
         FerError: names the keys that the schema lacks (each with the nearest one) or whose value it does not take.
     """
-    _refuse_no_settings(argv)
-    typed = OverridesParser.create().parse_overrides([a for a in argv if "=" in a and not a.startswith("-")])
+    known, rest = get_args_parser().parse_known_args(argv)
+    _refuse_no_settings(known, rest)
+    typed = OverridesParser.create().parse_overrides([*known.overrides, *rest])
     problems = [problem for override in typed if (problem := _problem(override, schema))]
     if problems:
         raise FerError("; ".join(problems))
     return typed
 
 
-def _refuse_no_settings(argv: list[str]) -> None:
+def _refuse_no_settings(known: argparse.Namespace, rest: list[str]) -> None:
     """Refuses words that are neither `key=value` nor an option of Hydra: it would answer with a page of help."""
-    known, unknown = get_args_parser().parse_known_args(argv)
     if known.package and not known.cfg:
         raise FerError("-p and --package say what of the settings --cfg shows: they are nothing without it")
-    for word in (*unknown, *known.overrides):
+    for word in (*rest, *known.overrides):
         if word.startswith("-"):
             raise FerError(f"{word}: settings have no dashes: {word.lstrip('-') if '=' in word else 'key=value'}")
         if word.startswith("~"):
@@ -60,9 +62,16 @@ def _problem(override: Override, schema: type) -> str | None:
     if key in (*NAMES_OF_GROUPS, "augment.name"):
         group, typed = key.split(".")[0], word.split("=", 1)[-1]
         return f"{key}: type {group}={typed}, which brings the settings that go with it"
+    if nobody := next((each for each in _texts(override) if os.path.expanduser(each).startswith("~")), None):
+        return f"{key}: {nobody}: there is no user of that name"
     raw = None if override.is_sweep_override() else word.split("=", 1)[-1]
     found = (problem for value in _values(override) for problem in _wrong_value(schema, key, value, known[key], raw))
     return next(found, None)
+
+
+def _texts(override: Override) -> Iterator[str]:
+    for value in _values(override):
+        yield from (each for each in (value if isinstance(value, list) else [value]) if isinstance(each, str))
 
 
 def _unknown(key: str, known: list[str]) -> str:

@@ -11,7 +11,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import Tensor
 
-from fer.errors import FerError, first_line
+from fer.errors import FerError, NotWritten, first_line
 
 CARD = "fer"
 """The checkpoint's key for what a user of the model needs: names, preprocessing, thresholds, the split it was trained on."""
@@ -36,7 +36,7 @@ def write_atomically(checkpoint: Mapping[str, Any], path: Path) -> None:
     """Saves a checkpoint so that `path` holds either what it held before or all of the new one.
 
     Raises:
-        FerError: the disk is full or the folder can't be written; the old file is as it was.
+        NotWritten: the disk is full or the folder can't be written; the old file is as it was.
     """
     write_whole(path, lambda file: torch.save(dict(checkpoint), file), "the checkpoint")
 
@@ -48,7 +48,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], what: str) -> N
         what: the message of an error calls it.
 
     Raises:
-        FerError: the disk is full or the folder can't be written; the old file is as it was.
+        NotWritten: the disk is full or the folder can't be written; the old file is as it was.
     """
     unfinished = path.with_suffix(f".tmp{os.getpid()}")
     try:
@@ -61,7 +61,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], what: str) -> N
     except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
         unfinished.unlink(missing_ok=True)
         kept = f"; the last good one is kept: {path}" if path.exists() else ""
-        raise FerError(f"{path}: {what} can't be written ({first_line(error)}){kept}") from error
+        raise NotWritten(f"{path}: {what} can't be written ({first_line(error)}){kept}") from error
 
 
 def all_seen(card: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -50,13 +50,13 @@ def learning_curve(curves: pd.DataFrame, tags: Sequence[str], best_epoch: int | 
         return svg(figure)
 
 
-def roc_and_pr(targets: FloatArray, scores: FloatArray, threshold: float | None) -> Markup:
-    """ROC and precision-recall curve of one label side by side, with the chosen threshold as a dot.
+def roc_and_pr(targets: FloatArray, scores: FloatArray, decided: BoolArray | None) -> Markup:
+    """ROC and precision-recall curve of one label side by side, with what was decided as a dot.
 
     Args:
         targets: (images,), 0 or 1, both present.
         scores: (images,).
-        threshold: a probability at or above it means present; None draws no dot.
+        decided: (images,), what was called present; None draws no dot. Of folds with thresholds of their own it lies off the curves.
     """
     with context(STYLE):
         figure = Figure(figsize=(3.4, 1.75), layout="constrained")
@@ -67,8 +67,8 @@ def roc_and_pr(targets: FloatArray, scores: FloatArray, threshold: float | None)
         precision, recall, _ = precision_recall_curve(targets, scores)
         _square(pr_axes, recall, precision, "recall", "precision")
         pr_axes.axhline(targets.mean(), linestyle=":", color=INK, linewidth=0.8)
-        if threshold is not None:
-            _mark(roc_axes, pr_axes, targets == 1, scores >= threshold)
+        if decided is not None:
+            _mark(roc_axes, pr_axes, targets == 1, decided)
         return svg(figure)
 
 

@@ -204,8 +204,8 @@ def _panels(path: Path, split: str, scores: Mapping[str, Any]) -> dict[str, Mark
     rows = rows if split == "all" else rows[rows["split"] == split]
     units = scores.get("au", {}).get("per_au", {})
     return {
-        name: roc_and_pr(targets[known], probabilities[known], units[name]["threshold"] if name in units else None)
-        for name, targets, probabilities, _ in by_label(rows)
+        name: roc_and_pr(targets[known], probabilities[known], decided[known] if name in units else None)
+        for name, targets, probabilities, decided in by_label(rows)
         if len(np.unique(targets[known := ~np.isnan(targets)])) == 2
     }
 

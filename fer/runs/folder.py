@@ -15,7 +15,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
-from fer.errors import FerError, first_line
+from fer.errors import FerError, Taken, first_line
 from fer.runs.locks import LOCK, check_idle, hold
 from fer.runs.surroundings import surroundings
 
@@ -23,6 +23,12 @@ log = logging.getLogger(__name__)
 
 JOB_RECORD = "job.json"
 """The file by which a sweep remembers a job, beside its run (`fer.cli.sweep`)."""
+
+LONGEST_NAME = 150
+"""Bytes of a name that comes from settings or pictures, with room for what is added: file systems take 255."""
+
+MOST_NUMBERS = 100
+"""Of runs that are started in the same second: where a folder is called taken that nobody has, no more are made than these."""
 
 FOLDS = "folds"
 """The folder in that of a cross-validation that holds the runs of its folds."""
@@ -68,7 +74,7 @@ def check_free(path: Path) -> None:
         FerError: says so.
     """
     if not _free(path):
-        raise FerError(
+        raise Taken(
             f"run_dir={path} is not empty: choose another folder; fer.train and fer.crossval go on with a run by resume={path}"
         )
     check_idle(path)  # a process may be at work there that has saved nothing yet
@@ -109,10 +115,15 @@ def _free(path: Path) -> bool:
     return ended.get("finished") is False and not (path / "checkpoints" / "last.ckpt").exists()
 
 
+def name_of(text: str) -> str:
+    """The beginning of `text`, short enough for a part of a file's name."""
+    return os.fsencode(text)[:LONGEST_NAME].decode(errors="ignore")
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes a file so that a kill leaves the old one or the new one, never half of one."""
     unfinished = path.with_name(f"{path.name}.tmp{os.getpid()}")
-    with open(unfinished, "w", encoding="utf-8") as file:
+    with open(unfinished, "w", encoding="utf-8", newline="") as file:  # tables bring their own ends of lines
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
@@ -151,8 +162,8 @@ class RunFolder:
                 run._lock = hold(chosen)
                 check_free(chosen)  # another process may have come and gone
                 break
-            except FerError:
-                if not numbered:
+            except Taken:
+                if not numbered or number > MOST_NUMBERS:
                     raise
                 chosen, number = path.with_name(f"{path.name}_{number}"), number + 1
             except OSError as error:

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
+from rich.text import Text
 
-from fer.runs.folder import JOB_RECORD, write_text
+from fer.runs.folder import JOB_RECORD, name_of, write_text
 from fer.terminal import fitted, short, table
-
-LONGEST_NAME = 150
 
 T = TypeVar("T")
 
@@ -51,7 +50,7 @@ def _kept_here() -> Kept:
 
 def folder_name(overrides: str) -> str:
     """The folder of a job, one level deep: what was typed, with a hash where that can't be a name as it is (a path, a long list)."""
-    plain = re.sub(r"[^\w=,.+@\[\]-]", "-", overrides)[:LONGEST_NAME].lstrip(".") or "job"
+    plain = name_of(re.sub(r"[^\w=,.+@\[\]-]", "-", overrides)).lstrip(".") or "job"
     if plain == overrides:
         return plain
     return f"{plain}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
@@ -82,7 +81,8 @@ class Job:
     def keep(self, folder: Path) -> None:
         """Writes the record; a run that was finished before keeps the time that it took then."""
         job, old = self, read_job(folder)
-        if old and (old.status, old.score) == (self.status, self.score) and self.status == "finished":
+        same = old and (old.overrides, old.status, old.score) == (self.overrides, self.status, self.score)
+        if old and same and self.status == "finished":
             job = Job(**{**asdict(self), "seconds": old.seconds})
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / JOB_RECORD, json.dumps(asdict(job), indent=1) + "\n")
@@ -131,7 +131,9 @@ def print_summary(jobs: list[Job], console: Console) -> None:
     made = table("settings", "score", "seconds")
     made.add_column("status")
     for job in jobs:
-        made.add_row(job.overrides, short(job.score), f"{job.seconds:.1f}", "[red]dead[/]" if job.dead else job.status)
+        made.add_row(
+            Text(job.overrides), short(job.score), f"{job.seconds:.1f}", "[red]dead[/]" if job.dead else job.status
+        )
     fitted(console).print(made)
     if n_dead := sum(job.dead for job in jobs):
         alive = "" if n_dead < sum(job.status == "finished" for job in jobs) else ", every one: there is no best"

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
+from rich.text import Text
 
 from fer.results.page import render
 from fer.runs.folder import write_text
@@ -103,7 +104,7 @@ def best_table(folder: Path, best: list[FrozenTrial], space: Space) -> Table:
     made = table(*HEADS, *(key.split(".")[-1].replace("_", "\n") for key in varied(space)), words=0)
     for t in best:
         cells = [in_brief(t.params[key]) for key in varied(space)]
-        made.add_row(str(t.number), short(t.value), _interval(folder, t), *cells)
+        made.add_row(str(t.number), short(t.value), _interval(folder, t), *map(Text, cells))
     return made
 
 
@@ -113,7 +114,7 @@ def best_list(folder: Path, best: list[FrozenTrial], space: Space) -> Table:
     made.add_column("settings")
     for t in best:
         words = "  ".join(f"{key}={in_brief(t.params[key])}" for key in varied(space))
-        made.add_row(str(t.number), short(t.value), _interval(folder, t), words)
+        made.add_row(str(t.number), short(t.value), _interval(folder, t), Text(words))
     return made
 
 
@@ -130,7 +131,10 @@ def importances(study: optuna.Study, space: Space, seed: int) -> dict[str, float
     if len(ranked(study.trials)) < MIN_FOR_IMPORTANCE or len(scores) < 2:
         return {}
     evaluator = FanovaImportanceEvaluator(seed=seed)
-    return optuna.importance.get_param_importances(study, evaluator=evaluator, params=varied(space))
+    try:
+        return optuna.importance.get_param_importances(study, evaluator=evaluator, params=varied(space))
+    except RuntimeError:  # scores that differ by rounding alone
+        return {}
 
 
 def page(folder: Path, study: optuna.Study, space: Space, importance: dict[str, float], line: str | None) -> str:

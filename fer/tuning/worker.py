@@ -17,6 +17,7 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
+from fer.errors import first_line
 from fer.tuning.space import Space
 from fer.tuning.study import N_STARTUP, is_finished, is_lost, my_turn, n_finished, next_attempt
 
@@ -108,8 +109,8 @@ class Worker:
         """Gives a trial the result of its twin instead of running it again."""
         with suppress(UpdateFinishedTrialError):  # taken for dead by another worker
             trial.set_user_attr("same_as", twin.user_attrs.get("same_as", twin.number))
-            if "dead" in twin.user_attrs:
-                trial.set_user_attr("dead", twin.user_attrs["dead"])
+            for word in {"dead", "error"} & twin.user_attrs.keys():
+                trial.set_user_attr(word, twin.user_attrs[word])
             for step, score in twin.intermediate_values.items():
                 trial.report(score, step)
         if twin.state == TrialState.COMPLETE:
@@ -124,8 +125,12 @@ class Worker:
 
         def sign() -> None:
             while not ended.wait(SIGN_EVERY):
-                with suppress(UpdateFinishedTrialError):  # taken for dead by another worker, after a long sleep
+                try:
                     trial.set_user_attr("alive", time.time())
+                except UpdateFinishedTrialError:  # taken for dead by another worker, after a long sleep
+                    return
+                except Exception as error:  # of whatever storage it is: the next sign may come through
+                    log.warning("trial %d: no sign of life could be given (%s)", trial.number, first_line(error))
 
         thread = Thread(target=sign, daemon=True)
         thread.start()

@@ -190,7 +190,7 @@ class PictureFolder:
         path = self._path(seen.item)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = path.with_name(f".{path.name}.tmp{os.getpid()}")
+            unfinished = path.with_name(f".tmp{os.getpid()}")
             draw(seen.shown, seen.faces).save(unfinished, "JPEG", quality=92, subsampling=0)
             os.replace(unfinished, path)  # of a link there, the link
         except OSError as error:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from fer.data.faces import PIXELS_VERSION, Crop
-from fer.errors import FerError, first_line
+from fer.errors import FerError, first_line, printable
 from fer.labels import au_number
 
 LARGEST_INPUT = 1024
@@ -75,6 +75,8 @@ class Facts:
         for head, labels in (("aus", self.aus), ("emotions", self.emotions)):
             if not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
                 yield f"{head} must be different names"
+            elif any(printable(label) != label for label in labels):
+                yield f"{head} must be names that can be printed"
         if any(au_number(au) is None for au in self.aus if isinstance(au, str)):
             yield "aus must be called as AU12 is"
         if set(self.thresholds) != set(self.aus) or not all(0 <= t <= 1 for t in self.thresholds.values()):

@@ -22,6 +22,9 @@ IMAGES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".tif", ".tiff", ".webp", ".g
 
 TABLES = (".csv", ".tsv")
 
+MOST_DIGITS = 3
+"""Of a camera's number."""
+
 
 def open_source(word: str, every: int = 1) -> Source:
     """The pictures that `input=<word>` means.
@@ -42,7 +45,7 @@ def open_source(word: str, every: int = 1) -> Source:
         return _of_table(path)
     if path.is_file():
         return Source(iter([Item(str(path), path)]), 1, single=True, folders=_folders([str(path)]))
-    if word.isdecimal():
+    if word.isdecimal() and len(word) <= MOST_DIGITS:
         return open_camera(int(word), every)
     if glob.has_magic(word):
         matches = [f for f in sorted(glob.glob(str(path), recursive=True)) if _is_image(f)]

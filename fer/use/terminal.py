@@ -52,7 +52,7 @@ def _all_in_brief(seen: Seen) -> Table:
         table.add_column(column)
     for k, face in enumerate(seen.faces, start=1):
         emotion = f"{face.emotion} {face.emotion_prob[face.emotion]:.2f}" if face.emotion else ""
-        table.add_row(str(k), " ".join(f"{v:.0f}" for v in face.box), emotion, " ".join(face.active_aus))
+        table.add_row(str(k), " ".join(f"{v:.0f}" for v in face.box), Text(emotion), " ".join(face.active_aus))
     return table
 
 

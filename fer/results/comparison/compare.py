@@ -66,10 +66,8 @@ class Comparison:
     n_subjects: int
     n_tests: int
     """Comparisons that the p values are corrected for."""
-    to_best_errors: FloatArray
-    """(runs,): standard error of the difference to the best run."""
-    reference_errors: FloatArray
-    """(runs,): likewise to the reference."""
+    errors: FloatArray
+    """(runs, runs): standard error of the difference between two runs."""
 
 
 def compare(tables: Sequence[pd.DataFrame], *, n_draws: int, seed: int, reference: int | None = None) -> Comparison:
@@ -94,11 +92,11 @@ def compare(tables: Sequence[pd.DataFrame], *, n_draws: int, seed: int, referenc
         raise FerError("no label that the models answer is shown on these pictures: there is no score to compare")
     tables = [table[labelled] for table in tables]
     weights = resample_subjects(tables[0]["subject"], n_draws, seed)
-    n_people = len(weights.counts)
+    n_people = _fewest_people(tables[0])
     if n_people < 2:
-        raise FerError("all these pictures show one person: that says nothing about other people")
+        raise FerError("all pictures with the labels of a head show one person: that says nothing about other people")
     # the first column is the score itself, every person once
-    weights = Weights(weights.subjects, np.column_stack([np.ones(n_people), weights.counts]))
+    weights = Weights(weights.subjects, np.column_stack([np.ones(len(weights.counts)), weights.counts]))
     drawn = np.stack([score_draws(table, weights) for table in tables])
     points, draws = drawn[:, 0], drawn[:, 1:]
     if np.isnan(points).any():
@@ -119,7 +117,15 @@ def compare(tables: Sequence[pd.DataFrame], *, n_draws: int, seed: int, referenc
         )
         standings.append(Standing(float(score), interval(draws[k], n_people, float(score)), *apart))
     n_images = tables[0]["path"].nunique()  # a repeated cross-validation has a row per picture and repeat
-    return Comparison(standings, best, held, n_images, n_people, n_tests, errors[:, best], errors[:, held])
+    n_subjects = tables[0]["subject"].nunique()
+    return Comparison(standings, best, held, n_images, n_subjects, n_tests, errors)
+
+
+def _fewest_people(table: pd.DataFrame) -> int:
+    """Labelled people of the head that has fewer of them: a score of both heads is no surer than that head's part (as in `scores`)."""
+    heads = [au_columns(table), ["emotion"] if emotion_classes(table) else []]
+    people = [table.loc[table[labels].notna().any(axis="columns"), "subject"].nunique() for labels in heads if labels]
+    return min(n for n in people if n)
 
 
 def score_draws(predictions: pd.DataFrame, weights: Weights) -> FloatArray:
@@ -189,8 +195,8 @@ def winner(comparison: Comparison, seconds: Sequence[float | None], dead: Sequen
     alive = [k for k in range(len(scores)) if not dead[k]] or list(range(len(scores)))
     first = max(alive, key=lambda k: scores[k])
     limit = seconds[first]
-    if first != comparison.best or limit is None:
+    if limit is None:
         return first
-    close = [k for k in alive if scores[first] - scores[k] <= comparison.to_best_errors[k]]
+    close = [k for k in alive if scores[first] - scores[k] <= comparison.errors[first, k]]
     quick = {k: taken for k in close if (taken := seconds[k]) is not None and taken < limit / 2}
     return min(quick, key=lambda k: quick[k], default=first)

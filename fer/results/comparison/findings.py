@@ -104,7 +104,7 @@ class Findings:
             f"Differences: paired bootstrap over people, {self.n_draws} draws, Student's t; above noise is a p value below "
             f"{LEVEL} after Holm's correction for {family}."
         )
-        others = np.delete(found.reference_errors, found.reference)
+        others = np.delete(found.errors[found.reference], found.reference)
         least = float(stats.t.ppf(1 - LEVEL / 2, found.n_subjects - 1) * np.median(others))
         noise = f"With these people a single difference below about {least:.3f} is within noise."
         n_dead = sum(self.dead(k) for k in range(len(self.runs)))

@@ -54,7 +54,8 @@ def of_source(predictor: Predictor, source: Source) -> Iterator[Subject]:
     """The pictures that `input=` means."""
     for item in source.items:
         try:
-            yield Subject(item.path, predictor.cut(item.picture, item.boxes, landmarks=item.points()))
+            points = item.points()
+            yield Subject(item.path, predictor.cut(item.picture, item.boxes, landmarks=points), landmarks=points)
         except FerError as error:
             yield Subject(item.path, problem=str(error))
 
@@ -92,7 +93,7 @@ def explain(predictor: Predictor, maps: HeatMaps, subject: Subject, top: int | N
 
 def save_figure(explained: Explained, path: Path) -> None:
     """Writes the figure of a picture, whole or not at all."""
-    unfinished = path.with_name(f"{path.name}.tmp{os.getpid()}")
+    unfinished = path.with_name(f".tmp{os.getpid()}")
     draw_figure(explained.faces).save(unfinished, format="PNG")
     os.replace(unfinished, path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -80,23 +81,32 @@ def summarise(rows: pd.DataFrame) -> dict[str, Any]:
     counted = rows[units & rows["decided"].astype(bool) & rows["inside"].notna()].reset_index(drop=True)
     known = bool(len(rows)) and bool(rows["subject"].notna().all())
     aus = sorted(counted["label"].unique(), key=lambda au: au_number(au) or 0)
-    n_subjects = int(counted["subject"].nunique()) if known else 0
+    people = _people(counted) if known else {}
     point = _means(counted, aus, unweighted(len(counted)))
-    draws = _means(counted, aus, resample_subjects(counted["subject"], N_BOOT, 0)) if n_subjects else None
+    draws = _means(counted, aus, resample_subjects(counted["subject"], N_BOOT, 0)) if people.get("inside") else None
     per_au = {}
     for k, au in enumerate(aus):
         own = counted[counted["label"] == au]
-        people = int(own["subject"].nunique()) if known else 0
-        per_au[au] = {"n": len(own), **_numbers(point[:, k], None if draws is None else draws[:, k], people)}
+        per_au[au] = {"n": len(own), **_numbers(point[:, k], None if draws is None else draws[:, k], _people(own))}
     return {
         "n_images": int(rows["path"].nunique()),
         "n_subjects": int(rows["subject"].nunique()) if known else None,
         "n_maps": len(counted),
         "n_without_region": int((rows["inside"].isna() & units & rows["decided"].astype(bool)).sum()),
-        "macro": _numbers(_macro(point, point), None if draws is None else _macro(draws, point), n_subjects)
+        "macro": _numbers(_macro(point, point), None if draws is None else _macro(draws, point), people)
         if aus
         else None,
         "per_au": per_au,
+    }
+
+
+def _people(rows: pd.DataFrame) -> dict[str, int]:
+    """Of each measure, the people who have it: one whose face has no other active unit has no share above others."""
+    n = int(rows["subject"].nunique())
+    return {
+        "inside": n,
+        "difference": n,
+        "above_others": int(rows.loc[rows["others"].notna(), "subject"].nunique()),
     }
 
 
@@ -132,7 +142,7 @@ def _macro(means: FloatArray, point: FloatArray) -> FloatArray:
     return np.asarray(np.where(there, filled, 0).sum(axis=1) / counts)
 
 
-def _numbers(point: FloatArray, draws: FloatArray | None, n_subjects: int) -> dict[str, Any]:
+def _numbers(point: FloatArray, draws: FloatArray | None, people: Mapping[str, int]) -> dict[str, Any]:
     inside, random, above = point[0].tolist()
     found = {
         "inside": inside,
@@ -149,7 +159,7 @@ def _numbers(point: FloatArray, draws: FloatArray | None, n_subjects: int) -> di
         "above_others": (above, draws[:, 2]),
     }
     return found | {
-        f"{name}_ci": interval(np.asarray(values), n_subjects, value, share=name == "inside")
+        f"{name}_ci": interval(np.asarray(values), people[name], value, share=name == "inside")
         for name, (value, values) in columns.items()
     }
 

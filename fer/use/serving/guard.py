@@ -57,11 +57,19 @@ class Guard:
             return "this server does not answer under that name: use the address that it printed"
         if method in ("GET", "HEAD"):
             return None  # these change nothing, and no other site may read the answer
-        origin = headers.get("origin")
-        foreign = origin is not None and urlsplit(origin.lower()).netloc != host
-        if foreign or headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+        if self._is_foreign(headers.get("origin"), host) or headers.get("sec-fetch-site") in (
+            "cross-site",
+            "same-site",
+        ):
             return "asked by a page of another site"
         return None
+
+    @staticmethod
+    def _is_foreign(origin: str | None, host: str) -> bool:
+        try:
+            return origin is not None and urlsplit(origin.lower()).netloc != host
+        except ValueError:
+            return True
 
     def _is_own(self, host: str) -> bool:
         try:

@@ -10,14 +10,14 @@ import socket
 import uvicorn
 from starlette.types import ASGIApp
 
-from fer.errors import FerError
+from fer.errors import FerError, first_line
 from fer.use.serving.patience import LimitedProtocol
 
 log = logging.getLogger(__name__)
 
 MOST_CONNECTIONS = 64
 SECONDS_TO_END = 5
-"""How long requests that are under way may take after Ctrl-C."""
+"""How long requests that are under way may take after Ctrl-C; a picture that the network has begun is finished first."""
 
 
 def listener(host: str, port: int) -> socket.socket:
@@ -32,8 +32,8 @@ def listener(host: str, port: int) -> socket.socket:
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except socket.gaierror as error:
-        raise FerError(f"host={host} is no name or address of this machine ({error.strerror})") from error
+    except (socket.gaierror, UnicodeError) as error:
+        raise FerError(f"host={host} is no name or address of this machine ({first_line(error)})") from error
     found = socket.socket(family, kind, protocol)
     try:
         found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # else a restart waits for old connections
