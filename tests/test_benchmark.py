@@ -151,7 +151,8 @@ def test_startup_asks_for_the_same_settings(
 
     def start(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         asked.extend([words] if words[1] == "-m" else [])
-        return subprocess.CompletedProcess(words, 2 if "model.dens=1" in words else 0, "", "")
+        refused = "model.dens=1" in words or "nowhere" in words[-1]
+        return subprocess.CompletedProcess(words, 2 if refused else 0, "", "")
 
     monkeypatch.setattr(starting.subprocess, "run", start)
     found = benchmark("what=startup", "optimizer=sgd", "scheduler=plateau")
