@@ -10,7 +10,7 @@ import math
 import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -156,7 +156,7 @@ def _said_if_it_takes_long(url: str) -> Iterator[None]:
     saying = threading.Timer(SAID_AFTER_S, log.info, ("downloading %s", url))
     saying.start()
     try:
-        with redirect_stderr(io.StringIO()):
+        with redirect_stderr(io.StringIO()), redirect_stdout(io.StringIO()):
             yield
     finally:
         saying.cancel()
