@@ -184,9 +184,8 @@ class Sweep:
         dead = not error and why_dead(folder) is not None
         if self.at_once != 1 and not error:
             which, settings = f"job {about.job.num + 1} of {self.n_jobs}", about.job.override_dirname
-            print(
-                f"{which}: {settings}: score {short(score)}, {seconds:.1f} s\n", end=""
-            )  # in one piece: others print, too
+            # in one piece with its end: others print, too
+            print(f"{which}: {settings}: score {short(score)}, {seconds:.1f} s\n", end="")
         sys.stdout.flush()  # of several processes each holds back its own
         Job(about.job.override_dirname, status, score, seconds, error, self.call, dead).keep(folder)
         return score
@@ -196,7 +195,7 @@ class Sweep:
 def each_value_composed_once() -> Iterator[None]:
     """Hydra's sweeper composes every job before the first one, and each job composes itself again; a value that is wrong shows in any.
 
-    So the jobs that are composed beforehand are as many as it takes to see each value: of 72 ten, a sixth of a minute less.
+    So the jobs that are composed beforehand are as many as it takes to see each value: of 72 nine.
     """
     compose_all = Sweeper.validate_batch_is_legal
 
