@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from captum.attr import LayerGradCam
 from conftest import composed
 from PIL import Image
 from torch import nn
@@ -24,7 +25,7 @@ from fer.data.faces import Box, face_pixels, read_landmarks, stored_size
 from fer.errors import FerError
 from fer.labels import au_number
 from fer.model.backbone import Backbone, make_backbone
-from fer.model.heat import last_map
+from fer.model.heat import CHUNK, GradCam, last_map
 from fer.model.network import TwoHeadNetwork
 from fer.results.thumbnails import overlay
 from fer.use.explaining.figure import TILE, FacePanels, Panel, draw_figure
@@ -70,7 +71,7 @@ def patches() -> np.ndarray:
 @pytest.mark.parametrize("flip_average", [False, True])
 def test_heat_is_where_the_signal_is(flip_average: bool) -> None:
     labels = ["AU1", "AU12", "negative", "positive"]
-    maps = HeatMaps(toy(flip_average)).of(np.stack([patches()] * 4), labels)
+    maps = HeatMaps(toy(flip_average)).of(patches()[None], [(0, label) for label in labels])
     assert maps.shape == (4, SIZE, SIZE)
     assert maps.min() == 0 and maps.max(axis=(1, 2)) == pytest.approx(1)
     for label, heat in zip(labels, maps, strict=True):
@@ -78,21 +79,49 @@ def test_heat_is_where_the_signal_is(flip_average: bool) -> None:
         assert heat[place, place].sum() > 0.9 * heat.sum(), label
 
 
+@pytest.mark.parametrize("flip_average", [False, True])
+@pytest.mark.parametrize(
+    ("name", "size", "maps"), [("resnet18", 64, (1, 1)), ("resnet18", 128, (3, 2)), ("densenet121", 64, (1, 1))]
+)
+def test_maps_are_those_of_captum(name: str, size: int, maps: tuple[int, int], flip_average: bool) -> None:
+    torch.manual_seed(0)
+    levels, grid = maps
+    network = TwoHeadNetwork(name, size, 8, 0.0, 3, 2, flip_average=flip_average, levels=levels, grid=grid).eval()
+    images = torch.rand(CHUNK + 2, 3, size, size)
+    rows, labels = torch.tensor([0, 0, 0, 1, CHUNK + 1, 0, CHUNK]), torch.tensor([0, 3, 4, 3, 2, 1, 0])
+    grad_cam = GradCam(network, size)
+    peer = LayerGradCam(
+        lambda images: torch.cat(network.heads(network.features(images)), dim=1),
+        network.backbone.get_submodule(grad_cam.layer),
+    )
+
+    def by_captum(images: torch.Tensor) -> torch.Tensor:
+        return peer.attribute(images.clone().requires_grad_(), labels, relu_attributions=True).detach()
+
+    coarse = by_captum(images[rows])
+    if flip_average:
+        coarse += by_captum(images[rows].flip(-1)).flip(-1)
+    wanted = nn.functional.interpolate(coarse, (size, size), mode="bilinear")[:, 0]
+    wanted /= wanted.amax((1, 2), keepdim=True).clamp_min(1e-30)
+    assert (wanted.amax((1, 2)) > 0).sum() >= 2
+    torch.testing.assert_close(grad_cam.maps(images, rows, labels), wanted, atol=1e-4, rtol=1e-3)
+
+
 def test_a_label_that_nothing_speaks_for_has_no_heat() -> None:
     black = np.zeros_like(patches())
-    assert not HeatMaps(toy()).of(black[None], ["AU1"]).any()
+    assert not HeatMaps(toy()).of(black[None], [(0, "AU1")]).any()
 
 
 def test_a_label_that_the_model_lacks_is_refused() -> None:
     with pytest.raises(FerError, match="no AU4; it knows AU1, AU12, negative, positive"):
-        HeatMaps(toy()).of(patches()[None], ["AU4"])
+        HeatMaps(toy()).of(patches()[None], [(0, "AU4")])
 
 
 def test_explaining_leaves_the_model_as_it_was() -> None:
     model = toy()
     before = copy.deepcopy(model.answers(patches()[None]))
     maps = HeatMaps(model)
-    maps.of(patches()[None], ["AU1"])
+    maps.of(patches()[None], [(0, "AU1")])
     assert all((a == b).all() for a, b in zip(before, model.answers(patches()[None]), strict=True))
     assert all(p.requires_grad and p.grad is None for p in model.runtime.module.parameters())  # type: ignore[attr-defined]
     assert not any(m._forward_hooks for m in model.runtime.module.modules())  # type: ignore[attr-defined]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-from captum.attr import LayerGradCam
 from jaxtyping import Float, Int
 from torch import Tensor, fx, nn
 
 from fer.errors import FerError
-from fer.model.network import TwoHeadNetwork
+from fer.model.network import Logits, TwoHeadNetwork
 
 CHUNK = 16
 """Pictures that go through the backbone at once."""
@@ -39,43 +38,60 @@ class GradCam:
     def __init__(self, network: TwoHeadNetwork, image_size: int) -> None:
         self.network = network
         self.layer, self.places = last_map(network.backbone, image_size)
-        self._grad_cam = LayerGradCam(_AllLogits(network), network.backbone.get_submodule(self.layer))
 
     def maps(
         self, images: Float[Tensor, "N 3 H W"], rows: Int[Tensor, " M"], labels: Int[Tensor, " M"]
     ) -> Float[Tensor, "M H W"]:
         """A map for each pair of a picture, by its row, and a label, by its place among the AUs and then the emotions.
 
+        A picture goes through the backbone once, however many labels are asked of it.
+
         Returns:
             1 where most speaks for the label; all 0 where nothing does.
         """
-        pairs = zip(torch.split(rows, CHUNK), torch.split(labels, CHUNK), strict=True)
-        coarse = torch.cat([self._coarse(images[some], targets) for some, targets in pairs])
-        fine = nn.functional.interpolate(coarse, images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+        coarse = images.new_zeros((len(rows), *self.places))
+        for start in range(0, len(images), CHUNK):
+            here = (rows >= start) & (rows < start + CHUNK)
+            if here.any():
+                coarse[here] = self._coarse(images[start : start + CHUNK], rows[here] - start, labels[here])
+        fine = nn.functional.interpolate(coarse[:, None], images.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
         return fine / fine.amax((1, 2), keepdim=True).clamp_min(torch.finfo(fine.dtype).tiny)
 
-    def _coarse(self, images: Tensor, targets: Tensor) -> Float[Tensor, "N 1 h w"]:
-        heat = self._of(images, targets)
-        return heat + self._of(images.flip(-1), targets).flip(-1) if self.network.flip_average else heat
+    def _coarse(self, images: Tensor, rows: Tensor, labels: Tensor) -> Float[Tensor, "M h w"]:
+        heat = self._of(images, rows, labels)
+        return heat + self._of(images.flip(-1), rows, labels).flip(-1) if self.network.flip_average else heat
 
-    def _of(self, images: Tensor, targets: Tensor) -> Tensor:
-        with torch.enable_grad():
-            heat: Tensor = self._grad_cam.attribute(
-                images.detach().clone().requires_grad_(), targets, relu_attributions=True
-            )
-        return heat.detach().float()
+    def _of(self, images: Tensor, rows: Tensor, labels: Tensor) -> Float[Tensor, "M h w"]:
+        seen, heads = self._forward(images)
+        logits = torch.cat([head for head in heads if head is not None], dim=1)
+        heat = images.new_zeros((len(rows), *self.places))
+        for label in set(labels.tolist()):
+            # pictures in eval mode do not enter each other's answers: the slope of the sum is that of each
+            (slope,) = torch.autograd.grad(logits[:, label].sum(), seen, retain_graph=True)
+            maps = (slope.mean((2, 3), keepdim=True) * seen.detach()).sum(1).relu()
+            asked = labels == label
+            heat[asked] = maps[rows[asked]]
+        return heat
 
+    def _forward(self, images: Tensor) -> tuple[Float[Tensor, "N C h w"], Logits]:
+        """The map, and the answers with what they need to tell their slopes along it; nothing is kept of what comes before the map.
 
-class _AllLogits(nn.Module):
-    """A network with its answers side by side, [N, A + E], and without the mirror image: a hook would see the last of two passes only."""
+        Without the mirror image: of two passes the hook would see the last only.
+        """
+        seen: list[Tensor] = []
 
-    def __init__(self, network: TwoHeadNetwork) -> None:
-        super().__init__()
-        self.network = network
+        def begin_here(_module: nn.Module, _given: object, out: Tensor) -> Tensor:
+            torch.set_grad_enabled(True)
+            seen.append(out.detach().requires_grad_())
+            return seen[0].clone()  # what comes next may write into it
 
-    def forward(self, images: Tensor) -> Tensor:
-        heads = self.network.heads(self.network.features(images.contiguous(memory_format=torch.channels_last)))
-        return torch.cat([head for head in heads if head is not None], dim=1)
+        hook = self.network.backbone.get_submodule(self.layer).register_forward_hook(begin_here)
+        try:
+            with torch.no_grad():
+                features = self.network.features(images.contiguous(memory_format=torch.channels_last))
+                return seen[0], self.network.heads(features)
+        finally:
+            hook.remove()
 
 
 def last_map(backbone: nn.Module, image_size: int) -> tuple[str, tuple[int, int]]:

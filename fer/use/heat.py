@@ -43,7 +43,7 @@ class HeatMaps:
                 "an exported .onnx or .xml model has no gradients: give the checkpoint (.ckpt) or .safetensors"
             )
         predictor.facts.refuse_pairs("fer.explain")
-        self.facts, self._runtime, self._batch_size = predictor.facts, runtime, predictor.batch_size
+        self.facts, self._runtime = predictor.facts, runtime
         self.labels = (*self.facts.aus, *self.facts.emotions)
         module = runtime.module
         network = copy.deepcopy(module if isinstance(module, TwoHeadNetwork) else module.network)
@@ -52,32 +52,26 @@ class HeatMaps:
         self.layer, self.places = self._grad_cam.layer, self._grad_cam.places
         self._alone = threading.Lock()
 
-    def of(self, pixels: Pixels8, labels: Sequence[str]) -> Heat:
-        """A map for each picture and its label.
+    def of(self, pixels: Pixels8, pairs: Sequence[tuple[int, str]]) -> Heat:
+        """A map for each pair of a picture, by its row, and one of `labels`; a picture costs as much with many labels as with one.
 
         Args:
             pixels: [N, S, S, C] uint8 as `fer.data.faces.face_pixels` makes them.
-            labels: N of `labels`; to explain several of one picture, repeat it.
 
         Returns:
-            [N, H, W] on the evaluation view (the centre of `pixels`), 1 where most speaks for the label; all 0 where nothing does.
+            [M, H, W] on the evaluation view (the centre of `pixels`), 1 where most speaks for the label; all 0 where nothing does.
 
         Raises:
             FerError: the model does not know a label.
         """
-        unknown = sorted(set(labels) - set(self.labels))
+        unknown = sorted({label for _, label in pairs} - set(self.labels))
         if unknown:
             raise FerError(f"the model knows no {unknown[0]}; it knows {', '.join(self.labels)}")
-        targets = torch.tensor([self.labels.index(label) for label in labels], device=self._runtime.device)
-        side = self.facts.image_size
-        parts = [np.zeros((0, side, side), np.float32)]
-        for start in range(0, len(pixels), self._batch_size):
-            images = self._runtime.images(pixels[start : start + self._batch_size])
-            rows = torch.arange(len(images), device=images.device)
-            with self._alone:
-                heat = self._grad_cam.maps(images, rows, targets[start : start + self._batch_size])
-            parts.append(heat.cpu().numpy())
-        return np.concatenate(parts)
+        images = self._runtime.images(pixels)
+        places = torch.tensor([(row, self.labels.index(label)) for row, label in pairs], device=images.device)
+        rows, labels = places.reshape(-1, 2).long().unbind(1)
+        with self._alone:
+            return self._grad_cam.maps(images, rows, labels).cpu().numpy()
 
 
 def explain_face(
@@ -100,7 +94,7 @@ def explain_face(
     heat = HeatMaps(predictor)
     crop = predictor.cut(picture, None if box is None else [box], "largest")[0]
     chosen = told(predictor.name([crop])[0]) if labels is None else list(labels)
-    maps = heat.of(np.repeat(crop.pixels[None], len(chosen), axis=0), chosen)
+    maps = heat.of(crop.pixels[None], [(0, label) for label in chosen])
     return dict(zip(chosen, maps, strict=True))
 
 

@@ -74,9 +74,8 @@ def explain(predictor: Predictor, maps: HeatMaps, subject: Subject, top: int | N
     """The maps of the labels that `fer.use.heat.told` chooses, of every face."""
     faces = predictor.name(subject.crops)
     chosen = [told(face, top) for face in faces]
-    pixels = [crop.pixels for crop, labels in zip(subject.crops, chosen, strict=True) for _ in labels]
-    wanted = [label for labels in chosen for label in labels]
-    heat: Iterator[Heat] = iter(maps.of(np.stack(pixels), wanted)) if pixels else iter(())
+    wanted = [(row, label) for row, labels in enumerate(chosen) for label in labels]
+    heat: Iterator[Heat] = iter(maps.of(np.stack([crop.pixels for crop in subject.crops]), wanted) if wanted else ())
     rows, panels = [], []
     for number, (crop, face, labels) in enumerate(zip(subject.crops, faces, chosen, strict=True), start=1):
         points = view_landmarks(crop.box, crop.how, predictor.facts.image_size, subject.landmarks)

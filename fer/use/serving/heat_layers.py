@@ -41,7 +41,7 @@ class HeatLayers:
             FerError: the picture can't be read, or the model does not know the label.
         """
         (crop,) = self._predictor.cut(picture, None if box is None else [box], "largest")
-        (heat,) = self._maps.of(crop.pixels[None], [label])
+        (heat,) = self._maps.of(crop.pixels[None], [(0, label)])
         png = io.BytesIO()
         Image.fromarray(layer(heat, SIDE)).save(png, "PNG")
         view = view_box(crop.box, crop.how)
