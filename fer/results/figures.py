@@ -18,6 +18,9 @@ from fer.results.svg import FIRST, INK, SECOND, STYLE, svg
 _MAX_POINTS = 200
 """Points kept of one ROC or PR curve: more are not visible at the size of a small multiple."""
 
+_SIDE_BY_SIDE = {"left": 0.085, "right": 0.98, "bottom": 0.17, "top": 0.97, "wspace": 0.26}
+"""Where the two squares lie: nothing beside them changes its size, and a layout for each label would take as long as drawing it."""
+
 
 def learning_curve(curves: pd.DataFrame, tags: Sequence[str], best_epoch: int | None) -> Markup:
     """One panel: each tag over the epochs, training first, with the epoch of the best checkpoint marked.
@@ -59,8 +62,8 @@ def roc_and_pr(targets: FloatArray, scores: FloatArray, decided: BoolArray | Non
         decided: (images,), what was called present; None draws no dot. Of folds with thresholds of their own it lies off the curves.
     """
     with context(STYLE):
-        figure = Figure(figsize=(3.4, 1.75), layout="constrained")
-        roc_axes, pr_axes = figure.subplots(1, 2)
+        figure = Figure(figsize=(3.4, 1.75))
+        roc_axes, pr_axes = figure.subplots(1, 2, gridspec_kw=_SIDE_BY_SIDE)
         false_rate, true_rate, _ = roc_curve(targets, scores)
         _square(roc_axes, false_rate, true_rate, "false positive rate", "recall")
         roc_axes.plot([0, 1], [0, 1], ":", color=INK, linewidth=0.8)
