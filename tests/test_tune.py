@@ -384,7 +384,7 @@ def test_journal_that_a_full_disk_cut_off_goes_on(
     journal = tmp_path / "s" / "study.journal"
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    left = journal.read_text().replace(f" {os.getpid()}\"", f" {gone.pid}\"")  # the worker ended with its process
+    left = journal.read_text().replace(f' {os.getpid()}"', f' {gone.pid}"')  # the worker ended with its process
     journal.write_text(left[:-12])
     for n_trials in (3, 4):
         search(tmp_path / "s", f"n_trials={n_trials}", space=TWO)
