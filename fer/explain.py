@@ -71,7 +71,8 @@ def pictures(cfg: ExplainConfig, call: Call) -> tuple[Predictor, Iterable[Subjec
     from fer.use.sources import open_source
     from fer.use.video import VIDEOS
 
-    if cfg.input.isdecimal() or Path(cfg.input).suffix.lower() in VIDEOS:
+    path = Path(cfg.input).expanduser()
+    if not path.is_dir() and (path.suffix.lower() in VIDEOS or (cfg.input.isdecimal() and not path.is_file())):
         raise FerError(f"input={cfg.input}: fer.explain takes pictures, not videos or cameras")
     source = open_source(cfg.input)
     from fer.use.explaining.explain import of_source

@@ -15,10 +15,13 @@ from fer.use.stream import Seen, Shown
 from fer.use.terminal import line
 
 
-def face(x: float, n_active: int = 3, how: How = "detector", emotion: str | None = "happy") -> Face:
+def face(
+    x: float, n_active: int = 3, how: How = "detector", emotion: str | None = "happy", missed: bool = False
+) -> Face:
     units = {f"AU{number}": 0.9 for number in (1, 2, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17)}
     active = {au: k < n_active for k, au in enumerate(units)}
-    return Face(Box(x, 60, 80, 80), how, units, active, emotion, {"happy": 0.75, "sadness": 0.25} if emotion else {})
+    shares = {"happy": 0.75, "sadness": 0.25} if emotion else {}
+    return Face(Box(x, 60, 80, 80), how, units, active, emotion, shares, missed)
 
 
 def shown(height: int = 300, width: int = 400, scale: float = 1.0) -> Shown:
@@ -58,5 +61,5 @@ def test_a_whole_picture_has_no_box_and_a_model_without_emotions_no_emotion() ->
 
 def test_names_and_lines_are_plain() -> None:
     assert au_meaning("AU12") == "lip corner puller"
-    seen = Seen(Item("a.png", "a.png"), [face(0, 2), face(1, 0, how="whole", emotion=None)], [None, None])
+    seen = Seen(Item("a.png", "a.png"), [face(0, 2), face(1, 0, how="whole", emotion=None, missed=True)], [None, None])
     assert line(seen) == "a.png: happy 0.75, AU1 AU2 · no AU (no face found)"

@@ -135,6 +135,7 @@ def test_explaining_leaves_the_model_as_it_was() -> None:
         ("resnet50", 64, "layer3"),
         ("mobilenet_v3_small", 128, "features"),
         ("mobilenet_v3_small", 64, "features.8"),
+        ("swin_t", 128, "permute"),
     ],
 )
 def test_the_last_map_is_found(backbone: str, size: int, layer: str) -> None:
@@ -142,6 +143,20 @@ def test_the_last_map_is_found(backbone: str, size: int, layer: str) -> None:
     name, places = last_map(module.eval(), size)
     assert name == layer
     assert min(places) >= 4
+
+
+def test_channels_are_no_places() -> None:
+    assert last_map(make_backbone("swin_t", 64).module.eval(), 64) == ("permute", (2, 2))
+
+
+def test_heat_is_of_the_face_that_is_answered_about(lively: Path, pictures: list[Path]) -> None:
+    model = load(lively)
+    canvas = Image.new("RGB", (1000, 490), (128, 128, 128))
+    canvas.paste(Image.open(pictures[0]).convert("RGB").resize((110, 84)), (740, 40))
+    (face,) = model.predict(canvas)
+    assert face.box.x > 700
+    for label, heat in explain_face(model, canvas, face.box).items():
+        assert np.array_equal(explain_face(model, canvas, labels=[label])[label], heat)
 
 
 def test_a_transformer_of_tokens_is_refused() -> None:
@@ -344,6 +359,17 @@ def test_a_folder_needs_no_labels_and_says_what_it_left_out(lively: Path, pictur
     assert [p.name for p in (tmp_path / "out").glob("*.png")] == ["0001_good.png"]
     assert len(json.loads((tmp_path / "out" / "run.json").read_text())["left_out"]) == 1
     assert len(pd.read_csv(tmp_path / "out" / "heat.csv")) == 2  # one unit, one emotion
+
+
+def test_a_folder_may_be_called_like_a_camera_or_a_video(
+    lively: Path, pictures: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("1", "film.mp4"):
+        Path(name).mkdir()
+        Path(name, "a.png").write_bytes(pictures[0].read_bytes())
+        explain(f"checkpoint={lively}", f"input={name}", f"run_dir={tmp_path / f'of {name}'}", "top=1")
+        assert Path(f"of {name}", "heat.csv").is_file()
 
 
 def test_mistakes_leave_nothing_behind(lively: Path, tmp_path: Path) -> None:

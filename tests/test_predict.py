@@ -29,6 +29,7 @@ from fer.data.images import decode
 from fer.errors import FerError
 from fer.predict import run
 from fer.use.background import in_background
+from fer.use.crops import read_picture
 from fer.use.items import Item
 from fer.use.rows import RowFile
 from fer.use.sources import open_source
@@ -203,7 +204,7 @@ def test_what_is_looked_at_is_never_written_over(predict: Predict, folder: Path,
     beside = folder.parent / "beside.csv"
     beside.write_text(f"path\n{folder.name}/{next(folder.glob('*.png')).name}\n")
     with pytest.raises(FerError, match="where the pictures are"):  # of another folder than the table's
-        predict(beside, f"annotate={folder}", "overwrite=true", output="other.csv")
+        predict(beside, f"annotate={folder.parent}", "overwrite=true", output="other.csv")
     below = folder.parent / "below"
     for place in (below, below / "more"):
         place.mkdir()
@@ -216,6 +217,45 @@ def test_what_is_looked_at_is_never_written_over(predict: Predict, folder: Path,
     with pytest.raises(FerError, match="where the pictures are"):
         predict(links, f"annotate={folder}", "overwrite=true", output="other.csv")
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_names_that_begin_like_a_home_folder_are_names(
+    predict: Predict, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder)
+    (folder / "b.png").rename("~b.png")
+    found = pd.read_csv(predict("."))
+    assert read_picture("~b.png").ndim == 3
+    assert {os.path.normpath(path) for path in found["path"]} == {"below/a.PNG", "c.png", "~b.png"}
+
+
+def test_a_folder_that_can_not_be_read_is_named(
+    predict: Predict, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    scandir = os.scandir
+
+    def refused(path: str) -> Any:
+        if str(path).endswith("below"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refused)
+    assert len(pd.read_csv(predict(folder))) == 2
+    assert "left out: " in caplog.text and "below: Permission denied" in caplog.text
+
+
+def test_pictures_of_a_table_are_drawn_in_the_same_places_from_everywhere(
+    predict: Predict, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "t.csv").write_text("path\nbelow/a.PNG\nc.png\n")
+    predict(folder / "t.csv", f"annotate={tmp_path / 'one'}", output="one.csv")
+    monkeypatch.chdir(folder)
+    predict("t.csv", f"annotate={tmp_path / 'two'}", output="two.csv")
+    for drawn in ("one", "two"):
+        assert {str(p.relative_to(tmp_path / drawn)) for p in (tmp_path / drawn).rglob("*.jpg")} == {
+            "below/a.jpg",
+            "c.jpg",
+        }
 
 
 def test_links_to_folders_are_left_out_aloud(lively: Path, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -258,6 +298,10 @@ def test_wrong_input_is_one_line_and_leaves_no_file(predict: Predict, folder: Pa
         ((), "checkpoint is missing.*input is missing"),
         (("checkpoint=x", "input=y", "output=z.txt"), r"output must end in \.csv or \.jsonl, got z\.txt"),
         (("checkpoint=x", "input=y", "every=0"), "every must be at least 1"),
+        (
+            ("checkpoint=x.onnx", "input=y", "accelerator=gpu"),
+            r"accelerator=gpu: an exported \.onnx or \.xml file is run",
+        ),
     ],
 )
 def test_wrong_settings_are_one_line(overrides: tuple[str, ...], message: str) -> None:
@@ -276,6 +320,15 @@ def test_rows_are_on_disk_as_soon_as_they_are_written(tmp_path: Path) -> None:
     file.write(Seen(Item("a.png", "a.png")))
     assert file.path.read_text() == "path,x\n"
     file.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").symlink_to("/dev/full")
+    file = RowFile(tmp_path / "rows.csv", ["path", "x"])
+    for write in (lambda: file.write(Seen(Item("a.png", "a.png"), [])), file.close):
+        with pytest.raises(FerError, match=r"rows\.csv can't be written: No space left"):
+            write()
 
 
 def test_background_work_stays_in_order_and_within_bounds() -> None:

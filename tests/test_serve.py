@@ -264,7 +264,7 @@ def test_the_model_and_its_limits(ask: Client, model: Predictor, trained: Path) 
     assert bare["emotions"] == list(model.facts.emotions) and not bare["card"]
     assert "No model card" in bare["limits"][0] and bare["must_not_be_used_for"]
     assert ask("GET", "/model-card").status_code == 404
-    for checkpoint in (trained, trained / "checkpoints" / "best.ckpt"):
+    for checkpoint in (trained, trained / "checkpoints" / "best.ckpt", trained / "model.onnx"):
         with_card = Client(model, checkpoint=str(checkpoint))
         about = with_card("GET", "/model").json()
         card = (trained / "MODEL_CARD.md").read_text(encoding="utf-8")

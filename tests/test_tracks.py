@@ -65,6 +65,14 @@ def test_no_smoothing_changes_nothing_and_whole_pictures_are_nobody() -> None:
     assert numbers == [None] and found.au_prob[0, 0] == pytest.approx(0.8)
 
 
+def test_a_model_of_whole_pictures_is_averaged_too() -> None:
+    tracks = Tracks(0.5, whole=True)
+    whole: Boxes = [(Box(0, 0, 640, 480), "whole")]
+    tracks.follow(whole, answers(0.0), 0.0)
+    numbers, found = tracks.follow(whole, answers(1.0), 0.2)
+    assert numbers == [0] and found.au_prob[0, 0] == pytest.approx(1 - math.exp(-0.2 / 0.5))
+
+
 def test_a_video_that_jumps_back_in_time_begins_anew() -> None:
     tracks = Tracks(0.5)
     tracks.follow(boxes((0, 0)), answers(0.9), 10.0)

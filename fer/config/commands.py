@@ -181,7 +181,9 @@ class PredictConfig:
 
 @dataclass
 class ServeConfig:
-    checkpoint: str | None = setting(None, "run folder, checkpoint, or exported .onnx or .xml file (required)")
+    checkpoint: str | None = setting(
+        None, "run folder, checkpoint, or exported .safetensors, .onnx or .xml file (required)"
+    )
     host: str = setting("127.0.0.1", "name or address to answer at; 0.0.0.0: to whoever reaches this machine")
     port: int = setting(8000, "port; 0: a free one", least=0, most=65535)
     max_mb: float = setting(20.0, "largest upload, millions of bytes", above=0, most=1000)

@@ -47,6 +47,8 @@ def of_command(cfg: Any) -> list[str]:
         found += _bad_benchmark(cfg)
     if isinstance(cfg, EvaluateConfig | ServeConfig) and cfg.checkpoint is None:
         found.append("checkpoint is missing: checkpoint=RUN_FOLDER or checkpoint=FILE")
+    if isinstance(cfg, PredictConfig | ServeConfig):
+        found += _bad_processor(cfg)
     if isinstance(cfg, PredictConfig):
         found += _bad_prediction(cfg)
     if isinstance(cfg, ExportConfig):
@@ -140,6 +142,12 @@ def _bad_prediction(cfg: PredictConfig) -> list[str]:
     if cfg.output is not None and Path(cfg.output).suffix not in (".csv", ".jsonl"):
         found.append(f"output must end in .csv or .jsonl, got {cfg.output}")
     return found
+
+
+def _bad_processor(cfg: PredictConfig | ServeConfig) -> list[str]:
+    if cfg.accelerator in ("auto", "cpu") or Path(cfg.checkpoint or "").suffix not in (".onnx", ".xml"):
+        return []
+    return [f"accelerator={cfg.accelerator}: an exported .onnx or .xml file is run on the CPU"]
 
 
 def _bad_explanation(cfg: ExplainConfig) -> list[str]:

@@ -119,7 +119,8 @@ def last_map(backbone: nn.Module, image_size: int) -> tuple[str, tuple[int, int]
     finally:
         for hook in hooks:
             hook.remove()
-    maps = [k for k, (_, shape) in enumerate(ends) if len(shape) == 4 and min(shape[2:]) > 1]
+    # Swin's blocks put out [N, h, w, C]: only their last, turned, is a map
+    maps = [k for k, (_, shape) in enumerate(ends) if len(shape) == 4 and shape[2] == shape[3] > 1]
     if not maps or any(len(shape) == 3 for _, shape in ends[maps[-1] :]):
         raise FerError(
             f"Grad-CAM needs a convolutional backbone: {type(backbone).__name__} keeps no map of the picture "

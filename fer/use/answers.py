@@ -33,11 +33,12 @@ class Face:
 
     Attributes:
         box: x, y, w, h in pixels of the upright picture.
-        how: where the box came from: `detector`, `box` (given), or `whole`: no face was found, and the answers are about the whole picture.
+        how: where the box came from: `detector`, `box` (given), or `whole`: the answers are about the whole picture.
         au_prob: AU (`AU12`) -> probability that it is active.
         au_active: AU -> whether it counts as active, by the threshold stored with the model.
         emotion: the most probable one; None if the model has no emotion head.
         emotion_prob: emotion -> probability.
+        missed: whether a face was looked for and none found.
     """
 
     box: Box
@@ -46,6 +47,7 @@ class Face:
     au_active: dict[str, bool]
     emotion: str | None
     emotion_prob: dict[str, float]
+    missed: bool = False
 
     @property
     def active_aus(self) -> list[str]:
@@ -65,4 +67,5 @@ def name_answers(facts: Facts, boxes: list[tuple[Box, How]], answers: Answers) -
             au_active=dict(zip(facts.aus, (au_row >= thresholds).tolist(), strict=True)),
             emotion=facts.emotions[int(emotion_row.argmax())] if facts.emotions else None,
             emotion_prob=dict(zip(facts.emotions, emotion_row.tolist(), strict=True)),
+            missed=how == "whole" and facts.crop == "face",
         )

@@ -39,13 +39,23 @@ def read_picture(picture: Picture) -> Pixels8:
     Raises:
         FerError: the file is no honest picture (see `fer.data.images.decode`), or the array has another shape or type.
     """
-    if isinstance(picture, (str, Path)):
-        return decode(Path(picture).expanduser())
+    if isinstance(picture, str):
+        return decode(_typed(picture))
+    if isinstance(picture, Path):
+        return decode(picture)
     if isinstance(picture, bytes):
         return decode(picture)
     if isinstance(picture, Image.Image):
         return from_pillow(picture)
     return _checked_array(picture)
+
+
+def _typed(name: str) -> Path:
+    """A path with the home folder for `~`, unless the name only begins like one."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
 
 
 def _checked_array(picture: npt.NDArray[np.uint8]) -> Pixels8:

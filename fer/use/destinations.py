@@ -122,7 +122,7 @@ class Destinations:
             return
         self._n_pictures += 1
         self._n_faces += sum(face.how != "whole" for face in seen.faces)
-        self._n_whole += sum(face.how == "whole" for face in seen.faces)
+        self._n_whole += sum(face.missed for face in seen.faces)
         if self._file is not None:
             self._file.write(seen)
         if self._pictures is not None:
@@ -155,7 +155,8 @@ class Destinations:
             whole = f" ({self._n_whole} without a face, taken whole)" if self._n_whole else ""
             unread = f"; {self._n_problems} could not be read" if self._n_problems else ""
             kind = "frames" if self._source.video else "pictures"
-            log.info("%d %s, %d faces%s%s%s", self._n_pictures, kind, self._n_faces, whole, unread, self._where())
+            faces = "" if self._facts.crop == "full" else f", {self._n_faces} faces"
+            log.info("%d %s%s%s%s%s", self._n_pictures, kind, faces, whole, unread, self._where())
         elif self._pictures is not None:
             log.info("drawn: %s", self._pictures.folder)
 

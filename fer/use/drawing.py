@@ -120,7 +120,7 @@ def _in_brief(face: Face, number: str, unit: int) -> list[_Line]:
 
 def _emotion(face: Face, number: str, unit: int) -> list[_Line]:
     lines: list[_Line] = []
-    if face.how == "whole":
+    if face.missed:
         lines.append((f"{number}no face found: whole picture", unit, FAINT, None))
     if face.emotion is not None:
         lines.append((f"{number}{face.emotion}", 1.5 * unit, INK, face.emotion_prob[face.emotion]))

@@ -16,7 +16,7 @@ from fer.errors import FerError
 from fer.model.heat import GradCam
 from fer.model.network import TwoHeadNetwork
 from fer.use.answers import Face
-from fer.use.crops import Picture
+from fer.use.crops import SMALLEST_IN_PICTURES, Picture
 from fer.use.predictor import Predictor
 from fer.use.runtime_torch import TorchRuntime
 
@@ -92,7 +92,7 @@ def explain_face(
         FerError: the picture can't be read, or the model can't be explained.
     """
     heat = HeatMaps(predictor)
-    crop = predictor.cut(picture, None if box is None else [box], "largest")[0]
+    crop = predictor.cut(picture, None if box is None else [box], "largest", SMALLEST_IN_PICTURES)[0]
     chosen = told(predictor.name([crop])[0]) if labels is None else list(labels)
     maps = heat.of(crop.pixels[None], [(0, label) for label in chosen])
     return dict(zip(chosen, maps, strict=True))

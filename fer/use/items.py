@@ -48,7 +48,7 @@ class Source:
         video: whether they are frames, with number and time.
         live: whether they come from a camera: the end is when the user stops it.
         single: whether `input` named one picture.
-        root: the folder below which the pictures lie, if there is one.
+        root: the folder below which the pictures lie, as in the items' paths, if there is one.
         folders: in which there are pictures: as in the items' paths -> where that is, and where links in it lead.
     """
 

@@ -78,6 +78,13 @@ class RowFile:
         return self._file
 
     def close(self) -> None:
-        """Ends it."""
-        if self._file is not None:
-            self._file.close()
+        """Ends it.
+
+        Raises:
+            FerError: the file can't be written.
+        """
+        try:
+            if self._file is not None:
+                self._file.close()
+        except OSError as error:  # of what did not fit when it was written
+            raise FerError(f"output={self.path} can't be written: {error.strerror}") from error

@@ -78,7 +78,7 @@ def _in_folder(root: Path) -> list[str]:
     """The pictures below a folder in the order of their names; what is hidden is left out, other files are counted aloud."""
     found: list[str] = []
     others: Counter[str] = Counter()
-    for folder, below, names in os.walk(root):
+    for folder, below, names in os.walk(root, onerror=_left_out):
         linked = [name for name in below if os.path.islink(os.path.join(folder, name))]
         others["links to folders"] += len(linked)
         below[:] = sorted(name for name in below if not name.startswith(".") and name not in linked)
@@ -93,6 +93,10 @@ def _in_folder(root: Path) -> list[str]:
     if others := +others:
         log.info("left out, as no pictures: %s", ", ".join(f"{n} x {end}" for end, n in others.most_common(5)))
     return found
+
+
+def _left_out(error: OSError) -> None:
+    log.warning("left out: %s: %s", error.filename, error.strerror)
 
 
 def _of_table(table: Path) -> Source:
@@ -123,7 +127,7 @@ def _of_table(table: Path) -> Source:
     if lost:
         log.warning("%d files of landmarks are not there, e.g. %s: these faces are looked for", len(lost), lost[0])
     folders = _folders(paths, table.parent)
-    return Source(_rows(table.parent, paths, landmarks, boxes), len(paths), root=table.parent, folders=folders)
+    return Source(_rows(table.parent, paths, landmarks, boxes), len(paths), root=Path(), folders=folders)
 
 
 def _rows(folder: Path, paths: list[str], landmarks: list[str], boxes: list[tuple[Box, ...] | None]) -> Iterator[Item]:

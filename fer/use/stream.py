@@ -80,7 +80,7 @@ def look_at(
         smoothing: of a video, see `Tracks`.
         keep_pictures: whether `Seen.shown` is wanted.
     """
-    tracks = Tracks(smoothing) if source.video else None
+    tracks = Tracks(smoothing, predictor.facts.crop == "full") if source.video else None
     batch_size = 1 if source.live else predictor.batch_size
     if smallest is None and source.video:
         smallest = SMALLEST_FACE

@@ -16,9 +16,11 @@ FOUND = {
     "detector": "found by the detector",
     "box": "given",
     "landmarks": "given",
-    "whole": "no face found: the answers are about the whole picture",
+    "whole": "the whole picture",
 }
 """What `Face.how` means."""
+
+NO_FACE = "no face found: the answers are about the whole picture"
 
 BAR = 20
 SHOWN_IN_FULL = 3
@@ -33,10 +35,9 @@ def print_picture(seen: Seen, facts: Facts, console: Console) -> None:
     for k, face in enumerate(seen.faces, start=1):
         x, y, w, h = face.box
         place = f"face {k} of {len(seen.faces)} at x {x:.0f} y {y:.0f}, {w:.0f} x {h:.0f} pixels ({FOUND[face.how]})"
-        console.print(
-            Text(f"{printable(seen.item.path)}: {FOUND['whole'] if face.how == 'whole' else place}", style="bold"),
-            soft_wrap=True,
-        )
+        if face.how == "whole":
+            place = NO_FACE if face.missed else FOUND["whole"]
+        console.print(Text(f"{printable(seen.item.path)}: {place}", style="bold"), soft_wrap=True)
         if face.emotion is not None:
             console.print(_emotions(face))
         if face.au_prob:
@@ -94,4 +95,4 @@ def _decisions(face: Face) -> str:
         parts.append(f"{face.emotion} {face.emotion_prob[face.emotion]:.2f}")
     if face.au_prob:
         parts.append(" ".join(face.active_aus) or "no AU")
-    return f"{', '.join(parts)}{' (no face found)' if face.how == 'whole' else ''}"
+    return f"{', '.join(parts)}{' (no face found)' if face.missed else ''}"

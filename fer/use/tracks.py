@@ -33,10 +33,11 @@ class Tracks:
 
     Args:
         smoothing: time constant in seconds of an exponential average of each face's probabilities; 0 leaves them as they are.
+        whole: whether the model looks at whole pictures: these are then followed as one face.
     """
 
-    def __init__(self, smoothing: float) -> None:
-        self.smoothing = smoothing
+    def __init__(self, smoothing: float, whole: bool = False) -> None:
+        self.smoothing, self.whole = smoothing, whole
         self._tracks: list[_Track] = []
         self._next = 0
         self._last = -math.inf
@@ -45,7 +46,7 @@ class Tracks:
         """Takes the faces of the next frame.
 
         Args:
-            boxes: of this frame; a whole picture is no face.
+            boxes: of this frame; a whole picture is no face, unless all are.
             answers: a row per box.
             time: of the frame, seconds.
 
@@ -56,7 +57,7 @@ class Tracks:
         oldest = min(self._last, time - FORGOTTEN_S)
         self._tracks = [track for track in self._tracks if oldest <= track.seen <= time]
         self._last = time
-        faces = [k for k, (_, how) in enumerate(boxes) if how != "whole"]
+        faces = [k for k, (_, how) in enumerate(boxes) if how != "whole" or self.whole]
         known = dict(self._match([boxes[k][0] for k in faces]))
         numbers: list[int | None] = [None] * len(boxes)
         au, emotion = answers.au_prob.copy(), answers.emotion_prob.copy()

@@ -126,7 +126,7 @@ def _one(
 
 
 def _said(face: Face) -> str:
-    words = ["no face found: whole picture"] if face.how == "whole" else []
+    words = ["no face found: whole picture"] if face.missed else []
     if face.emotion is not None:
         words.append(f"{face.emotion} {face.emotion_prob[face.emotion]:.0%}")
     if face.au_prob and not face.active_aus:

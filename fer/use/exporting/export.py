@@ -64,8 +64,6 @@ def read_model(checkpoint: str, precision: str) -> Model:
     facts.refuse_pairs("fer.export")
     if undecided(card):
         raise FerError(f"checkpoint={checkpoint}: {UNDECIDED}")
-    if facts.warning:
-        log.warning("%s", facts.warning)
     return Model(module, dataclasses.replace(facts, precision=precision))
 
 

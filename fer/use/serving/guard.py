@@ -54,7 +54,7 @@ class Guard:
     def _problem(self, headers: Headers, method: str) -> str | None:
         host = headers.get("host", "").lower()
         if not self._is_own(host):
-            return "this server does not answer under that name: use the address that it printed"
+            return "this server does not answer under that name: use its address in numbers"
         if method in ("GET", "HEAD"):
             return None  # these change nothing, and no other site may read the answer
         if self._is_foreign(headers.get("origin"), host) or headers.get("sec-fetch-site") in (

@@ -13,6 +13,7 @@ from fer.data.faces import Box, view_box
 from fer.data.images import MAX_PIXELS
 from fer.errors import FerError
 from fer.results.thumbnails import layer
+from fer.use.crops import SMALLEST_IN_PICTURES
 from fer.use.predictor import Predictor
 from fer.use.serving.replies import BoxReply, HeatReply
 
@@ -40,7 +41,7 @@ class HeatLayers:
         Raises:
             FerError: the picture can't be read, or the model does not know the label.
         """
-        (crop,) = self._predictor.cut(picture, None if box is None else [box], "largest")
+        (crop,) = self._predictor.cut(picture, None if box is None else [box], "largest", SMALLEST_IN_PICTURES)
         (heat,) = self._maps.of(crop.pixels[None], [(0, label)])
         png = io.BytesIO()
         Image.fromarray(layer(heat, SIDE)).save(png, "PNG")

@@ -22,9 +22,10 @@ LIMITS = (
 
 
 def read_card(checkpoint: str) -> str | None:
-    """The model card of a run folder, or of the one that a checkpoint lies in; None where there is none."""
+    """The model card of a run folder, or of the one that a file lies in; None where there is none."""
     path = Path(checkpoint).expanduser().absolute()
-    folder = path if path.is_dir() else path.parent.parent
+    folder = path if path.is_dir() else path.parent
+    folder = folder.parent if folder.name == "checkpoints" else folder
     card = folder / CARD
     if not card.is_file() or not (folder / "run.json").is_file():
         return None

@@ -26,7 +26,7 @@ async function ask(picture, path = "predict") {
   } catch {
     throw new Error("the server does not answer: is it still running?");
   }
-  const answer = await reply.json();
+  const answer = await reply.json().catch(() => ({ error: "the server is busy: try again" }));
   if (!reply.ok) throw new Error(answer.error);
   return answer;
 }
@@ -41,6 +41,7 @@ async function open(picture) {
     const answer = await ask(picture);
     if (mine !== asked) return; // another was opened meanwhile
     await showPicture(picture, answer);
+    if (mine !== asked) return;
     showAnswer(answer, picture);
     at("answers").focus({ preventScroll: true });
   } catch (error) {
@@ -57,7 +58,7 @@ async function open(picture) {
 async function showPicture(picture, answer) {
   hideHeat();
   if (url) URL.revokeObjectURL(url);
-  url = URL.createObjectURL(picture);
+  const mine = url = URL.createObjectURL(picture);
   const image = at("picture"), frame = at("frame");
   at("drop").hidden = true;
   at("shown").hidden = false;
@@ -69,6 +70,7 @@ async function showPicture(picture, answer) {
     await image.decode();
     frame.classList.remove("blank");
   } catch { // TIFF and the like: read by the server, not by browsers
+    if (url !== mine) return; // another is shown meanwhile
     frame.classList.add("blank");
     image.removeAttribute("src");
     image.alt = "This browser can't show the picture. The server read it.";
@@ -109,7 +111,7 @@ function showAnswer(answer, picture) {
   at("result").hidden = false;
   showBoxes(answer);
   at("faces").replaceChildren(...(faces.length > 1 ? faces.map(chip) : []));
-  if (!stream) at("status").textContent = faces[0].how === "whole" ? "no face found" : plural(faces.length, "face");
+  if (!stream) at("status").textContent = faces[0].how !== "whole" ? plural(faces.length, "face") : model?.crop === "full" ? "" : "no face found";
   choose(chosen);
 }
 
@@ -223,11 +225,14 @@ function showError(text) {
 // --- the camera: the next picture is sent once the last is answered ---
 async function startCamera() {
   at("error").hidden = true;
+  at("camera").disabled = true; // a second one would never be stopped
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "user" } });
   } catch (error) {
     const why = window.isSecureContext ? error.message : "browsers allow it at 127.0.0.1 and over https only";
     return showError(`The camera can't be used: ${why}`);
+  } finally {
+    at("camera").disabled = false;
   }
   asked++;
   hideHeat();
