@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from fer import train
 from fer.cli.command import Call, command
+from fer.cli.processes import this_line
 from fer.config import FREE, CrossvalConfig, TrainConfig, as_dict, flat, from_dict, resolve
 from fer.errors import FerError
 from fer.runs.folder import FOLDS, RunFolder, find_checkpoint
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from fer.runs.jobs import Kept
 
 log = logging.getLogger("fer.crossval")  # not __name__: run with -m it is __main__
+
+OTHER_DATA = "the data is not what this cross-validation was begun with"
 
 CHANGEABLE = ("resume", *FREE)
 """What may be typed beside `resume=`."""
@@ -62,24 +65,36 @@ def started(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig]
             "soup=true takes the mean of the folds' weights, and that of networks which start from random ones answers nothing: "
             "say model.weights=FILE"
         )
-    settled = settle(resolved)
+    table, found = read_table(resolved)
+    settled = settle(resolved, table)
     folder = RunFolder.create(where, as_dict(settled), call.line, numbered=cfg.run_dir is None)
     folder.keep_config({**as_dict(settled), "run_dir": str(folder.path)})
+    folder.note(data={"fingerprint": found})
     return folder, settled
 
 
-def settle(cfg: CrossvalConfig) -> CrossvalConfig:
+def read_table(cfg: CrossvalConfig) -> tuple[pd.DataFrame, str]:
+    """The rows by which people are split, and the fingerprint of the data.
+
+    Raises:
+        FerError: the data can't be read.
+    """
+    from fer.data.cache import cache_folder
+    from fer.data.prepare import to_split, with_reference
+    from fer.data.readers import read_samples
+    from fer.data.samples import Skipped, fingerprint
+
+    samples = read_samples(cfg.data, cache_folder(cfg.cache_dir), None)
+    table = with_reference(samples.table, cfg.data, Skipped())
+    return to_split(samples.table, cfg.data, samples.skipped), fingerprint(table)
+
+
+def settle(cfg: CrossvalConfig, table: pd.DataFrame) -> CrossvalConfig:
     """Decides from the labels what must be the same in every fold.
 
     Raises:
-        FerError: the data can't be read, or has fewer people than folds.
+        FerError: there are fewer people than folds.
     """
-    from fer.data.cache import cache_folder
-    from fer.data.prepare import to_split
-    from fer.data.readers import read_samples
-
-    samples = read_samples(cfg.data, cache_folder(cfg.cache_dir), None)
-    table = to_split(samples.table, cfg.data, samples.skipped)
     n_people = table["subject"].nunique()
     folds = n_people if cfg.leave_one_out else cfg.data.folds
     if folds > n_people:
@@ -141,6 +156,8 @@ def reopened(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig
     if "cache_dir" in call.keys and old.data.name == "synthetic" and old.data.root is None:
         raise FerError(f"resume={cfg.resume}: the drawn faces lie in the cache, so cache_dir must stay {old.cache_dir}")
     folder.take_up()
+    if folder.about["data"]["fingerprint"] != read_table(freely(old, cfg, call.keys))[1]:
+        raise FerError(f"resume={cfg.resume}: {OTHER_DATA}, and its folds can't be pooled with others: start anew")
     return folder, freely(old, cfg, call.keys)
 
 
@@ -171,7 +188,7 @@ def train_fold(cfg: CrossvalConfig, folder: RunFolder, repeat: int, fold: int, k
     try:
         train.run(typed, Call(f"a fold of fer.crossval: {folder.path}", words, None, kept))
     except SystemExit:  # stopped; the fold is saved
-        log.warning("the whole goes on with: python -m fer.crossval resume=%s", folder.path)
+        log.warning("the whole goes on with: %s", this_line("crossval", [f"resume={folder.path}"]))
         sys.exit(130)
 
 
@@ -185,6 +202,8 @@ def judged(cfg: CrossvalConfig, folder: RunFolder, folds: list[Path], kept: Kept
     from fer.steps.picturing import gallery_of_folds
     from fer.steps.reading import opened
 
+    if {RunFolder.open(fold).about["data"]["fingerprint"] for fold in folds} != {folder.about["data"]["fingerprint"]}:
+        raise FerError(f"{folder.path}: {OTHER_DATA}: it was changed meanwhile, and the folds can't be pooled")
     table, metrics = pool(folds)
     last: TrainConfig = from_dict(TrainConfig, RunFolder.open(folds[-1]).config(), str(folds[-1] / "config.yaml"))
     prepared = opened(freely(last, cfg, FREE), kept).prepared

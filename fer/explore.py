@@ -15,6 +15,7 @@ from rich.console import Console
 
 from fer.cli.command import Call, command
 from fer.config import ExploreConfig, absolute, as_dict
+from fer.errors import FerError
 from fer.runs.folder import RunFolder, check_free
 
 if TYPE_CHECKING:
@@ -41,6 +42,9 @@ def run(cfg: ExploreConfig, call: Call) -> None:
     # a data set that fer.train refuses as broken is the one that is looked at here
     lenient = dataclasses.replace(cfg.data, max_skipped=1.0)
     data = reading.set_up(FaceData(lenient, cfg.augment, cfg.seed, cache_dir), cfg.progress)
+    if data.prepared.table.empty:
+        problem = next((items[0] for _, items in data.prepared.skipped.image_items()), "none has a label")
+        raise FerError(f"there is no picture left to look at, e.g. {problem}")
     found = explore(data.prepared, read_samples(cfg.data, cache_dir).table, data.emotions, data.aus)
     folder = RunFolder.create(where, as_dict(cfg), call.line, numbered=cfg.run_dir is None and call.sweep_dir is None)
     folder.log_to_file("explore.log")

@@ -112,6 +112,24 @@ def test_what_a_machine_could_not_read_once_is_read_again(
     assert build_pixels(table, cache_dir=cache_dir, **SETTINGS).problems == again.problems
 
 
+def test_landmarks_that_a_machine_could_not_read_once_are_read_again(
+    table: pd.DataFrame, cache_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = tmp_path / "points.txt"
+    points.write_text("".join(f"{5 + k % 9} {8 + k % 7}\n" for k in range(68)))
+    table = table.assign(landmarks=str(points))
+
+    def away(path: Path) -> str:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(faces, "read_small", away)
+        first = build_pixels(table, cache_dir=cache_dir, **{**SETTINGS, "crop": "face"})
+        assert len(first.problems) == N  # not cut in another way
+    again = build_pixels(table, cache_dir=cache_dir, **{**SETTINGS, "crop": "face"})
+    assert set(again.problems) == {3, 5} and (again.how[[0, 1, 2]] == "landmarks").all()
+
+
 def test_a_picture_that_stays_unreadable_costs_the_others_nothing(
     table: pd.DataFrame, cache_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

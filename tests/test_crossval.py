@@ -20,7 +20,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from fer import evaluate, load, train
 from fer.cli.command import Call
 from fer.config import TrainConfig, as_dict, from_dict
-from fer.crossval import run, settle
+from fer.crossval import read_table, run, settle
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.data.faces import view_of
@@ -178,6 +178,28 @@ def test_stopped_one_goes_on_with_the_folds_that_are_left(
         crossval(resume=where)
 
 
+def test_folds_of_other_data_are_not_gone_on_with(
+    tree: Path, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = sorted((tree / "cohn-kanade-images").glob("*/*/*.png"))
+    rows = [f"{picture},p{k % 6},{k % 2}" for k, picture in enumerate(pictures[:12])]
+    table, where = tmp_path / "table.csv", tmp_path / "run"
+    table.write_text("\n".join(["path,subject,AU4", *rows]))
+    typed = ("data=csv", f"data.table={table}", *SMALL, "data.folds=3", f"cache_dir={cache}", f"run_dir={where}")
+
+    def stopped(cfg: object, call: Call) -> float | None:
+        raise SystemExit(130)
+
+    monkeypatch.setattr(train, "run", stopped)
+    words = (f"resume={where}",)
+    for start in ((typed, typed), (words, words)):
+        with pytest.raises(SystemExit):
+            run(composed("crossval", *start[0]), Call("", start[1], None))
+    table.write_text("\n".join(["path,subject,AU4", *rows[:-1]]))
+    with pytest.raises(FerError, match="the data is not what this cross-validation was begun with"):
+        run(composed("crossval", *words), Call("", words, None))
+
+
 def test_drawn_faces_of_a_cross_validation_stay_where_they_are(tmp_path: Path) -> None:
     old = composed("crossval", "data=synthetic", "cache_dir=here")
     RunFolder.create(tmp_path / "run", as_dict(old), "", numbered=False).let_go(None)
@@ -224,7 +246,8 @@ def test_people_without_a_neutral_picture_are_in_no_fold(tree: Path, cache: Path
         rows.append(f"{pictures[k]},p{k},1,{pictures[k + 4] if k else ''}")
     table.write_text("\n".join(rows))
     typed = ("data=csv", f"data.table={table}", "leave_one_out=true", "data.reference=neutral", "data.aus=[4]")
-    settled = settle(composed("crossval", *SMALL, *typed, f"cache_dir={cache}"))
+    cfg = composed("crossval", *SMALL, *typed, f"cache_dir={cache}")
+    settled = settle(cfg, read_table(cfg)[0])
     assert settled.data.folds == 3
 
 
@@ -234,7 +257,8 @@ def test_people_without_a_label_that_counts_are_in_no_fold(tree: Path, cache: Pa
         rows.append(f"{picture},p{k},{'happy' if k else 'neutral'}")  # neutral is no class of high_level
     table.write_text("\n".join(rows))
     typed = ("data=csv", f"data.table={table}", "leave_one_out=true")
-    settled = settle(composed("crossval", *SMALL, *typed, f"cache_dir={cache}"))
+    cfg = composed("crossval", *SMALL, *typed, f"cache_dir={cache}")
+    settled = settle(cfg, read_table(cfg)[0])
     assert settled.data.folds == 5
     data = FaceData(settled.data, settled.augment, 0, cache_folder(settled.cache_dir))
     data.setup()
@@ -249,7 +273,8 @@ def test_units_that_no_two_folds_share_are_refused(tree: Path, cache: Path, tmp_
     table.write_text("\n".join(["path,subject,AU4", *rows]))
     typed = ("data=csv", f"data.table={table}", "data.folds=3", "data.min_au_count=1")
     with pytest.raises(FerError, match="AU4: each lacks training people in some fold"):
-        settle(composed("crossval", *SMALL, *typed, f"cache_dir={cache}"))
+        cfg = composed("crossval", *SMALL, *typed, f"cache_dir={cache}")
+        settle(cfg, read_table(cfg)[0])
 
 
 def test_folds_that_are_no_whole_are_not_pooled(finished: Path) -> None:

@@ -56,6 +56,17 @@ def test_windows_line_ends_and_blank_lines_do_not_matter(tmp_path: Path) -> None
     assert "line 4" in message and "'smug'" in message
 
 
+def test_blank_lines_before_the_header_are_counted(tmp_path: Path) -> None:
+    text = "\n \npath,subject,emotion\na.png,1,happy\nb.png,2,smug\n"
+    assert "line 5" in refusal(table_of(tmp_path, text))
+    assert len(csv.read(table_of(tmp_path, text.replace("smug", "happy")), None, "subject").table) == 2
+
+
+def test_a_missing_sequence_in_words_is_none(tmp_path: Path) -> None:
+    text = "path,subject,emotion,sequence\na.png,1,happy,NA\nb.png,1,happy,007\n"
+    assert csv.read(table_of(tmp_path, text), None, "subject").table["sequence"].tolist() == [pd.NA, "007"]
+
+
 def test_a_cell_with_line_breaks_moves_no_line_number(tmp_path: Path) -> None:
     text = 'path,subject,emotion,note\na.png,1,happy,"two\nlines"\n\nb.png,2,smug,\n'
     assert "line 5: column emotion is 'smug'" in refusal(table_of(tmp_path, text))
@@ -188,6 +199,8 @@ def test_a_missing_subject_in_words_is_no_person(tmp_path: Path, word: str) -> N
 def test_half_a_box_and_frames_without_a_number_are_refused(tmp_path: Path) -> None:
     boxed = "path,subject,emotion,x,y,w\na.png,1,happy,1,2,3\n"
     assert "there is no h" in refusal(table_of(tmp_path, boxed))
+    endless = "path,subject,emotion,x,y,w,h\na.png,1,happy,1,2,inf,4\n"
+    assert "a number of pixels" in refusal(table_of(tmp_path, endless))
     for frame in ("inf", "1e30", "1.5"):
         framed = f"path,subject,emotion,frame\na.png,1,happy,{frame}\n"
         assert "a whole number" in refusal(table_of(tmp_path, framed))

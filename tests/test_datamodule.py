@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import SMALL, composed
 
 from fer.config import AugmentConfig, DataConfig
 from fer.data import cache as pixel_cache
 from fer.data.batches import EpochBatches
 from fer.data.datamodule import FaceData
 from fer.data.pictures import au_targets, emotion_targets
-from fer.data.prepare import PEAK_LOST, USELESS_LANDMARKS, prepare
+from fer.data.prepare import PEAK_LOST, USELESS_BOX, USELESS_LANDMARKS, prepare
 from fer.errors import FerError
 
 
@@ -156,6 +157,15 @@ def test_a_sequence_that_loses_its_peak_and_landmarks_of_no_use_are_counted(
     prepared = prepare(settings(copy, frames="peak3", judged_frames="peak", max_skipped=0.5), cache)
     assert prepared.skipped.items[PEAK_LOST] == ["/".join(peaks[0].parts[-3:-1])]
     assert prepared.skipped.items[USELESS_LANDMARKS] == [str(useless)]
+
+
+def test_boxes_that_tell_nothing_are_counted(tree: Path, cache: Path, tmp_path: Path) -> None:
+    pictures = sorted((tree / "cohn-kanade-images").glob("*/*/*.png"))[:12]
+    rows = [f"{path},p{k},{k % 2},0.3,0.2,{0.4 if k else 400},{0.5 if k else 400}" for k, path in enumerate(pictures)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,subject,AU4,x,y,w,h", *rows]))
+    cfg = composed("train", *SMALL, "data=csv", f"data.table={tmp_path / 't.csv'}")
+    prepared = prepare(cfg.data, cache)
+    assert prepared.skipped.items[USELESS_BOX] == [str(path) for path in pictures[1:]]
 
 
 def test_a_broken_picture_without_a_sequence_is_the_peak_of_none(tmp_path: Path, cache: Path) -> None:

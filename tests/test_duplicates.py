@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import composed, extra_data
+from conftest import SMALL, composed, extra_data
 
+from fer.cli.command import Call
 from fer.config import DataConfig
 from fer.data import duplicates
 from fer.data.duplicates import near_identical
@@ -168,6 +169,21 @@ def test_a_run_says_so(peaks: pd.DataFrame, cache: Path, tmp_path: Path) -> None
     listed = pd.read_csv(folder.path / "near_duplicates.csv")
     assert about == {"pairs": 4, "across_splits": int((listed["split"] != listed["other_split"]).sum())}
     assert describing.about_data(cfg.data, data.prepared)["near_identical"] == about
+
+
+def test_an_evaluation_of_the_own_data_knows_what_is_across_splits(
+    peaks: pd.DataFrame, cache: Path, tmp_path: Path
+) -> None:
+    from fer.evaluate import run
+    from fer.train import run as train
+
+    table = with_copies(tmp_path, peaks, CHANGES["brighter"])
+    data = ("data=csv", f"data.table={table}", f"cache_dir={cache}")
+    train(composed("train", *SMALL, *data, f"run_dir={tmp_path / 'run'}"), Call("", data, None))
+    judged, words = tmp_path / "judged", (f"checkpoint={tmp_path / 'run'}",)
+    run(composed("evaluate", *words, f"cache_dir={cache}", f"run_dir={judged}"), Call("", words, None))
+    own, again = (json.loads((folder / "run.json").read_text())["data"] for folder in (tmp_path / "run", judged))
+    assert again["near_identical"] == own["near_identical"] and own["near_identical"]["across_splits"] > 0
 
 
 @pytest.mark.parametrize("name", ["real-faces", "ict-faces"])

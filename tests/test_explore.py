@@ -141,6 +141,18 @@ def test_a_label_table_without_aus_or_emotions_is_explored_too(
         assert f'<section id="{absent}">' not in (where / "report.html").read_text(encoding="utf-8")
 
 
+def test_data_without_one_good_picture_is_one_line(tmp_path: Path, cache: Path) -> None:
+    rows = [f"{k}.png,p{k},{k % 2}" for k in range(8)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,subject,AU4", *rows]))
+    for k in range(8):
+        (tmp_path / f"{k}.png").write_text("version https://git-lfs.github.com/spec/v1\n")
+    from fer.explore import run
+
+    typed = ("data=csv", f"data.table={tmp_path / 't.csv'}", f"cache_dir={cache}", f"run_dir={tmp_path / 'out'}")
+    with pytest.raises(FerError, match=r"no picture left to look at, e\.g\. .*0\.png: not an image"):
+        run(composed("explore", *typed), Call("", typed, None))
+
+
 def test_a_taken_folder_is_refused_before_anything_is_read(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(FerError, match="is not empty"):

@@ -165,6 +165,12 @@ def test_a_circle_stays_a_circle(
     assert abs(w - h) <= max(1, 0.015 * w)
 
 
+@pytest.mark.parametrize("side", [1e5, 1.7e308])
+def test_boxes_far_larger_than_the_picture_count_as_not_given(side: float) -> None:
+    image = np.full((60, 80, 3), 100, np.uint8)
+    assert face_pixels(image, 32, "face", False, box=Box(-side / 2, -side / 2, side, side))[2] == "whole"
+
+
 @pytest.mark.parametrize("shape", [(490, 640), (640, 490), (64, 64), (3, 5), (1, 1)])
 def test_full_view_is_the_whole_picture_and_no_more(shape: tuple[int, int]) -> None:
     height, width = shape

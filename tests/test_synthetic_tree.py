@@ -161,6 +161,14 @@ def test_never_writes_into_a_filled_folder(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+def test_a_link_to_an_empty_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    synthetic.write_tree(tmp_path / "link", 2, jobs=1)
+    assert (tmp_path / "link").is_symlink()
+    assert {p.name for p in (tmp_path / "disk").iterdir()} == {"cohn-kanade-images", "FACS", "Emotion", "Landmarks"}
+
+
 def test_cache_draws_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[Path] = []
 

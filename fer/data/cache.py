@@ -191,11 +191,11 @@ def _stamp(file: str | None) -> tuple[int, int] | None:
 def _pixels_of(row: _Row, *, image_size: int, crop: Crop, color: bool) -> _Made | BadImage:
     try:
         image, digest = decode(Path(row.path)), _digest(row.path)
+        landmarks = read_landmarks(Path(row.landmarks)) if row.landmarks else None
     except BadImage as error:
         return error
     except OSError as error:  # gone since it was decoded
         return BadImage(f"{row.path}: {error.strerror}", passing=True)
-    landmarks = read_landmarks(Path(row.landmarks)) if row.landmarks else None
     pixels, box, how = face_pixels(image, image_size, crop, color, landmarks, row.box)
     if row.reference is None:
         return _Made(pixels, box, how, digest)

@@ -220,7 +220,8 @@ def _optional(file: TableFile) -> pd.DataFrame:
     """`sequence`, `frame` and the face box `x y w h`, as far as the file has them."""
     found: dict[str, pd.Series] = {}
     if sequence := file.find("sequence"):
-        found["sequence"] = file.text(sequence)
+        file.refuse_controls(sequence)
+        found["sequence"] = file.labels(sequence)
     if frame := file.find(*FRAME_COLUMNS):
         found["frame"] = file.numbers(frame, "a whole number or empty")
         whole = (found["frame"] % 1 == 0) & (found["frame"].abs() < 2**31)
@@ -237,6 +238,8 @@ def _optional(file: TableFile) -> pd.DataFrame:
         file.refuse(box["x"], halves, "a face box with all of x, y, w, h or none")
         for side in ("w", "h"):
             file.refuse(box[side], sides[side] <= 0, "a number of pixels above 0 or empty")
+        for name in sides:
+            file.refuse(box[str(name)], sides[name].abs() == float("inf"), "a number of pixels or empty")
         found.update({str(name): sides[name] for name in sides})
     return pd.DataFrame(found, index=file.cells.index)
 

@@ -120,7 +120,7 @@ def warn(pairs: pd.DataFrame) -> None:
 def near_identical(array: Pixels8, rows: Ints, groups: npt.NDArray[Any], *, jobs: int = 1) -> pd.DataFrame:
     """Every pair of near-identical pictures that are not of one group, mirror images among them.
 
-    Exact for any number of pictures, in the memory of one tile; the time of the comparison grows with its square.
+    In memory of some kilobytes a picture; the time of the comparison grows with the square of their number.
 
     Args:
         array: [n, S, S, C] uint8, the cached pixels (may be a memory map).

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from fer.data.images import Pixels8, luminance
+from fer.data.images import OF_THE_MACHINE, BadImage, Pixels8, luminance
 from fer.data.small_text import read_small
 
 PIXELS_VERSION = 1
@@ -50,6 +50,9 @@ It bounds the time, and a sixth of the short side stays far above the 20 pixels 
 
 SMALLEST_FACE = 1 / 6
 """Side of the smallest face that training looks for, over the picture's short side."""
+
+MOST_OF_PICTURE = 100
+"""Side of the largest box that can be one, over the picture's longer side."""
 
 N_LANDMARKS = 68
 EYES = slice(36, 48)
@@ -197,11 +200,17 @@ def view_of(stored: Pixels8, image_size: int) -> Pixels8:
 
 
 def read_landmarks(path: Path) -> npt.NDArray[np.float64] | None:
-    """[n, 2] points from a file of `x y` lines (blank ones allowed), or None where it is missing, damaged or far too long."""
+    """[n, 2] points from a file of `x y` lines (blank ones allowed), or None where it is missing, damaged or far too long.
+
+    Raises:
+        BadImage: the machine could not read it now: the face must not be cut in another way for that.
+    """
     try:
         rows = [line.split() for line in read_small(path).splitlines() if line.strip()]
         points = np.array(rows, dtype=np.float64)
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in OF_THE_MACHINE:
+            raise BadImage(f"{path}: {error.strerror}", passing=True) from error
         return None
     return points if points.ndim == 2 and points.shape[1] == 2 and np.isfinite(points).all() else None
 
@@ -219,7 +228,13 @@ def _whole(image: Pixels8) -> Box:
 def _usable(box: Box, image: Pixels8) -> bool:
     height, width = image.shape[:2]
     inside = 0 <= box.x + box.w / 2 <= width and 0 <= box.y + box.h / 2 <= height
-    return all(map(math.isfinite, box)) and min(box.w, box.h) >= 1 and inside
+    side = max(box.w, box.h)
+    return (
+        all(map(math.isfinite, box))
+        and min(box.w, box.h) >= 1
+        and side <= MOST_OF_PICTURE * max(image.shape)
+        and inside
+    )
 
 
 def _detector() -> cv2.CascadeClassifier:

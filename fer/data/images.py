@@ -41,7 +41,7 @@ BACKGROUND = (128, 128, 128)
 """Shown through transparent parts: mid-grey is next to zero after normalisation, black or white would be an edge."""
 
 
-_OF_THE_MACHINE = (errno.EACCES, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT)
+OF_THE_MACHINE = (errno.EACCES, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE, errno.ETIMEDOUT)
 """Errors in which the file has no part."""
 
 
@@ -84,7 +84,7 @@ def decode(source: Path | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> 
             return _rgb(image)
     # Pillow's decoders answer hostile bytes with nearly every built-in error, so no shorter list is complete.
     except Exception as error:
-        passing = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _OF_THE_MACHINE)
+        passing = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in OF_THE_MACHINE)
         raise BadImage(f"{_name(source)}: {_reason(error)}", passing=passing) from error
 
 

@@ -15,7 +15,7 @@ from fer.data import duplicates, splits
 from fer.data.cache import Pixels, Progress, build_pixels
 from fer.data.faces import Crop
 from fer.data.readers import read_samples
-from fer.data.samples import BROKEN, Skipped, au_columns, fingerprint
+from fer.data.samples import BOX_COLUMNS, BROKEN, Skipped, au_columns, fingerprint
 from fer.errors import FerError
 from fer.labels import EMOTION_SETS, au_number, emotion_in_set
 
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 UNLABELLED = "image without a label for either head"
 PEAK_LOST = "sequence without its peak, so not judged"
 USELESS_LANDMARKS = "landmark file without 68 points in the picture"
+USELESS_BOX = "face box outside of the picture, or below one pixel"
 NO_REFERENCE = "image without another, neutral picture of the same person"
 OTHER_CLASS = "emotion label that data.emotions has no class for"
 
@@ -100,7 +101,7 @@ def prepare(
     kept = chosen.assign(pixel=np.arange(len(chosen)))
     kept = _without_broken(kept, pixels, skipped)
     if cfg.crop == "face":
-        _count_useless_landmarks(table, pixels, skipped)
+        _count_useless_places(table, pixels, skipped)
     _check_skipped(skipped, n_read, cfg.max_skipped)
     kept = _without_unlabelled(kept, skipped)
     judged = is_judged(table, cfg.judged_frames)
@@ -113,7 +114,8 @@ def prepare(
     kept = kept[counts.to_numpy()]
     skipped.report()
     shared = duplicates.shared_pictures(kept, pixels, cache_dir)
-    duplicates.warn(shared)
+    if split:  # of other data it is said when the splits are known
+        duplicates.warn(shared)
     return Prepared(kept.reset_index(drop=True), people, pixels, skipped, n_read, found, shared)
 
 
@@ -192,11 +194,14 @@ def _without_broken(table: pd.DataFrame, pixels: Pixels, skipped: Skipped) -> pd
     return table[~table["pixel"].isin(list(pixels.problems))]
 
 
-def _count_useless_landmarks(table: pd.DataFrame, pixels: Pixels, skipped: Skipped) -> None:
-    """Files of landmarks that were there and told nothing of where the face is."""
+def _count_useless_places(table: pd.DataFrame, pixels: Pixels, skipped: Skipped) -> None:
+    """Landmarks and boxes that were there and told nothing of where the face is."""
     if "landmarks" in table:
         useless = table["landmarks"].notna() & np.isin(pixels.how, ("box", "detector", "whole"))
         skipped.add(USELESS_LANDMARKS, *table.loc[useless, "landmarks"])
+    if set(BOX_COLUMNS) <= set(table):
+        useless = table[list(BOX_COLUMNS)].notna().all(axis="columns") & np.isin(pixels.how, ("detector", "whole"))
+        skipped.add(USELESS_BOX, *table.loc[useless, "path"])
 
 
 def _check_skipped(skipped: Skipped, n_read: int, most: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,8 @@ class TableFile:
             raise FerError(f"{key}: {path} is no file")
         try:
             with path.open(encoding="utf-8-sig") as file:
+                n_blank = sum(1 for _ in itertools.takewhile(lambda line: not line.strip(), file))
+                file.seek(0)
                 header = next((line for line in file if line.strip()), "")
             separator = max(",", ";", "\t", key=header.count)
             raw = pd.read_csv(
@@ -47,6 +50,7 @@ class TableFile:
                 dtype=str,
                 keep_default_na=False,
                 skip_blank_lines=False,
+                skiprows=n_blank,
                 encoding="utf-8-sig",
             )
         except OSError as error:
@@ -56,7 +60,7 @@ class TableFile:
         raw = raw.fillna("")
         # a quoted cell may hold line breaks
         breaks = raw.apply(_of_each, how=lambda words: words.str.count("\n")).sum(axis="columns")
-        raw.index = pd.RangeIndex(1, len(raw) + 1) + breaks.cumsum().shift(fill_value=0).to_numpy()
+        raw.index = pd.RangeIndex(n_blank + 1, n_blank + len(raw) + 1) + breaks.cumsum().shift(fill_value=0).to_numpy()
         return cls(path, _with_header(path, key, raw.apply(_of_each, how=lambda words: words.str.strip())))
 
     def find(self, *names: str) -> str | None:

@@ -140,10 +140,14 @@ def pool_probes(decided: pd.DataFrame, samples: pd.DataFrame, shared: pd.DataFra
 
     Args:
         decided: the pooled predictions.
-        samples: the sample table, with every picture of `decided`.
+        samples: the sample table; pictures that are not in it are left out.
         shared: near-identical pictures under two people, of the whole data.
     """
     once = decided[~decided.duplicated("path")]
+    there = once["path"].isin(samples["path"])
+    if not there.all():
+        log.warning("probed without %d pictures that can't be read any more", (~there).sum())
+    once = once[there]
     place = dict(zip(once["path"], once["fold"], strict=True))
     pairs = shared[shared["path"].isin(place) & shared["other_path"].isin(place)]
     across = (pairs["path"].map(place) != pairs["other_path"].map(place)).sum()

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fer.config import AugmentConfig, DataConfig, TrainConfig, as_dict
+from fer.data import duplicates
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.data.seen import of_known_people
@@ -130,6 +131,8 @@ def read_to_judge(
     prepared = set_up(data, progress).prepared
     own = prepared.fingerprint == card["data_fingerprint"]
     part = part or ("test" if own else "all")
+    shared = _with_splits(prepared.shared, card["split"]) if own else prepared.shared
+    duplicates.warn(shared)
     if part == "all":
         known = of_known_people(prepared, **all_seen(card))
         if own:
@@ -141,5 +144,11 @@ def read_to_judge(
         table = prepared.table.assign(split=prepared.table["subject"].astype(str).map(card["split"]))
     if not (table["split"] == part).any():
         raise FerError(f"split={part}: there is no picture of it in this data")
-    data.prepared = dataclasses.replace(prepared, table=table.reset_index(drop=True))
+    data.prepared = dataclasses.replace(prepared, table=table.reset_index(drop=True), shared=shared)
     return data, part
+
+
+def _with_splits(shared: pd.DataFrame, split: dict[str, str]) -> pd.DataFrame:
+    """Pairs of `fer.data.duplicates.shared_pictures`, with the splits of their people."""
+    people = {"split": "subject", "other_split": "other_subject"}
+    return shared.assign(**{part: shared[person].astype(str).map(split) for part, person in people.items()})

@@ -64,7 +64,7 @@ def write_tree(
     Raises:
         FerError: If `root` holds something, or a setting is out of range.
     """
-    root = root.expanduser().absolute()
+    root = root.expanduser().resolve()
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise FerError(f"{root} exists and is not empty: name a new folder, or remove this one first")
     if jobs is not None and jobs < 1:
@@ -78,9 +78,11 @@ def write_tree(
         for name in ("cohn-kanade-images", "FACS", "Emotion", "Landmarks"):
             (part / name).mkdir(parents=True)
         _draw_all(part, table, seed, frames, usable_cores() if jobs is None else jobs, progress)
-        if root.exists():
-            root.rmdir()
-        part.rename(root)
+        if root.exists():  # may be a mount point, which can't be replaced
+            for folder_of_kind in part.iterdir():
+                shutil.move(folder_of_kind, root)
+        else:
+            part.rename(root)
 
 
 def cached_tree(

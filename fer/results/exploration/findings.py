@@ -68,6 +68,8 @@ def _emotions(found: Exploration) -> Finding | None:
     if found.table["emotion"].isna().all():
         return Finding("Emotions", None, "no emotion labels: the emotion head is left out")
     counts = found.emotions[found.emotions["stated"] == ""].set_index("class")
+    if counts.empty:
+        return Finding("Emotions", False, "no emotion label in train: the emotion head is left out")
     absent = {part: [str(name) for name in counts.index if not counts.at[name, part]] for part in found.splits.index}
     if any(absent.values()):
         text = "; ".join(f"no {', '.join(names)} in {part}" for part, names in absent.items() if names)
