@@ -62,7 +62,7 @@ def four_threads() -> Iterator[None]:
     [
         ("augment=none", "model.dense=1024", "data.batch_size=32"),
         ("augment.erase=0.5", "model.flip_average=true", "trainer.precision=bf16", "data.batch_size=5"),
-        ("model.levels=2", "model.grid=2"),
+        ("model.levels=2", "model.grid=2", "model.landmarks=true"),
     ],
 )
 @pytest.mark.usefixtures("four_threads")  # whose sums may have other bits than those of one
@@ -82,7 +82,7 @@ def test_next_setting_does_not_need_the_backbone(train: Train, tmp_path: Path, m
     train(*own, "model.dense=8", "data.batch_size=4", "optimizer=sgd", "scheduler=plateau", run_dir=tmp_path / "next")
     # what would change a feature is computed anew
     for k, setting in enumerate(
-        ("augment.flip=0.1", "data.views=4", "model.grid=2", "trainer.precision=bf16", "seed=5")
+        ("augment.flip=0.1", "data.views=4", "model.grid=2", "model.landmarks=true", "trainer.precision=bf16", "seed=5")
     ):
         with pytest.raises(AssertionError, match="went through"):
             train(*own, setting, run_dir=tmp_path / str(k))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import composed
+from torch import nn
 
 from fer.config import AugmentConfig, DataConfig
 from fer.data import landmarks
@@ -18,7 +19,11 @@ from fer.data.augment import DRAWS, augmented_view, moved_landmarks
 from fer.data.datamodule import FaceData
 from fer.data.faces import Box, face_pixels, stored_size
 from fer.errors import FerError
+from fer.model.backbone import make_backbone
+from fer.model.landmark_maps import LandmarkMaps, heat_loss
 from fer.model.losses import landmark_loss
+from fer.model.network import TwoHeadNetwork
+from fer.model.weights import find_weights, save_backbone
 
 SIZE = 64
 
@@ -85,16 +90,78 @@ def test_pictures_without_landmarks_teach_nothing() -> None:
 
 
 def test_a_run_learns_landmarks_and_says_the_same_of_its_heads(train: Callable[..., Path]) -> None:
-    run_dir = train("loss.landmark_weight=1")
+    run_dir = train("loss.landmark_weight=1", "model.landmarks=true")
     state = torch.load(run_dir / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
-    assert state["landmark_head.weight"].shape == (136, 1024)
+    assert state["network.backbone.landmarks.head.5.weight"].shape == (68, 64, 1, 1)
     assert json.loads((run_dir / "metrics.json").read_text())["test"]["au"]["macro"]["auc"] is not None
+
+
+def test_a_landmark_is_where_the_heat_is() -> None:
+    maps = LandmarkMaps([8, 4]).eval()
+    heat = torch.full((1, 68, 6, 6), -50.0)
+    heat[0, 0, 1, 4], heat[0, 1, 5, 0], heat[0, 1, 5, 1] = 50, 50, 50
+    maps.head = nn.Identity()
+    maps.laterals = nn.ModuleList([nn.Identity(), nn.Identity()])
+    places = maps([torch.zeros(1, 68, 3, 3), heat]).view(68, 2)
+    torch.testing.assert_close(places[0], torch.tensor([4.5, 1.5]) / 3 - 1)
+    torch.testing.assert_close(places[1], torch.tensor([1.0, 5.5]) / 3 - 1)
+    torch.testing.assert_close(places[2], torch.zeros(2))
+
+
+def test_heat_is_drawn_to_the_landmark_and_nowhere_without_one() -> None:
+    heat = torch.zeros(2, 68, 8, 8, requires_grad=True)
+    target = torch.full((2, 68, 2), float("nan"))
+    assert heat_loss(heat, target).item() == 0
+    target[0, 3] = torch.tensor([-0.375, 0.625])  # the middle of column 2 and row 6
+    target[1, 5] = torch.tensor([1.5, 0.0])  # outside of the view
+    loss = heat_loss(heat, target)
+    assert loss.item() == pytest.approx(np.log(64))  # of even heat
+    loss.backward()
+    assert heat.grad is not None and heat.grad[0, 3].argmin() == 6 * 8 + 2
+    assert heat.grad[1].abs().sum() == 0 and heat.grad[0, :3].abs().sum() == 0
+
+
+def test_a_few_steps_bring_landmarks_nearer() -> None:
+    torch.manual_seed(0)
+    network = make_backbone("resnet18", SIZE, landmarks=True).module.train()
+    maps = network.get_submodule("landmarks")
+    assert isinstance(maps, LandmarkMaps)
+    maps.taught = True
+    images, target = torch.zeros(8, 3, SIZE, SIZE), torch.rand(8, 1, 2) * 1.2 - 0.6
+    for image, (x, y) in zip(images, ((target[:, 0] + 1) * SIZE / 2).int().tolist(), strict=True):
+        image[:, y - 3 : y + 4, x - 3 : x + 4] = 1
+    target = target.expand(8, 68, 2)
+    optimizer, errors = torch.optim.AdamW(network.parameters(), lr=2e-3), []
+    for _ in range(40):
+        places = network(images)[:, -136:].view(8, 68, 2)
+        assert maps.heat is not None
+        loss = landmark_loss(places, target) + heat_loss(maps.heat, target)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        errors.append((places - target).abs().mean().item())
+    assert errors[-1] < 0.3 * errors[0]
+    assert network.eval()(images).shape == (8, 512 + 136) and maps.heat is None
+
+
+def test_weights_that_know_no_landmarks_say_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    plain = TwoHeadNetwork("resnet18", SIZE, 8, 0.0, 2, 2)
+    save_backbone(plain, tmp_path / "plain.safetensors")
+    made = make_backbone("resnet18", SIZE, landmarks=True).module
+    find_weights("resnet18", str(tmp_path / "plain.safetensors")).load_into(made)
+    assert "has not learned to find them" in caplog.text
+    assert torch.equal(made.state_dict()["conv1.weight"], plain.backbone.state_dict()["conv1.weight"])
+
+
+def test_what_teaches_landmarks_needs_a_network_that_finds_them() -> None:
+    with pytest.raises(FerError, match=r"needs model\.landmarks=true"):
+        composed("train", "loss.landmark_weight=1")
 
 
 @pytest.mark.parametrize("other", ["model.finetune=frozen", "augment.mixup=0.2"])
 def test_what_cannot_be_learned_of_landmarks_is_refused(other: str) -> None:
     with pytest.raises(FerError, match=r"loss\.landmark_weight must be 0"):
-        composed("train", "loss.landmark_weight=1", other)
+        composed("train", "loss.landmark_weight=1", "model.landmarks=true", other)
 
 
 def test_batches_of_training_carry_points_as_the_view_shows_them(tree: Path, cache: Path) -> None:
@@ -112,4 +179,4 @@ def test_batches_of_training_carry_points_as_the_view_shows_them(tree: Path, cac
 def test_data_without_landmarks_cannot_teach_them(train: Callable[..., Path], tree: Path, tmp_path: Path) -> None:
     shutil.copytree(tree, tmp_path / "plain", ignore=shutil.ignore_patterns("Landmarks"))
     with pytest.raises(FerError, match=r"loss\.landmark_weight: no picture of the training split has landmarks"):
-        train(f"data.root={tmp_path / 'plain'}", "loss.landmark_weight=1")
+        train(f"data.root={tmp_path / 'plain'}", "loss.landmark_weight=1", "model.landmarks=true")

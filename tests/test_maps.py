@@ -23,12 +23,14 @@ from fer.model.network import TwoHeadNetwork
 from fer.model.weights import find_weights, save_backbone
 from tests.conftest import composed
 
-MAPS = ("model.levels=2", "model.grid=2")
+MAPS = ("model.levels=2", "model.grid=2", "model.landmarks=true")
 AUS, EMOTIONS = (1, 4), ("happy", "neutral")
 
 
-def network(levels: int = 2, grid: int = 2, reference: bool = False) -> TwoHeadNetwork:
-    return TwoHeadNetwork("resnet18", 64, 8, 0.0, 2, 2, reference=reference, levels=levels, grid=grid).eval()
+def network(levels: int = 2, grid: int = 2, reference: bool = False, landmarks: bool = False) -> TwoHeadNetwork:
+    return TwoHeadNetwork(
+        "resnet18", 64, 8, 0.0, 2, 2, reference=reference, levels=levels, grid=grid, landmarks=landmarks
+    ).eval()
 
 
 def test_cells_are_means_of_their_part_of_the_map() -> None:
@@ -80,7 +82,11 @@ def test_any_convolutional_classifier_has_them(name: str, n_features: int) -> No
 @pytest.mark.parametrize(
     ("name", "levels", "message"),
     [
-        ("swin_t", 2, r"model\.levels=2, model\.grid=2: model\.backbone=swin_t has 1 resolution"),
+        (
+            "swin_t",
+            2,
+            r"model\.levels=2, model\.grid=2, model\.landmarks=false: model\.backbone=swin_t has 1 resolution",
+        ),
         ("vit_b_16", 1, "has 0 resolution"),
         ("resnet18", 6, "has 5 resolution"),
     ],
@@ -110,7 +116,7 @@ def test_features_of_different_size_count_alike_and_one_picture_is_a_batch() -> 
 def test_a_checkpoint_of_before_answers_as_ever(trained: Path, tmp_path: Path) -> None:
     file = trained / "checkpoints" / "best.ckpt"
     checkpoint = torch.load(file, weights_only=True)
-    for key in ("levels", "grid"):
+    for key in ("levels", "grid", "landmarks"):
         del checkpoint["hyper_parameters"]["model"][key]
     assert not any("standardised" in name for name in checkpoint["state_dict"])
     torch.save(checkpoint, tmp_path / "old.ckpt")
@@ -131,23 +137,23 @@ def test_heat_is_of_the_last_map() -> None:
     assert heat.shape == (1, 128, 128) and torch.isfinite(heat).all()
 
 
-def test_heads_travel_with_what_they_see(tmp_path: Path) -> None:
+@pytest.mark.parametrize("landmarks", [False, True])
+def test_heads_travel_with_what_they_see(tmp_path: Path, landmarks: bool) -> None:
     torch.manual_seed(0)
-    source, path = network(), tmp_path / "backbone.safetensors"
+    source, path = network(landmarks=landmarks), tmp_path / "backbone.safetensors"
     source.standardised.running_mean.uniform_(0, 1)  # type: ignore[union-attr, operator]
     source.standardised.running_var.uniform_(0.5, 2)  # type: ignore[union-attr, operator]
     save_backbone(source, path, heads_of(source, AUS, EMOTIONS))
-    found, target = find_weights("resnet18", str(path)), network()
+    found, target = find_weights("resnet18", str(path)), network(landmarks=landmarks)
     found.load_into(target.backbone)
     assert found.heads is not None and found.heads.load_into(target, AUS, EMOTIONS)
     images = torch.rand(2, 3, 64, 64)
     torch.testing.assert_close(target(images).au, source(images).au)
-    pairs = network(reference=True)  # differences are around 0, whatever features were around
+    pairs = network(reference=True, landmarks=landmarks)  # differences are around 0, whatever features were around
     assert found.heads.load_into(pairs, AUS, EMOTIONS) and pairs.standardised.running_mean.eq(0).all()  # type: ignore[union-attr, operator]
-    for other in (network(1, 1), network(2, 1)):
-        with pytest.raises(
-            FerError, match=r"see model\.levels=2 model\.grid=2: set these, or model\.carry_heads=false"
-        ):
+    said = rf"see model\.levels=2 model\.grid=2 model\.landmarks={str(landmarks).lower()}: set these, or model\.carry_heads=false"
+    for other in (network(1, 1), network(2, 1, landmarks=landmarks), network(landmarks=not landmarks)):
+        with pytest.raises(FerError, match=said):
             found.heads.load_into(other, AUS, EMOTIONS)
 
 

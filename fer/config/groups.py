@@ -105,6 +105,9 @@ class ModelConfig:
     grid: int = setting(
         1, "rows and columns of cells that each map is averaged over; 1: the heads do not see where", least=1, most=16
     )
+    landmarks: bool = setting(
+        False, "find the 68 landmarks on the maps: the heads see where they are, too; loss.landmark_weight teaches it"
+    )
     dense: int = setting(256, "units of the layer before the heads", least=1, most=65536)
     dropout: float = setting(0.3, "dropout before and after the dense layer", least=0, below=1)
     finetune: str = setting(

@@ -42,6 +42,8 @@ def check(cfg: Any) -> None:
 
 def _bad_combinations(cfg: TrainConfig) -> list[str]:
     data, found = cfg.data, bad_source(cfg.data) + bad_split(cfg.data)
+    if cfg.loss.landmark_weight and not cfg.model.landmarks:
+        found.append("loss.landmark_weight teaches a network to find landmarks: it needs model.landmarks=true")
     if cfg.loss.landmark_weight and data.reference == "neutral":
         found.append(
             "loss.landmark_weight must be 0 with data.reference=neutral: where points are can't be seen in what has changed"

@@ -15,6 +15,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torchvision.models import get_model
 
 from fer.errors import FerError, first_line
+from fer.model.landmark_maps import LANDMARKS, MAPS, LandmarkMaps
 from fer.model.names import check_backbone
 
 
@@ -25,15 +26,17 @@ class Backbone(NamedTuple):
     n_features: int
     levels: int = 1
     grid: int = 1
+    landmarks: bool = False
 
 
-def make_backbone(name: str, image_size: int, levels: int = 1, grid: int = 1) -> Backbone:
+def make_backbone(name: str, image_size: int, levels: int = 1, grid: int = 1, landmarks: bool = False) -> Backbone:
     """A torchvision classifier with random weights and without its classifier: pictures to pooled features.
 
     Args:
         levels: how many of its resolutions the features come from, the coarsest first.
         grid: rows and columns of cells that each map is averaged over; fewer where the map itself has fewer. 1: the whole map is
             one cell, and with one level the features are what the classifier would see.
+        landmarks: whether the last features are the places of the landmarks (`LandmarkMaps`), for which it gets a module `landmarks`.
 
     Raises:
         FerError: torchvision has no classifier of that name, it does not take pictures of `image_size` pixels, or it has not so many
@@ -51,10 +54,10 @@ def make_backbone(name: str, image_size: int, levels: int = 1, grid: int = 1) ->
         )  # VGG and AlexNet pool to 7x7 and 6x6: 25,088 features for a few hundred faces
     _behead(model)
     n_features = _n_features(model, name, image_size)
-    if levels == grid == 1:
+    if levels == grid == 1 and not landmarks:
         return Backbone(model, n_features)
-    model = _pooled_maps(model, name, image_size, levels, grid)
-    return Backbone(model, _n_features(model, name, image_size), levels, grid)
+    model = _pooled_maps(model, name, image_size, levels, grid, landmarks)
+    return Backbone(model, _n_features(model, name, image_size), levels, grid, landmarks)
 
 
 def _behead(model: nn.Module) -> None:
@@ -76,8 +79,8 @@ class _Blocks(fx.Tracer):
         return not isinstance(m, nn.Sequential)
 
 
-def _pooled_maps(model: nn.Module, name: str, image_size: int, levels: int, grid: int) -> nn.Module:
-    """The network up to its last map, putting out the last maps of its `levels` coarsest resolutions, pooled.
+def _pooled_maps(model: nn.Module, name: str, image_size: int, levels: int, grid: int, landmarks: bool) -> nn.Module:
+    """The network up to its last map, putting out the last maps of its `levels` coarsest resolutions, pooled, and where landmarks are.
 
     Its tensors keep their names, so that the weights of the whole network fit.
     """
@@ -85,13 +88,18 @@ def _pooled_maps(model: nn.Module, name: str, image_size: int, levels: int, grid
     maps = _last_maps(traced, image_size)
     if len(maps) < levels:
         raise FerError(
-            f"model.levels={levels}, model.grid={grid}: "
+            f"model.levels={levels}, model.grid={grid}, model.landmarks={str(landmarks).lower()}: "
             f"model.backbone={name} has {len(maps)} resolution(s) to take maps of the picture from"
         )
     graph, chosen = traced.graph, maps[-levels:]
     [output] = graph.find_nodes(op="output")
     with graph.inserting_before(output):
         pooled = graph.call_function(pool_maps, (chosen, grid))
+        if landmarks:
+            seen = maps[: -MAPS - 1 : -1]
+            traced.add_module(LANDMARKS, LandmarkMaps([one.meta["tensor_meta"].shape[1] for one in seen]))
+            places = graph.call_module(LANDMARKS, (seen,))
+            pooled = graph.call_function(torch.cat, ([pooled, places],), {"dim": 1})
     output.replace_input_with(output.all_input_nodes[0], pooled)
     graph.eliminate_dead_code()
     traced.delete_all_unused_submodules()

@@ -25,14 +25,14 @@ class CarriedHeads:
         state: their tensors, by the network's names.
         aus, emotions: names of the heads' rows, in order; empty for a head that the network did not have.
         pairs: whether they have learned from differences to a neutral picture.
-        maps: `model.levels` and `model.grid` of the features that they see.
+        maps: `model.levels`, `model.grid` and `model.landmarks` of the features that they see.
     """
 
     state: dict[str, Tensor]
     aus: tuple[int, ...]
     emotions: tuple[str, ...]
     pairs: bool = False
-    maps: tuple[int, int] = (1, 1)
+    maps: tuple[int, int, bool] = (1, 1, False)
 
     def names(self) -> dict[str, str]:
         """As metadata of a `.safetensors` file."""
@@ -60,10 +60,11 @@ class CarriedHeads:
                 "model.carry_heads=true: the heads in model.weights compare a picture with a neutral one: set data.reference=neutral, "
                 "or model.carry_heads=false"
             )
-        if self.maps != (network.levels, network.grid):
+        if self.maps != _maps(network):
+            levels, grid, landmarks = self.maps
             raise FerError(
-                "model.carry_heads=true: the heads in model.weights see model.levels={} model.grid={}: set these, or "
-                "model.carry_heads=false".format(*self.maps)
+                f"model.carry_heads=true: the heads in model.weights see model.levels={levels} model.grid={grid} "
+                f"model.landmarks={str(landmarks).lower()}: set these, or model.carry_heads=false"
             )
         if weight.shape != dense.weight.shape:
             way = f"model.dense={len(weight)}, or " if len(weight) != dense.out_features else ""
@@ -112,4 +113,8 @@ class CarriedHeads:
 def heads_of(network: TwoHeadNetwork, aus: Sequence[int], emotions: Sequence[str]) -> CarriedHeads:
     """What `model.carry_heads` takes over from this network, whose heads say `aus` and `emotions`."""
     state = {name: tensor.contiguous() for name, tensor in network.state_dict().items() if name.startswith(PARTS)}
-    return CarriedHeads(state, tuple(aus), tuple(emotions), network.reference, (network.levels, network.grid))
+    return CarriedHeads(state, tuple(aus), tuple(emotions), network.reference, _maps(network))
+
+
+def _maps(network: TwoHeadNetwork) -> tuple[int, int, bool]:
+    return network.levels, network.grid, network.landmarks

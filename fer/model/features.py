@@ -107,7 +107,7 @@ class FrozenFeatures:
             {k: v for k, v in asdict(self.augment).items() if k not in _NO_MATTER} if isinstance(view, int) else {}
         )
         machine = (torch.__version__, self.device.type, self.precision)
-        maps = (self.network.levels, self.network.grid)
+        maps = (self.network.levels, self.network.grid) + (("landmarks",) if self.network.landmarks else ())
         backbone = self.backbone if maps == (1, 1) else (self.backbone, *maps)
         said = (FEATURES_VERSION, machine, backbone, self.pixels.folder.name, self.image_size, view, augment)
         # the files' content, too: a picture that could not be read, and can be now, is in pixels of the same name

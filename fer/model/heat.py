@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, fx, nn
 
 from fer.errors import FerError
+from fer.model.landmark_maps import LANDMARKS
 from fer.model.network import Logits, TwoHeadNetwork
 
 CHUNK = 16
@@ -111,7 +112,7 @@ def last_map(backbone: nn.Module, image_size: int) -> tuple[str, tuple[int, int]
             )
         )
         for name, module in backbone.named_modules()
-        if name
+        if name and not name.startswith(LANDMARKS)
     ]
     try:
         with torch.no_grad():

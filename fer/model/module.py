@@ -21,12 +21,16 @@ from fer.model.backbone import Backbone
 from fer.model.checkpoints import CARD
 from fer.model.epoch_scores import EpochScores
 from fer.model.features import frozen_features
+from fer.model.landmark_maps import LANDMARKS, LandmarkMaps, heat_loss
 from fer.model.losses import HeadLosses, TaskBalance, landmark_loss
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, Logits, TwoHeadNetwork
 from fer.model.optimizers import PARTS, make_optimizer, make_schedule, parameter_groups
 
 BACKBONE = "network.backbone."
 """How the names of the backbone's tensors begin in a `state_dict`."""
+
+HEAT = 0.05
+"""Weight of the landmarks' heat beside the distance of their places."""
 
 BEGUN = "scores_begun"
 """Where a checkpoint keeps what was seen of an epoch in which the run was stopped."""
@@ -101,10 +105,12 @@ class FaceModule(lightning.LightningModule):
             reference=preprocessing.get("reference", False),
             levels=self.model.levels,
             grid=self.model.grid,
+            landmarks=self.model.landmarks,
         ).to(memory_format=torch.channels_last)
         heads = {"au": self.aus, "emotion": self.emotions}
         self.balance = TaskBalance(self.loss, absent=[head for head, labels in heads.items() if not labels])
-        self.landmark_head = nn.Linear(self.network.n_features, 2 * N_LANDMARKS) if self.loss.landmark_weight else None
+        if self.loss.landmark_weight:
+            self._landmark_maps.taught = True
         self.losses = HeadLosses(self.loss, class_weights, au_given_emotion)
         self.card: dict[str, Any] = {}
         self.scores: dict[str, Tensor] = {}
@@ -172,10 +178,17 @@ class FaceModule(lightning.LightningModule):
     def _plain(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor]]:
         features, logits = self._answered(batch)
         losses = self.losses(logits, batch)
-        if self.training and self.landmark_head is not None:
-            found = self.landmark_head(features).view(-1, N_LANDMARKS, 2)
-            losses["landmarks"] = landmark_loss(found, batch["landmarks"])
+        if self.training and self.loss.landmark_weight:
+            places, heat = features[:, -2 * N_LANDMARKS :].view(-1, N_LANDMARKS, 2), self._landmark_maps.heat
+            assert heat is not None
+            losses["landmarks"] = landmark_loss(places, batch["landmarks"]) + HEAT * heat_loss(heat, batch["landmarks"])
         return logits, losses
+
+    @property
+    def _landmark_maps(self) -> LandmarkMaps:
+        found = self.network.backbone.get_submodule(LANDMARKS)
+        assert isinstance(found, LandmarkMaps)  # config.check
+        return found
 
     def _answered(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Logits]:
         """Features and logits: of features that are there; else of pictures, by a frozen backbone just as those would have been made."""

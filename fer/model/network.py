@@ -53,12 +53,13 @@ class TwoHeadNetwork(nn.Module):
         reference: bool = False,
         levels: int = 1,
         grid: int = 1,
+        landmarks: bool = False,
     ) -> None:
         super().__init__()
         self.flip_average, self.reference = flip_average, reference
-        made = make_backbone(backbone, image_size, levels, grid) if isinstance(backbone, str) else backbone
-        self.backbone, self.n_features, self.levels, self.grid = made
-        several = self.levels * self.grid > 1
+        made = make_backbone(backbone, image_size, levels, grid, landmarks) if isinstance(backbone, str) else backbone
+        self.backbone, self.n_features, self.levels, self.grid, self.landmarks = made
+        several = self.levels * self.grid > 1 or self.landmarks
         self.standardised = _Standardised(self.n_features, affine=False) if several else nn.Identity()
         self.dense = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(self.n_features, dense), nn.ReLU(), nn.Dropout(dropout)

@@ -27,6 +27,7 @@ from fer.config import is_file_name
 from fer.errors import FerError, first_line
 from fer.model.carried import PARTS, CarriedHeads
 from fer.model.checkpoints import CARD, SEEN, all_seen, write_whole
+from fer.model.landmark_maps import LANDMARKS
 from fer.model.names import check_weights
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, TwoHeadNetwork
 
@@ -74,6 +75,15 @@ class Weights:
         own = backbone.state_dict()
         state = {name: tensor for name, tensor in self.state.items() if name in own}
         missing = sorted(set(own) - set(state) - {n for n in own if n.endswith("num_batches_tracked")})
+        if (
+            missing
+            and all(name.startswith(f"{LANDMARKS}.") for name in missing)
+            and not any(name.startswith(f"{LANDMARKS}.") for name in state)
+        ):
+            log.warning(
+                "model.landmarks: model.weights=%s has not learned to find them: that part starts anew", self.source
+            )
+            missing = []
         wrong = [n for n, tensor in state.items() if tensor.shape != own[n].shape]
         if missing or wrong:
             raise FerError(
@@ -185,14 +195,14 @@ def _heads(path: Path, state: dict[str, Tensor], meta: dict[str, str]) -> Carrie
     heads = {name: tensor for name, tensor in state.items() if name.startswith(PARTS)}
     try:
         aus, emotions = (tuple(json.loads(meta[head])) for head in ("aus", "emotions"))
-        levels, grid = json.loads(meta.get("maps", "[1, 1]"))
-        found = CarriedHeads(heads, aus, emotions, "pairs" in meta, (levels, grid))
+        levels, grid, *landmarks = json.loads(meta.get("maps", "[1, 1]"))
+        found = CarriedHeads(heads, aus, emotions, "pairs" in meta, (levels, grid, landmarks == [True]))
         n_dense, n_features = heads["dense.1.weight"].shape
         rows = {"au_head": len(found.aus), "emotion_head": len(found.emotions)}
         shapes: dict[str, tuple[int, ...]] = {"dense.1.weight": (n_dense, n_features), "dense.1.bias": (n_dense,)}
         shapes |= {f"{head}.weight": (n, n_dense) for head, n in rows.items() if n}
         shapes |= {f"{head}.bias": (n,) for head, n in rows.items() if n}
-        if found.maps != (1, 1):
+        if found.maps != (1, 1, False):
             shapes |= {
                 "standardised.running_mean": (n_features,),
                 "standardised.running_var": (n_features,),

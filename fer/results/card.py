@@ -82,6 +82,7 @@ def _model_facts(config: Mapping[str, Any], run: Mapping[str, Any]) -> Iterator[
     model, data, weights = config["model"], config["data"], run["weights"]
     levels, grid = model["levels"], model["grid"]
     maps = f"maps of its {levels} coarsest resolutions in {grid} x {grid} cells, " if levels * grid > 1 else ""
+    maps += "the places of 68 landmarks on them, " if model.get("landmarks") else ""
     yield "Network", f"{model['backbone']}, {maps}a dense layer of {model['dense']} units, one head per task"
     yield "Backbone's first weights", str(weights["source"])
     if weights.get("warning"):

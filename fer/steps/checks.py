@@ -46,15 +46,16 @@ def check_maps(cfg: TrainConfig) -> None:
         FerError: says which; or batches of one picture, over which their features can't be standardised.
     """
     model = cfg.model
-    if model.levels == model.grid == 1:
+    if model.levels == model.grid == 1 and not model.landmarks:
         return
     if cfg.data.batch_size == 1:
         raise FerError(
-            f"data.batch_size=1: with model.levels={model.levels}, model.grid={model.grid} features are standardised over a batch: "
+            f"data.batch_size=1: with model.levels={model.levels}, model.grid={model.grid}, "
+            f"model.landmarks={str(model.landmarks).lower()} features are standardised over a batch: "
             "take two at least"
         )
     with torch.device("meta"):
-        make_backbone(model.backbone, cfg.data.image_size, model.levels, model.grid)
+        make_backbone(model.backbone, cfg.data.image_size, model.levels, model.grid, model.landmarks)
 
 
 def _check_devices(cfg: TrainerConfig) -> None:

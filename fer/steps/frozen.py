@@ -37,7 +37,7 @@ def first_backbone(cfg: TrainConfig, weights: Weights, kept: Kept) -> Backbone:
 
     def make() -> tuple[Backbone, torch.Tensor]:
         torch.manual_seed(cfg.seed)
-        backbone = make_backbone(cfg.model.backbone, cfg.data.image_size, cfg.model.levels, cfg.model.grid)
+        backbone = make_backbone(cfg.model.backbone, cfg.data.image_size, *_maps(cfg))
         weights.load_into(backbone.module)
         return backbone, torch.get_rng_state()
 
@@ -48,8 +48,11 @@ def first_backbone(cfg: TrainConfig, weights: Weights, kept: Kept) -> Backbone:
 
 
 def _made_of(cfg: TrainConfig, weights: Weights) -> tuple[object, ...]:
-    model = cfg.model
-    return model.backbone, cfg.data.image_size, model.levels, model.grid, weights.source, weights.sha256, cfg.seed
+    return cfg.model.backbone, cfg.data.image_size, _maps(cfg), weights.source, weights.sha256, cfg.seed
+
+
+def _maps(cfg: TrainConfig) -> tuple[int, int, bool]:
+    return cfg.model.levels, cfg.model.grid, cfg.model.landmarks
 
 
 def backbone_digest(cfg: TrainConfig, weights: Weights, module: FaceModule, kept: Kept) -> str | None:
@@ -62,7 +65,7 @@ def backbone_digest(cfg: TrainConfig, weights: Weights, module: FaceModule, kept
 def backbone_of(module: FaceModule) -> Backbone | None:
     """The frozen backbone of a module, for another module of the same run; None if it is trained and thus in every checkpoint."""
     network = module.network
-    made = Backbone(network.backbone, network.n_features, network.levels, network.grid)
+    made = Backbone(network.backbone, network.n_features, network.levels, network.grid, network.landmarks)
     return made if module.model.finetune == "frozen" else None
 
 
@@ -87,7 +90,7 @@ def use_features(
         return
     backbone = module.card["backbone"]
     pixels = data.prepared.pixels
-    made_of = backbone, cfg.model.levels, cfg.model.grid, pixels.folder, cfg.augment, n_views, precision
+    made_of = backbone, _maps(cfg), pixels.folder, cfg.augment, n_views, precision
     features = FrozenFeatures(
         module.network,
         backbone,

@@ -116,6 +116,7 @@ def _arguments(model: ModelConfig, facts: Facts) -> dict[str, Any]:
         "flip_average": model.flip_average,
         "levels": model.levels,
         "grid": model.grid,
+        "landmarks": model.landmarks,
     }
 
 
