@@ -212,7 +212,8 @@ def judged(cfg: CrossvalConfig, folder: RunFolder, folds: list[Path], kept: Kept
     parts.assign(split="all")[["subject", "split", "fold"]].to_csv(folder.path / "split.csv", index=False)
     first = RunFolder.open(folds[0]).about
     cuts = "".join(str(RunFolder.open(fold).about["data"]["split_hash"]) for fold in folds)
-    data = {**first["data"], "split_hash": hashlib.sha256(cuts.encode()).hexdigest()}
+    shared = metrics["all"]["probes"]["near_identical"]  # across folds, not across the splits of one
+    data = {**first["data"], "near_identical": shared, "split_hash": hashlib.sha256(cuts.encode()).hexdigest()}
     times = [RunFolder.open(fold).about.get("timings", {}).get("fit_s") for fold in folds]
     # unknown of a fold that was killed when its training had ended
     timings = {} if None in times else {"fit_s": round(sum(times), 1)}

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from fer.cli.command import Call, command
+from fer.cli.processes import this_line
 from fer.config import SynthesizeConfig
 
 log = logging.getLogger("fer.synthesize")  # not __name__: run with -m it is __main__
@@ -24,7 +25,8 @@ def run(cfg: SynthesizeConfig, call: Call) -> None:
     with Progress(console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task("drawing faces", total=None)
         write_tree(root, cfg.subjects, cfg.seed, progress=lambda n, total: bar.update(task, completed=n, total=total))
-    log.info("%d people in %s; train on them: python -m fer.train data=ckplus data.root=%s", cfg.subjects, root, root)
+    next_line = this_line("train", ["data=ckplus", f"data.root={root}"])
+    log.info("%d people in %s; train on them: %s", cfg.subjects, root, next_line)
 
 
 main = command("synthesize", run)

@@ -71,7 +71,8 @@ def about_data(cfg: DataConfig, prepared: Prepared) -> dict[str, Any]:
     """What `run.json` says of the data."""
     return {
         "name": cfg.name,
-        "root": cfg.root or cfg.table,
+        "root": cfg.root,
+        "table": cfg.table,
         "fingerprint": prepared.fingerprint,
         "n_images": len(prepared.table),
         "n_subjects": int(prepared.table["subject"].nunique()),

@@ -123,7 +123,7 @@ def facts(found: Exploration, cfg: DataConfig) -> list[tuple[str, str]]:
     kinds = (table["color"] + " " + table["bits"].map("{:.0f} bit ".format) + table["format"]).value_counts()
     frames = found.table.groupby(["subject", "sequence"]).size()
     facts = {
-        "Data": f"{cfg.name} {cfg.root or cfg.table or ''}".strip(),
+        "Data": f"{cfg.name} {cfg.table or cfg.root or ''}".strip(),
         "Pictures": f"{len(table)} of {len(people)} people, {_span(people['pictures'])} of each",
         "Sequences": f"{len(frames)}, {_span(frames)} of each" if len(frames) else "",
         "Size": f"{common} ({size.iloc[0]} pictures)" + (f" and {len(size) - 1} more" if len(size) > 1 else ""),
