@@ -155,9 +155,9 @@ def reopened(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig
         raise FerError(f"resume={cfg.resume}: that cross-validation is finished")
     if "cache_dir" in call.keys and old.data.name == "synthetic" and old.data.root is None:
         raise FerError(f"resume={cfg.resume}: the drawn faces lie in the cache, so cache_dir must stay {old.cache_dir}")
-    folder.take_up()
-    if folder.about["data"]["fingerprint"] != read_table(freely(old, cfg, call.keys))[1]:
+    if folder.about.get("data", {}).get("fingerprint") != read_table(freely(old, cfg, call.keys))[1]:
         raise FerError(f"resume={cfg.resume}: {OTHER_DATA}, and its folds can't be pooled with others: start anew")
+    folder.take_up()
     return folder, freely(old, cfg, call.keys)
 
 

@@ -65,7 +65,7 @@ class LandmarkMaps(nn.Module):
 def heat_loss(heat: Float[Tensor, "N P h w"], target: Float[Tensor, "N P 2"]) -> Float[Tensor, ""]:
     """Cross-entropy between heat maps and a Gaussian of one place around each landmark, mean over those that are known and in the view.
 
-    Without it the mean place alone is right before the heat is anywhere near it, and learning takes several times as many pictures.
+    A mean place may be right with heat that is nowhere near it: this says where the heat itself belongs.
 
     Args:
         heat: before the softmax.
