@@ -17,7 +17,7 @@ from rich.console import Console
 
 from fer.cli.command import Call, command
 from fer.config import BenchmarkConfig, as_dict, resolve
-from fer.runs.folder import RunFolder, check_free
+from fer.runs.folder import RunFolder, check_place
 
 log = logging.getLogger("fer.benchmark")
 
@@ -35,7 +35,7 @@ def run(cfg: BenchmarkConfig, call: Call) -> None:
 
     other = of_settings.other_settings(cfg, call) if cfg.against else None
     where = call.folder("benchmark", cfg.run_dir, cfg.name)
-    check_free(where)
+    check_place(where)
     found, load = Findings(), os.getloadavg()[0]
     resolved: BenchmarkConfig = resolve(cfg)  # type: ignore[assignment]  # the same class with settled values
     with tempfile.TemporaryDirectory(prefix="fer-benchmark-") as name, _alone():

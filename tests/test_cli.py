@@ -64,7 +64,7 @@ BAD = {
     ),
     "several devices in a sweep": (("-m", "trainer.devices=2", "seed=1,2"), "a sweep"),
     "a sweep with one bad value": (("-m", "model.dense=8,-4"), "model.dense must be at least 1, got -4"),
-    "several values without -m": (("optimizer=adam,sgd",), "several values; a run for each of them: -m"),
+    "several values without -m": (("optimizer=adam,sgd",), "several values; a run for each of them: type -m, too"),
     "a group by its name key": (
         ("optimizer.name=sgd",),
         "type optimizer=sgd, which brings the settings that go with it",

@@ -49,9 +49,9 @@ def test_holm_as_computed_by_hand() -> None:
 def test_the_score_is_that_of_metrics_json() -> None:
     for seed in range(3):
         table = answered(made_labels(60, 20, seed, "val"), 1.0, seed)
-        assert score_draws(table, unweighted(60))[0] == pytest.approx(judge(table, HALF, n_boot=5)["score"], abs=1e-12)
+        assert score_draws(table, unweighted(60))[0][0] == pytest.approx(judge(table, HALF, n_boot=5)["score"], abs=1e-12)
         aus_only = table.drop(columns=[c for c in table if c.startswith("emotion")])
-        assert score_draws(aus_only, unweighted(60))[0] == pytest.approx(judge(aus_only, HALF, n_boot=5)["score"])
+        assert score_draws(aus_only, unweighted(60))[0][0] == pytest.approx(judge(aus_only, HALF, n_boot=5)["score"])
 
 
 def test_equal_models_are_called_different_as_often_as_the_level_says() -> None:
@@ -135,7 +135,7 @@ def test_the_winner_is_found_by_the_stated_rule(
 ) -> None:
     standings = [Standing(score, None, None, None, None, None) for score in scores]
     errors = np.full((len(scores), len(scores)), 0.05)
-    comparison = Comparison(standings, 0, 0, 10, 5, 3, errors)
+    comparison = Comparison(standings, 0, 0, 10, 5, 3, errors, reach=2.0)
     assert winner(comparison, seconds, [k in dead for k in range(len(scores))]) == expected
 
 

@@ -262,8 +262,8 @@ def test_the_summary_by_hand() -> None:
     au1 = found["per_au"]["AU1"]
     assert (au1["n"], au1["inside"], au1["random"]) == (4, pytest.approx(0.5), pytest.approx(0.1))
     assert au1["difference"] == pytest.approx(0.4)
-    # of two people, who make .3 and .5: means of draws spread by .0707, and Student's t of one degree of freedom is 12.7
-    assert au1["difference_ci"] == pytest.approx([0.4 - 0.898, 0.4 + 0.898], abs=0.03)
+    # of two people, who make .3 and .5: the standard error is .1, and Student's t of one degree of freedom is 12.7
+    assert au1["difference_ci"] == pytest.approx([0.4 - 1.27, 0.4 + 1.27], abs=0.03)
     assert found["per_au"]["AU12"]["inside_ci"] is None  # one person
     assert found["macro"]["inside"] == pytest.approx((0.5 + 0.7) / 2)
     assert found["macro"]["difference"] == pytest.approx((0.4 + 0.5) / 2)
@@ -282,7 +282,7 @@ def test_maps_are_held_against_those_of_other_units_of_the_same_face() -> None:
     table["others"] = [0.1, 0.2, 0.1, 0.2, None, None, None, None]
     summary = summarise(table)
     assert summary["per_au"]["AU1"]["above_others"] == pytest.approx(0.35)
-    assert summary["per_au"]["AU1"]["above_others_ci"] == pytest.approx([0.35 - 0.898, 0.35 + 0.898], abs=0.03)
+    assert summary["per_au"]["AU1"]["above_others_ci"] == pytest.approx([0.35 - 1.27, 0.35 + 1.27], abs=0.03)
     assert summary["per_au"]["AU12"]["above_others"] is None
     assert summary["macro"]["above_others"] == pytest.approx(0.35)  # over the units that can be held against others
     assert summarise(rows())["macro"]["above_others"] is None

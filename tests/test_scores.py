@@ -163,7 +163,7 @@ def test_intervals_equal_a_plain_loop_over_draws(predictions: pd.DataFrame) -> N
     people = rows["subject"][rows["AU1"] == 1].nunique()
     for name, values in (("f1", f1), ("auc", auc)):
         draws, point = np.arcsin(np.sqrt(values)), np.arcsin(np.sqrt(found[name]))
-        reach = student.ppf(0.975, people - 1) * np.std(draws)
+        reach = student.ppf(0.975, people - 1) * np.std(draws) * np.sqrt(people / (people - 1))
         ends = [np.sin(point - (np.mean(draws) - point) + sign * reach) ** 2 for sign in (-1, 1)]
         assert found[f"{name}_ci"] == pytest.approx(ends)
 

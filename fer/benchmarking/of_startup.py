@@ -22,7 +22,7 @@ def measure(cfg: TrainConfig, scratch: Path, found: Findings) -> None:
     _add("python -m fer.train with a mistyped key", ["fer.train", "model.dens=1"], 2, TIMES, ANSWER, found)
     missing = ["fer.train", "data=ckplus", f"data.root='{scratch / 'nowhere'}'"]
     _add("python -m fer.train with a folder that is not there", missing, 2, TIMES, ANSWER, found)
-    words = [*starting.typed_for(cfg), f"run_dir='{scratch / 'first step'}'"]
+    words = [*starting.words_for(cfg, scratch / "settings"), f"run_dir='{scratch / 'first step'}'"]
     starting.seconds(["fer.benchmarking.first_step", *words])  # fills the cache
     _add("fer.train to its first step", ["fer.benchmarking.first_step", *words], 0, TIMES - 1, FIRST_STEP, found)
 

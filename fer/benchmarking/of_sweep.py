@@ -6,6 +6,7 @@ import dataclasses
 import io
 import math
 import time
+from collections.abc import Collection
 from contextlib import redirect_stdout
 from pathlib import Path
 from statistics import median
@@ -21,7 +22,7 @@ from fer.benchmarking.findings import Findings
 from fer.benchmarking.loading import loading
 from fer.benchmarking.memory import Peak
 from fer.cli.command import Call
-from fer.config import TrainConfig
+from fer.config import TrainConfig, check
 from fer.data.cache import cache_folder
 from fer.runs.jobs import Kept
 
@@ -45,12 +46,14 @@ def measure(cfg: TrainConfig, scratch: Path, budget: float, found: Findings) -> 
         model=dataclasses.replace(cfg.model, finetune="frozen"),
         data=dataclasses.replace(cfg.data, cache_features=True, fresh_pictures=0, views=cfg.data.views or 8),
         augment=dataclasses.replace(cfg.augment, mixup=0.0),
+        loss=dataclasses.replace(cfg.loss, landmark_weight=0.0),
         trainer=dataclasses.replace(
             cfg.trainer, progress=False, patience=cfg.trainer.max_epochs, compile=False, ema=0.0
         ),
         cache_dir=str(_without_features(cache_folder(cfg.cache_dir), scratch / "cache")),
         test=False,
     )
+    check(cfg)
     with Peak() as peak, redirect_stdout(io.StringIO()):  # runs print their scores
         # what is imported and read for the first time; without features, which the first run is to make
         train.begin(_keeping_none(cfg), _job(scratch / "warm up", Kept()), [_Epochs(0)])
@@ -81,8 +84,17 @@ def measure(cfg: TrainConfig, scratch: Path, budget: float, found: Findings) -> 
 
 def _commands(cfg: TrainConfig, scratch: Path) -> tuple[float, float]:
     """Seconds of `fer.train` with these settings, and of the sweep; each has to make the features."""
-    caches = [_without_features(Path(str(cfg.cache_dir)), scratch / f"cache of {name}") for name in ("one", "sweep")]
-    one, many = (starting.typed_for(dataclasses.replace(cfg, cache_dir=str(cache))) for cache in caches)
+    swept = {word.split("=")[0] for word in GRID} | {
+        f"optimizer.{each.name}" for each in dataclasses.fields(cfg.optimizer)
+    }
+
+    def words(name: str, without: Collection[str]) -> list[str]:
+        cache = _without_features(Path(str(cfg.cache_dir)), scratch / f"cache of {name}")
+        return starting.words_for(
+            dataclasses.replace(cfg, cache_dir=str(cache)), scratch / f"settings of {name}", without
+        )
+
+    one, many = words("one", ()), words("sweep", swept)
     first = starting.seconds(["fer.train", *one, f"run_dir='{scratch / 'one command'}'"])
     return first, starting.seconds(["fer.train", "-m", *many, f"hydra.sweep.dir='{scratch / 'sweep'}'", *GRID])
 

@@ -2,40 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Container, Sequence
+from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from fer.benchmarking.composing import composed
-from fer.config import NAMES_OF_GROUPS, TrainConfig, as_dict, flat, settings_of
+from fer.config import TrainConfig, as_dict, flat, nested, settings_of
 from fer.errors import FerError
 
 TIMEOUT = 3600
 
 
-def typed_for(cfg: TrainConfig) -> list[str]:
-    """What would be typed for `fer.train` to get these settings."""
-    now, usual = dict(flat(as_dict(cfg))), composed("train", ())
-    groups = [
-        f"{key.removesuffix('.name')}={now[key]}" for key in NAMES_OF_GROUPS if now[key] != OmegaConf.select(usual, key)
-    ]
-    usual = composed("train", groups)  # a group brings settings of its own
-    keys = [key for key, _ in settings_of(TrainConfig) if key not in ("run_dir", "resume", "test", "name")]
-    others = [key for key in keys if now[key] != _plain(OmegaConf.select(usual, key))]
-    return [*groups, *(f"{key}={_quoted(now[key])}" for key in others)]
+def words_for(cfg: TrainConfig, folder: Path, without: Container[str] = ()) -> list[str]:
+    """What is typed for `fer.train` to get these settings: a recipe in `folder`, as not all that a recipe changes can be typed.
 
-
-def _plain(value: Any) -> Any:
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-
-
-def _quoted(value: Any) -> str:
-    return "'" + value.replace("'", "\\'") + "'" if isinstance(value, str) else json.dumps(value)
+    Args:
+        without: keys that are left to be typed.
+    """
+    left_out = {"run_dir", "resume", "test", "name"}
+    keys = {key for key, _ in settings_of(TrainConfig) if key not in left_out and key not in without}
+    text = OmegaConf.to_yaml(nested((key, value) for key, value in flat(as_dict(cfg)) if key in keys))
+    (folder / "experiment").mkdir(parents=True)
+    (folder / "experiment" / "measured.yaml").write_text(f"# @package _global_\n{text}", encoding="utf-8")
+    return ["--config-dir", str(folder), "experiment=measured"]
 
 
 def seconds(words: Sequence[str], status: int = 0) -> float:

@@ -137,6 +137,8 @@ def _run(
 
     def task(composed: DictConfig) -> float | None:
         show_messages(sweep.beside() if sweep else None)
+        if (HydraConfig.get().mode == RunMode.MULTIRUN) != (sweep is not None):
+            raise FerError("hydra.mode: jobs of a sweep are kept apart by this program: type -m")
         if sweep is not None:
             return sweep.run_job(lambda: job(settings(SCHEMAS[name], composed), _call(name, kept)))
         try:

@@ -19,6 +19,7 @@ PATHS = (
     "resume",
     "root",
     "run_dir",
+    "storage",
 )
 """Keys whose value is a file or a folder."""
 

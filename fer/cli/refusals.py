@@ -31,7 +31,8 @@ def one_line(error: Exception) -> str:
     ]
     if any(line.startswith("Ambiguous value for argument") for line in head):
         argument = head[0].removeprefix("Ambiguous value for argument ").strip("'")
-        return f"{argument}: several values; a run for each of them: -m, as in python -m fer.train -m {argument}"
+        key, value = argument.split("=", 1)
+        return f"{argument}: several values; a run for each of them: type -m, too; one value with a comma: \"{key}='{value}'\""
     if any("hydra.cc" in line for line in head):
         said = " ".join(line for line in head if not line.startswith(("See ", "^"))).split("Exception: ", 1)[-1]
         return f"{said}; quote a value with other than plain characters twice: \"data.root='my, folder'\""

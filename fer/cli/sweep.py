@@ -25,8 +25,9 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from fer.cli.quoting import in_quotes
 from fer.cli.refusals import REFUSALS, one_line
-from fer.config import conf_dir
+from fer.config import bad_name, conf_dir
 from fer.errors import FerError, first_line
 from fer.runs.jobs import Job, folder_name, print_summary, read_jobs, why_dead, write_summary
 from fer.terminal import short
@@ -69,14 +70,14 @@ class Sweep:
     """One call of a command with `-m`.
 
     Attributes:
-        line: that goes on with it.
+        line: that goes on with it; None for jobs that are done anew.
         folder: holds the folders of the jobs.
         call: tells the records of this call from those of earlier ones.
         n_jobs: how many there are, if that was typed as lists of choices.
         at_once: jobs that run at a time on this machine, in processes of joblib; 1: one after the other, or elsewhere.
     """
 
-    line: str
+    line: str | None
     folder: Path
     call: str
     n_jobs: int
@@ -93,16 +94,13 @@ class Sweep:
             raise FerError(
                 "run_dir names one folder, and a sweep makes one for each job: name=NAME chooses outputs/sweeps/NAME"
             )
-        if "hydra.sweep.subdir" in {override.key_or_group for override in typed}:
-            raise FerError(
-                "hydra.sweep.subdir: the folders of a sweep's jobs are named by what differs between them, so that the same line finds "
-                "them again; name=NAME chooses outputs/sweeps/NAME"
-            )
-        line = shlex.join(["python", "-m", f"fer.{command}", *sys.argv[1:]])
+        line = shlex.join(["python", "-m", "fer.train", *sys.argv[1:]]) if command == "train" else None
         # job folders are named by what differs between them
         swept = {override.key_or_group for override in typed if override.is_sweep_override()}
         first = _first_job(command, typed)
         choices = _choices(first, typed)
+        if bad := bad_name(first.get("name")):
+            raise FerError(*bad)
         folder, at_once = Path(str(first.hydra.sweep.dir)), 1
         if command == "train":
             _refuse_teams(first, swept)
@@ -117,8 +115,10 @@ class Sweep:
             for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # torch takes the lower one
                 os.environ.setdefault(name, str(_cores()))
         # beside the others: Hydra does not take overrides on both sides of an option
-        place = next((k for k, word in enumerate(sys.argv) if k and "=" in word and not word.startswith("-")), None)
-        sys.argv[place or len(sys.argv) : place or len(sys.argv)] = words
+        settings = get_args_parser().parse_known_args()[0].overrides
+        starts = [k for k in range(1, len(sys.argv)) if settings and sys.argv[k : k + len(settings)] == settings]
+        place = starts[-1] if starts else len(sys.argv)
+        sys.argv[place:place] = words
         call = f"{datetime.now().isoformat()} {os.getpid()}"
         return cls(line, folder.absolute(), call, math.prod(choices.values()), at_once)
 
@@ -134,12 +134,12 @@ class Sweep:
         except (KeyboardInterrupt, SystemExit) as stopped:
             if isinstance(stopped, SystemExit) and stopped.code != 130:
                 raise
-            print(f"the sweep stopped; the same line goes on with it: {self.line}", file=sys.stderr)
+            print(f"the sweep stopped{self._goes_on()}", file=sys.stderr)
             sys.exit(130)
         except BrokenProcessPool as error:
             raise FerError(
-                "a process of the sweep was ended from outside, often for want of memory; the same line goes on with it, and with "
-                f"hydra/launcher=basic it takes the memory of one job: {self.line}"
+                "a process of the sweep was ended from outside, often for want of memory; with hydra/launcher=basic it takes the memory "
+                f"of one job{self._goes_on()}"
             ) from error
         every = read_jobs(self.folder)
         jobs = [job for job in every if job.call == self.call]
@@ -158,9 +158,12 @@ class Sweep:
         failed = [job for job in jobs if job.status == "failed"]
         if failed:
             raise SomeJobsFailed(
-                f"{len(failed)} of {len(jobs)} jobs failed, summary.csv says why; the same line tries them again and leaves "
-                "the finished ones"
+                f"{len(failed)} of {len(jobs)} jobs failed, summary.csv says why"
+                + ("; the same line tries them again and leaves the finished ones" if self.line else "")
             )
+
+    def _goes_on(self) -> str:
+        return f"; the same line goes on with it: {self.line}" if self.line else ""
 
     def beside(self) -> str | None:
         """What the job that this process runs is called on the terminal, if others run beside it; the first one speaks for all."""
@@ -267,7 +270,9 @@ def _first_job(command: str, typed: list[Override]) -> DictConfig:
     """The first job as Hydra composes it. Its folder is that of all: a swept setting that is part of the name must not scatter them."""
     first = [_first_value(override) for override in typed]
     own = get_args_parser().parse_known_args()[0].config_dir  # experiments of the user's own
-    places = [f"hydra.searchpath=[file://{Path(own).absolute()}]"] if own else []
+    if own and not Path(own).is_dir():
+        raise FerError(f"--config-dir {own}: there is no such folder")
+    places = [f"hydra.searchpath=[{in_quotes(f'file://{Path(own).absolute()}')}]"] if own else []
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return compose(command, [*first, *places], return_hydra_config=True)
 

@@ -17,6 +17,16 @@ from omegaconf.errors import OmegaConfBaseException
 from fer.config import NAMES_OF_GROUPS, bad_value, conf_dir, settings_of
 from fer.errors import FerError
 
+NOTHING = object()
+
+OF_THIS_PROGRAM = {
+    "hydra.mode": "type -m for a run of each choice",
+    "hydra.run.dir": "nothing is written there; run_dir=FOLDER chooses where a run goes",
+    "hydra.sweep.subdir": "the folders of a sweep's jobs are named by what differs between them, so that the same line finds them again; "
+    "name=NAME chooses outputs/sweeps/NAME",
+}
+"""Settings of Hydra that this program makes itself, and what to type instead."""
+
 
 def refuse_bad_overrides(argv: list[str], schema: type) -> list[Override]:
     """Looks at every typed key and value, each value of a sweep too, before anything is composed or imported.
@@ -54,7 +64,13 @@ def _problem(override: Override, schema: type) -> str | None:
     key, word = override.key_or_group, str(override.input_line)
     if override.value_type == ValueType.GLOB_CHOICE_SWEEP:
         return f"{word}: type the choices out, as in {key}=a,b"
-    if key.split(".")[0].split("/")[0] == "hydra" or (conf_dir() / key).is_dir():
+    if override.is_sweep_override() and next(_values(override), NOTHING) is NOTHING:
+        return f"{word}: holds no value to try: type the choices out, as in {key}=a,b"
+    if key in OF_THIS_PROGRAM:
+        return f"{key}: {OF_THIS_PROGRAM[key]}"
+    if (conf_dir() / key).is_dir():
+        return f"{key}=null: leave it out" if None in _values(override) else None
+    if key.split(".")[0].split("/")[0] == "hydra":
         return None
     known = dict(settings_of(schema))
     if key not in known:

@@ -15,6 +15,8 @@ NEEDS = {
     "optimizer.momentum": ("optimizer.name", ("sgd", "rmsprop")),
     "optimizer.backbone_lr": ("model.finetune", ("full", "gradual")),
     "data.cache_features": ("model.finetune", ("frozen",)),
+    "data.test_fraction": ("data.folds", (0,)),
+    "data.min_au_count": ("data.aus", ("auto",)),
     "data.subjects": ("data.name", ("synthetic",)),
     "model.freeze_epochs": ("model.finetune", ("gradual",)),
     "loss.max_weight": ("loss.class_weights", ("balanced", "logit_adjusted")),

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from fer.config.commands import CrossvalConfig, TrainConfig, TuneConfig
+from fer.config.commands import BenchmarkConfig, CrossvalConfig, TrainConfig, TuneConfig
 from fer.config.groups import DataConfig
 from fer.config.of_commands import bad_source, bad_split, of_command
 from fer.config.setting import bad_values
@@ -83,7 +83,7 @@ def _bad_processes(cfg: TrainConfig) -> list[str]:
     if n == 1:
         return []
     found = []
-    if isinstance(cfg, CrossvalConfig | TuneConfig):
+    if isinstance(cfg, BenchmarkConfig | CrossvalConfig | TuneConfig):
         found.append(
             "trainer.devices and trainer.num_nodes are for fer.train: each run of this command takes one processor"
         )
@@ -121,13 +121,16 @@ def _bad_features(cfg: TrainConfig) -> list[str]:
 
 def resolve(cfg: TrainConfig) -> TrainConfig:
     """Fills in what depends on other settings and makes folders absolute, so that the saved settings mean the same anywhere."""
+    cache_dir = _full(cfg.cache_dir)
     weights = cfg.model.weights or ("auto" if cfg.data.name == "synthetic" else "DEFAULT")
     if is_file_name(weights):
         weights = str(Path(weights).expanduser().absolute())
     data = absolute(cfg.data)
     if data.views is None:
         data = dataclasses.replace(data, views=FROZEN_VIEWS if cfg.model.finetune == "frozen" else 0)
-    return dataclasses.replace(cfg, data=data, model=dataclasses.replace(cfg.model, weights=weights))
+    return dataclasses.replace(
+        cfg, data=data, model=dataclasses.replace(cfg.model, weights=weights), cache_dir=cache_dir
+    )
 
 
 def is_file_name(weights: str) -> bool:
@@ -137,11 +140,11 @@ def is_file_name(weights: str) -> bool:
 
 def absolute(data: DataConfig) -> DataConfig:
     """The same settings with folders that do not depend on where the command was typed."""
+    return dataclasses.replace(data, root=_full(data.root), table=_full(data.table))
 
-    def full(path: str | None) -> str | None:
-        return None if path is None else str(Path(path).expanduser().absolute())
 
-    return dataclasses.replace(data, root=full(data.root), table=full(data.table))
+def _full(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).expanduser().absolute())
 
 
 def bad_name(name: str | None) -> list[str]:

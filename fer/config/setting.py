@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
-from typing import Any
+from typing import Any, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -113,6 +113,14 @@ def from_dict(schema: type, values: Any, source: str) -> Any:
     if problems:
         raise FerError(f"{source}: {problems[0]}")
     return cfg
+
+
+def nested(settings: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """`flat` undone."""
+    found = OmegaConf.create({})
+    for key, value in settings:
+        OmegaConf.update(found, key, value)
+    return cast(dict[str, Any], OmegaConf.to_container(found))
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -22,21 +22,25 @@ def resample_subjects(subjects: pd.Series, n_boot: int, seed: int) -> Weights:
     return Weights(codes, np.ascontiguousarray(drawn.T, dtype=np.float64))
 
 
-def interval(draws: FloatArray, n_subjects: int, point: float, *, share: bool = True) -> list[float] | None:
+def interval(
+    draws: FloatArray, n_subjects: float, point: float, *, share: bool = True, widened: bool = False
+) -> list[float] | None:
     """The 95 % interval [low, high] of a score: the point without its bias, and as far as Student's t takes the spread of the draws.
 
     Percentiles of the draws are no intervals of an average precision: a person drawn twice brings ties to the top of the ranking, so
-    that all draws are too good; the point itself is so by about as much. Bias and spread are those of the draws (Efron & Tibshirani,
-    An introduction to the bootstrap, 1993, chapters 6 and 10), on the scale on which shares spread alike everywhere, the arcsine of the
-    square root. Where all of n people say the same extreme, the other end is where that had a probability of 2.5 %.
+    that all draws are too good; the point itself is so by about as much. Bias and spread are those of the draws, whose variance is too
+    small by the factor (n - 1) / n (Efron & Tibshirani, An introduction to the bootstrap, 1993, chapters 6 and 10), on the scale on
+    which shares spread alike everywhere, the arcsine of the square root. Where all of n people say the same extreme, the other end is
+    where that had a probability of 2.5 %.
 
     None with fewer than two subjects: one person says nothing about other people.
 
     Args:
         draws: those in which the score is not defined (nan) don't count.
-        n_subjects: people behind the score.
+        n_subjects: people behind the score; of a mean over labels `people_behind` it, if these are fewer.
         point: the score, with every person once.
         share: it is one, from 0 to 1; else any number.
+        widened: the draws are spread as far as the score would be over other people, as those of macro scores are.
     """
     defined = draws[~np.isnan(draws)]
     if n_subjects < 2 or defined.size == 0 or np.isnan(point):
@@ -47,7 +51,8 @@ def interval(draws: FloatArray, n_subjects: int, point: float, *, share: bool = 
     values = np.append(defined, point)
     on_scale = np.arcsin(np.sqrt(np.clip(values, 0, 1))) if share else values
     centre = 2 * on_scale[-1] - on_scale[:-1].mean()
-    reach = stats.t.ppf(0.975, n_subjects - 1) * on_scale[:-1].std()
+    spread = on_scale[:-1].std() * (1 if widened else np.sqrt(n_subjects / (n_subjects - 1)))
+    reach = stats.t.ppf(0.975, n_subjects - 1) * spread
     ends = np.array([centre - reach, centre + reach])
     found: list[float] = (np.sin(np.clip(ends, 0, np.pi / 2)) ** 2 if share else ends).tolist()
     return found

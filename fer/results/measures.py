@@ -50,9 +50,11 @@ class Measures:
     micro: dict[str, FloatArray]
     """Over all labelled cells at once."""
     macro: dict[str, FloatArray]
-    """Mean over the labels for which the score is defined with everyone; one whose people a draw has lost keeps that value there."""
+    """Mean over the labels for which the score is defined with everyone, see `_macro`."""
     per_label: dict[str, FloatArray]
     """(draws, labels)."""
+    people: dict[str, FloatArray]
+    """(labels,): those who show a label, or for AUC, if they are fewer, those who lack it: the others hardly move its score."""
 
 
 def measure(answers: Answers, weights: Weights) -> Measures:
@@ -72,38 +74,72 @@ def measure(answers: Answers, weights: Weights) -> Measures:
         whole = per_label
     else:
         whole = _per_label_decisions(answers, everyone) | _per_label_ranking(answers, everyone)
+    people = _people(answers, weights.subjects)
     return Measures(
         loss=_ratio(weights.sums(answers.loss_sums), weights.sums(answers.loss_counts)),
         accuracy=_accuracy(answers, weights),
         micro=_micro(answers, weights),
-        macro={name: _mean_over_labels(values, whole[name]) for name, values in per_label.items()},
+        macro={name: _macro(values, whole[name], people[name]) for name, values in per_label.items()},
         per_label=per_label,
+        people=people,
     )
 
 
-def macro_ap(answers: Answers, weights: Weights) -> FloatArray:
-    """(draws,): average precision, the mean over the labels with a positive."""
+def macro_ap(answers: Answers, weights: Weights) -> tuple[FloatArray, float]:
+    """(draws,): average precision, the mean over the labels with a positive; and `people_behind` it."""
     values, whole = (_per_label_ranking(answers, w)["ap"] for w in (weights, unweighted(len(answers.targets))))
-    return _mean_over_labels(values, whole)
+    people = _people(answers, weights.subjects)["ap"]
+    return _macro(values, whole, people), people_behind(people)
 
 
-def macro_f1(answers: Answers, weights: Weights) -> FloatArray:
-    """(draws,): F1, the mean over the labels with a positive."""
+def macro_f1(answers: Answers, weights: Weights) -> tuple[FloatArray, float]:
+    """(draws,): F1, the mean over the labels with a positive; and `people_behind` it."""
     values, whole = (_per_label_decisions(answers, w)["f1"] for w in (weights, unweighted(len(answers.targets))))
-    return _mean_over_labels(values, whole)
+    people = _people(answers, weights.subjects)["f1"]
+    return _macro(values, whole, people), people_behind(people)
 
 
-def _mean_over_labels(values: FloatArray, whole: FloatArray) -> FloatArray:
-    """(draws,): the mean over the same labels in every draw.
+def _people(answers: Answers, subjects: npt.NDArray[np.intp]) -> dict[str, FloatArray]:
+    shows, lacks = (
+        np.array([np.unique(subjects[column == which]).size for column in answers.targets.T], np.float64)
+        for which in (1, 0)
+    )
+    return {name: np.minimum(shows, lacks) if name == "auc" else shows for name in MEASURES}
 
-    Without the few people who show a rare label a draw says nothing about it. Left out there, a label that does badly would raise
-    the mean of these draws, and the interval would not lie about the score.
+
+def _macro(values: FloatArray, whole: FloatArray, people: FloatArray) -> FloatArray:
+    """(draws,): the mean over the same labels in every draw, spread as far as it would be over other people.
+
+    Without the few people who show a rare label a draw says nothing about it, and the label keeps its value with everyone there. Left
+    out, one that does badly would raise the mean of these draws, and the interval would not lie about the score.
+
+    The variance over the draws of a label that k people show is too small by the factor (k - 1) / k (Efron & Tibshirani, An
+    introduction to the bootstrap, 1993, chapter 6), half of it with two. A label that one person shows varies in no draw: it is taken
+    to vary as the mean of the others does.
 
     Args:
         values: (draws, labels).
         whole: (1, labels), with every person once.
+        people: (labels,) of `Measures.people`.
     """
-    return mean_of_defined(np.where(np.isnan(values), whole, values))
+    filled = np.where(np.isnan(values), whole, values)
+    middle, told = filled.mean(axis=0), people > 1
+    wider = np.sqrt(people[told] / (people[told] - 1))
+    apart = mean_of_defined(wider * (filled - middle)[:, told]) if told.any() else np.zeros(len(values))
+    found: FloatArray = mean_of_defined(middle[None]) + apart
+    return found
+
+
+def people_behind(people: FloatArray) -> float:
+    """Of how many people the spread of a mean over labels is as sure: degrees of freedom (Satterthwaite, 1946) and one.
+
+    Labels are taken to vary alike and each by itself; 1 where none is shown by two people.
+
+    Args:
+        people: (labels,) of `Measures.people`.
+    """
+    told = people[people > 1]
+    return 1 + len(told) ** 2 / float((1 / (told - 1)).sum()) if len(told) else 1.0
 
 
 def mean_of_defined(values: FloatArray) -> FloatArray:

@@ -99,10 +99,11 @@ def _scores(
     answers = Answers((), one_hot[truth], one_hot[answer], one_hot[answer] == 1, nothing, nothing)
     right, n_people = (truth == answer).astype(np.float64), len(resampling.counts)
     shares = resampling.sums(right) / resampling.sums(np.ones_like(right))
-    f1 = macro_f1(answers, unweighted(len(truth)))[0]
+    f1 = macro_f1(answers, unweighted(len(truth)))[0][0]
+    draws, n_behind = macro_f1(answers, resampling)
     return {
         "accuracy": float(right.mean()),
         "accuracy_ci": interval(shares, n_people, float(right.mean())),
         "macro_f1": number(f1),
-        "macro_f1_ci": interval(macro_f1(answers, resampling), n_people, float(f1)),
+        "macro_f1_ci": interval(draws, min(n_people, n_behind), float(f1), widened=True),
     }

@@ -33,7 +33,15 @@ from fer.results.baselines import (
 )
 from fer.results.bootstrap import interval, resample_subjects
 from fer.results.dead import dead_reason
-from fer.results.measures import MEASURES, Measures, Weights, mean_of_defined, measure, unweighted
+from fer.results.measures import (
+    MEASURES,
+    Measures,
+    Weights,
+    mean_of_defined,
+    measure,
+    people_behind,
+    unweighted,
+)
 from fer.results.predictions import (
     Answers,
     FloatArray,
@@ -69,10 +77,7 @@ class _Judged:
 
     def label_interval(self, name: str, column: int) -> list[float] | None:
         """None unless at least two people show the label (and for AUC two lack it): no other draw would differ."""
-        targets = self.answers.targets[:, column]
-        people = self._n_people(targets == 1)
-        if name == "auc":
-            people = min(people, self._n_people(targets == 0))
+        people = int(self.draws.people[name][column])
         point = float(self.point.per_label[name][0, column])
         return interval(self.draws.per_label[name][:, column], people, point)
 
@@ -88,12 +93,15 @@ class _Judged:
 
     def average_intervals(self) -> Scores:
         found: Scores = {}
-        averages = (("micro", self.point.micro, self.draws.micro), ("macro", self.point.macro, self.draws.macro))
-        for kind, point, draws in averages:
-            found |= {
-                f"{kind}_{name}_ci": interval(draws[name], self.n_subjects, float(point[name][0])) for name in MEASURES
-            }
+        for name in MEASURES:
+            micro, macro = float(self.point.micro[name][0]), float(self.point.macro[name][0])
+            found[f"micro_{name}_ci"] = interval(self.draws.micro[name], self.n_subjects, micro)
+            found[f"macro_{name}_ci"] = interval(self.draws.macro[name], self.n_behind(name), macro, widened=True)
         return found
+
+    def n_behind(self, name: str) -> float:
+        """How many people a macro score is as sure as."""
+        return min(self.n_subjects, people_behind(self.draws.people[name]))
 
     def verdict(self) -> Scores:
         reason = dead_reason(self.answers, self.networks)
@@ -156,8 +164,8 @@ def _score(heads: list[tuple[_Judged, str]]) -> Scores:
         mean_of_defined(np.stack([measures.macro[name] for measures, name in values], axis=-1))
         for values in ([(head.point, name) for head, name in heads], [(head.draws, name) for head, name in heads])
     )
-    n_subjects = min(head.n_subjects for head, _ in heads)
-    return {"score": number(point[0]), "score_ci": interval(draws, n_subjects, float(point[0]))}
+    n_subjects = min(head.n_behind(name) for head, name in heads)
+    return {"score": number(point[0]), "score_ci": interval(draws, n_subjects, float(point[0]), widened=True)}
 
 
 def _score_constant(sections: Scores) -> float | None:

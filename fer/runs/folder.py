@@ -88,6 +88,8 @@ def check_place(path: Path) -> None:
     """
     check_free(path)
     above = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not above.is_dir():
+        raise FerError(f"run_dir={path} can't be made: {above} is a file")
     if not os.access(above, os.W_OK):
         raise FerError(f"run_dir={path} can't be written: {above} is read-only")
 

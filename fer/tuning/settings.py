@@ -12,7 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 from fer.cli.command import Call, settings
-from fer.config import OF_A_RUN, TrainConfig, TuneConfig, as_dict, flat, resolve, settings_of
+from fer.config import OF_A_RUN, TrainConfig, TuneConfig, as_dict, flat, nested, resolve, settings_of
 from fer.runs.folder import write_text
 from fer.tuning.space import Space, as_override
 
@@ -49,13 +49,10 @@ def write_best(folder: Path, cfg: TrainConfig, name: str, about: str) -> str:
         The line that trains it, test people and all.
     """
     best, default = (dict(flat(as_dict(resolve(of)))) for of in (cfg, composed([])))
-    changed = OmegaConf.create({})
-    for key, value in {**best, "name": name}.items():
-        if key not in ("run_dir", "test") and value != default[key]:
-            OmegaConf.update(changed, key, value)
+    changed = [(k, v) for k, v in {**best, "name": name}.items() if k not in ("run_dir", "test") and v != default[k]]
     line = f"python -m fer.train --config-dir {_quoted(folder)} experiment=tuned"
     (folder / "experiment").mkdir(exist_ok=True)
-    text = f"# @package _global_\n# {about}\n# {line}\n{OmegaConf.to_yaml(changed)}"
+    text = f"# @package _global_\n# {about}\n# {line}\n{OmegaConf.to_yaml(nested(changed))}"
     write_text(folder / "experiment" / "tuned.yaml", text)
     return line
 

@@ -64,16 +64,21 @@ def open_study(cfg: TuneConfig, folder: Path, space: Space, data: dict[str, str]
     }
     try:
         with my_turn(folder):  # a database that two workers make at once is half made twice
+            storage = open_storage(cfg.storage, folder)
+            if (folder / "trials").exists() and cfg.name not in optuna.get_all_study_names(storage):
+                raise FerError(f"{folder} holds trials of another study: {_otherwise(cfg)}")
             study = optuna.create_study(
-                storage=open_storage(cfg.storage, folder),
+                storage=storage,
                 study_name=cfg.name,
                 direction="maximize",
                 load_if_exists=True,
                 pruner=pruner,
             )
             known = study.user_attrs.get("fer")
-            if known is None and not (folder / "trials").exists():
+            if known is None:
                 study.set_user_attr("fer", with_what)
+    except FerError:
+        raise
     except Exception as error:  # whatever a database, its driver or a damaged file makes them say
         if [path.name for path in folder.iterdir()] == [LOCK]:  # leave nothing where nothing was
             shutil.rmtree(folder)
@@ -81,9 +86,7 @@ def open_study(cfg: TuneConfig, folder: Path, space: Space, data: dict[str, str]
         why = error.__cause__ if isinstance(error.__cause__, ImportError) else error
         raise FerError(f"storage={_shown(cfg.storage, folder)} can't be used: {first_line(why)}") from error
     if known is not None:
-        _check_same(known, with_what, cfg.name)
-    elif (folder / "trials").exists():
-        raise FerError(f"{folder} holds trials of another study: name=NAME begins a new one")
+        _check_same(known, with_what, cfg)
     return study
 
 
@@ -133,13 +136,17 @@ def _settings(cfg: TuneConfig, space: Space) -> dict[str, Any]:
     return {key: value for key, value in flat(as_dict(cfg)) if key in learned and key not in left_out}
 
 
-def _check_same(known: dict[str, Any], now: dict[str, Any], name: str) -> None:
+def _otherwise(cfg: TuneConfig) -> str:
+    return f"another {'run_dir' if cfg.run_dir else 'name'}= begins another study"
+
+
+def _check_same(known: dict[str, Any], now: dict[str, Any], cfg: TuneConfig) -> None:
     """Refuses to mix scores that can't be compared.
 
     Raises:
         FerError: names the first difference.
     """
-    otherwise = "scores can't be compared; name=NAME begins another study"
+    name, otherwise = cfg.name, f"scores can't be compared; {_otherwise(cfg)}"
     for key, value in now["settings"].items():
         if key in known["settings"] and known["settings"][key] != json.loads(json.dumps(value)):
             raise FerError(

@@ -2,8 +2,9 @@
 
 People are resampled, the same people for every run in a draw, so that what is hard for all runs cancels (paired bootstrap).
 The spread of a difference over the draws is its standard error; the interval and the p value come from Student's t with
-one degree of freedom less than there are people. Percentiles of the draws would call 7 to 8 % of equal models different
-where 5 % were asked for when people are few, and could not reach the small p values that many comparisons need.
+one degree of freedom less than there are people behind the score (`people_behind`). Percentiles of the draws would call
+7 to 8 % of equal models different where 5 % were asked for when people are few, and could not reach the small p values that
+many comparisons need.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from scipy import stats
 
 from fer.errors import FerError
 from fer.results.bootstrap import interval, resample_subjects
-from fer.results.measures import Weights, macro_ap, macro_f1, mean_of_defined
+from fer.results.measures import Weights, macro_ap, macro_f1, mean_of_defined, unweighted
 from fer.results.predictions import FloatArray, au_answers, au_columns, emotion_answers, emotion_classes
 
 LEVEL = 0.05
@@ -68,6 +69,8 @@ class Comparison:
     """Comparisons that the p values are corrected for."""
     errors: FloatArray
     """(runs, runs): standard error of the difference between two runs."""
+    reach: float
+    """Standard errors from a difference to the ends of its interval."""
 
 
 def compare(tables: Sequence[pd.DataFrame], *, n_draws: int, seed: int, reference: int | None = None) -> Comparison:
@@ -95,18 +98,18 @@ def compare(tables: Sequence[pd.DataFrame], *, n_draws: int, seed: int, referenc
     n_people = _fewest_people(tables[0])
     if n_people < 2:
         raise FerError("all pictures with the labels of a head show one person: that says nothing about other people")
-    # the first column is the score itself, every person once
-    weights = Weights(weights.subjects, np.column_stack([np.ones(len(weights.counts)), weights.counts]))
-    drawn = np.stack([score_draws(table, weights) for table in tables])
-    points, draws = drawn[:, 0], drawn[:, 1:]
+    once = unweighted(len(tables[0]))
+    points = np.array([score_draws(table, once)[0][0] for table in tables])
+    drawn = [score_draws(table, weights) for table in tables]
+    draws, n_behind = np.stack([each for each, _ in drawn]), min(n_people, *(behind for _, behind in drawn))
     if np.isnan(points).any():
         raise FerError("no label that the models answer is shown on these pictures: there is no score to compare")
     best = int(points.argmax())
     held = best if reference is None else reference
-    errors = pair_errors(draws, n_people)
-    p = p_values(points, errors, n_people)
+    errors = pair_errors(draws)
+    p = p_values(points, errors, n_behind, n_people)
     corrected, n_tests = _corrected(p, held, all_pairs=reference is None)
-    reach = stats.t.ppf(0.975, n_people - 1)
+    reach = float(stats.t.ppf(1 - LEVEL / 2, n_behind - 1))
     standings = []
     for k, score in enumerate(points):
         difference, about = float(score - points[held]), float(reach * errors[k, held])
@@ -115,10 +118,10 @@ def compare(tables: Sequence[pd.DataFrame], *, n_draws: int, seed: int, referenc
             if k == held
             else [difference, [difference - about, difference + about], float(p[k, held]), float(corrected[k])]
         )
-        standings.append(Standing(float(score), interval(draws[k], n_people, float(score)), *apart))
+        standings.append(Standing(float(score), interval(draws[k], n_behind, float(score), widened=True), *apart))
     n_images = tables[0]["path"].nunique()  # a repeated cross-validation has a row per picture and repeat
     n_subjects = tables[0]["subject"].nunique()
-    return Comparison(standings, best, held, n_images, n_subjects, n_tests, errors)
+    return Comparison(standings, best, held, n_images, n_subjects, n_tests, errors, reach)
 
 
 def _fewest_people(table: pd.DataFrame) -> int:
@@ -128,8 +131,8 @@ def _fewest_people(table: pd.DataFrame) -> int:
     return min(n for n in people if n)
 
 
-def score_draws(predictions: pd.DataFrame, weights: Weights) -> FloatArray:
-    """(draws,): `score` as in `metrics.json`, nan where no label is left."""
+def score_draws(predictions: pd.DataFrame, weights: Weights) -> tuple[FloatArray, float]:
+    """(draws,): `score` as in `metrics.json`, nan where no label is left; and how many people it is as sure as."""
     parts = []
     if names := au_columns(predictions):
         answers = au_answers(predictions, dict.fromkeys(names, 0.5))  # a ranking has no threshold
@@ -138,24 +141,21 @@ def score_draws(predictions: pd.DataFrame, weights: Weights) -> FloatArray:
         answers = emotion_answers(predictions)
         parts += [macro_f1(answers, weights)] if answers.loss_counts.any() else []
     if not parts:
-        return np.full(weights.counts.shape[1], np.nan)
-    return mean_of_defined(np.stack(parts, axis=-1))
+        return np.full(weights.counts.shape[1], np.nan), 0.0
+    return mean_of_defined(np.stack([draws for draws, _ in parts], axis=-1)), min(behind for _, behind in parts)
 
 
-def pair_errors(draws: FloatArray, n_people: int) -> FloatArray:
-    """(runs, runs): standard error of the difference between two runs, from their scores in the same draws, (runs, draws).
-
-    A bootstrap variance is too small by the factor (n - 1) / n, which shows with few people (Efron and Tibshirani, 1993, section 6).
-    """
+def pair_errors(draws: FloatArray) -> FloatArray:
+    """(runs, runs): standard error of the difference between two runs, from their scores in the same draws, (runs, draws)."""
     defined = draws[:, ~np.isnan(draws).any(axis=0)]
     covariance = np.atleast_2d(np.cov(defined))
     variances = np.diag(covariance)
     squared = variances[:, None] + variances[None, :] - 2 * covariance
-    errors: FloatArray = np.sqrt(np.maximum(squared, 0) * n_people / (n_people - 1))
+    errors: FloatArray = np.sqrt(np.maximum(squared, 0))
     return errors
 
 
-def p_values(points: FloatArray, errors: FloatArray, n_people: int) -> FloatArray:
+def p_values(points: FloatArray, errors: FloatArray, n_behind: float, n_people: int) -> FloatArray:
     """(runs, runs): two-sided p value of no difference; 1 for runs that answer alike, and where there is no standard error.
 
     None is below that of a sign-flip test in which all people agree: few people can't show more, though draws of them never differ.
@@ -164,7 +164,7 @@ def p_values(points: FloatArray, errors: FloatArray, n_people: int) -> FloatArra
     unknown = (apart < 1e-9) | np.isnan(errors)
     ratios = np.divide(apart, errors, out=np.full_like(apart, np.inf), where=errors > 0)
     least = 2.0 ** (1 - n_people)
-    return np.where(unknown, 1.0, np.maximum(2 * stats.t.sf(ratios, n_people - 1), least))
+    return np.where(unknown, 1.0, np.maximum(2 * stats.t.sf(ratios, n_behind - 1), least))
 
 
 def holm(p: FloatArray) -> FloatArray:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from fer.config import CompareConfig
 from fer.errors import FerError
@@ -105,7 +104,7 @@ class Findings:
             f"{LEVEL} after Holm's correction for {family}."
         )
         others = np.delete(found.errors[found.reference], found.reference)
-        least = float(stats.t.ppf(1 - LEVEL / 2, found.n_subjects - 1) * np.median(others))
+        least = found.reach * float(np.median(others))
         noise = f"With these people a single difference below about {least:.3f} is within noise."
         n_dead = sum(self.dead(k) for k in range(len(self.runs)))
         dead = [f"{n_dead} dead: a head gives the same answer for every picture."] if n_dead else []
