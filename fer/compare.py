@@ -47,7 +47,11 @@ def run(cfg: CompareConfig, call: Call) -> None:
     page = folder.path / "compare.html"
     write_page(findings, page, name, line)
     print_comparison(findings, Console())
-    folder.note(finished=True, winner=str(findings.runs[findings.winner].path), split=findings.split)
+    folder.note(
+        finished=True,
+        winner=next((str(run.path) for k, run in enumerate(findings.runs) if findings.won(k)), None),
+        split=findings.split,
+    )
     log.info("page: %s", page)
 
 

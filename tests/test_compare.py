@@ -49,7 +49,9 @@ def test_holm_as_computed_by_hand() -> None:
 def test_the_score_is_that_of_metrics_json() -> None:
     for seed in range(3):
         table = answered(made_labels(60, 20, seed, "val"), 1.0, seed)
-        assert score_draws(table, unweighted(60))[0][0] == pytest.approx(judge(table, HALF, n_boot=5)["score"], abs=1e-12)
+        assert score_draws(table, unweighted(60))[0][0] == pytest.approx(
+            judge(table, HALF, n_boot=5)["score"], abs=1e-12
+        )
         aus_only = table.drop(columns=[c for c in table if c.startswith("emotion")])
         assert score_draws(aus_only, unweighted(60))[0][0] == pytest.approx(judge(aus_only, HALF, n_boot=5)["score"])
 

@@ -150,6 +150,11 @@ def test_large_data_is_probed_on_whole_people() -> None:
     assert 1400 < found["n_images"] <= 1500 and found["n_images"] == 8 * found["n_subjects"]
 
 
+def single(decided: pd.DataFrame) -> pd.Series:
+    """Pictures that are of no sequence."""
+    return pd.Series(pd.NA, decided.index, dtype="string")
+
+
 def test_spread_by_hand() -> None:
     decided = answers(
         ["happy", "anger", "happy", None, "fear", "fear"],
@@ -158,7 +163,7 @@ def test_spread_by_hand() -> None:
         AU1_prob=[0.9] * 6,
         AU1_pred=[1, 0, 0, 1, 1, 0],
     )
-    found = spread_probe(decided)
+    found = spread_probe(decided, single(decided))
     emotion, au = found["emotion"], found["au"]
     assert (emotion["n_subjects"], emotion["min"], emotion["median"], emotion["max"]) == (3, 0, 0.5, 1)
     assert emotion["worst"] == [
@@ -168,10 +173,10 @@ def test_spread_by_hand() -> None:
     ]
     assert emotion["sd"] == pytest.approx(np.std([0, 0.5, 1]))
     tie = answers(["happy"] * 5, ["fear"] * 5).assign(subject=["a", "b", "b", "b", "c"])
-    assert [who["subject"] for who in spread_probe(tie)["emotion"]["worst"]] == ["b", "a", "c"]
+    assert [who["subject"] for who in spread_probe(tie, single(tie))["emotion"]["worst"]] == ["b", "a", "c"]
     # p1 and p2 show no AU: nothing was there to be found
     assert (au["n_subjects"], au["min"]) == (1, pytest.approx(2 / 3))
-    assert spread_probe(decided.assign(emotion=None, AU1=None)) == {}
+    assert spread_probe(decided.assign(emotion=None, AU1=None), single(decided)) == {}
 
 
 def test_spread_beyond_chance_is_told_from_few_pictures() -> None:
@@ -181,8 +186,22 @@ def test_spread_beyond_chance_is_told_from_few_pictures() -> None:
     alike = rng.random(480) < 0.7
     unlike = rng.random(480) < np.repeat(rng.choice([0.4, 1.0], 60), 8)
     for right, ratio in ((alike, 1.0), (unlike, 2.0)):
-        found = spread_probe(base.assign(emotion_pred=np.where(right, "happy", "fear")))["emotion"]
+        said = base.assign(emotion_pred=np.where(right, "happy", "fear"))
+        found = spread_probe(said, single(said))["emotion"]
         assert found["sd"] / found["sd_if_alike"] == pytest.approx(ratio, rel=0.2)
+
+
+def test_frames_of_a_sequence_are_no_evidence_that_some_people_are_worse_off() -> None:
+    rng, frames = np.random.default_rng(0), 3
+    subject, sequence = (
+        np.repeat([f"p{i}" for i in range(60)], 4 * frames),
+        pd.Series(np.repeat(np.arange(240), frames)),
+    )
+    right = np.repeat(rng.random(240) < 0.7, frames)
+    base = answers(["happy"] * 720, np.where(right, "happy", "fear").tolist()).assign(subject=subject)
+    found = spread_probe(base, sequence.astype("string"))["emotion"]
+    assert found["sd"] / found["sd_if_alike"] == pytest.approx(1, rel=0.2)
+    assert found["sd"] / spread_probe(base, single(base))["emotion"]["sd_if_alike"] > 1.4
 
 
 def test_consistency_by_hand() -> None:
@@ -249,6 +268,8 @@ def test_what_speaks_against_the_scores_is_said() -> None:
     scores = {"probes": {"near_identical": {"pairs": 3, "across_splits": 0}, "rule": {"predicted_aus": good}}}
     assert alarms({}) == alarms(scores) == alarms({"probes": {"rule": {"reason": "no head"}}}) == []
     scores["probes"]["near_identical"]["across_splits"] = 2
-    scores["probes"]["rule"]["predicted_aus"] = {"accuracy": 0.7, "model": {"accuracy": 0.6}}
+    scores["probes"]["rule"]["predicted_aus"] = {"accuracy": 0.7, "accuracy_ci": [0.5, 0.9], "model": {"accuracy": 0.6}}
+    assert len(alarms(scores)) == 1  # the rule may be right more often by chance
+    scores["probes"]["rule"]["predicted_aus"]["accuracy_ci"] = [0.61, 0.79]
     leak, rule = alarms(scores)
     assert "2 near-identical pictures" in leak and "(0.700)" in rule and "(0.600)" in rule

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,6 +22,15 @@ _SCORES = {
     "emotion_f1": "emotion macro F1 (before its offsets)",
     "emotion_accuracy": "emotion accuracy (before its offsets)",
 }
+
+
+def read_curves(path: Path) -> pd.DataFrame | None:
+    """`curves.csv`, None where it is missing or empty, as a lost current may leave it."""
+    try:
+        curves = pd.read_csv(path)
+    except (OSError, ValueError):
+        return None
+    return curves if len(curves) else None
 
 
 def overfitted(curves: pd.DataFrame, best_epoch: int) -> Verdict | None:

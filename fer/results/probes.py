@@ -25,7 +25,7 @@ def probe_answers(decided: pd.DataFrame, samples: pd.DataFrame) -> dict[str, Any
     Returns:
         `rule`, `spread`. A probe that can't be made says why in `reason`.
     """
-    return {"rule": rule_probe(decided, samples), "spread": spread_probe(decided)}
+    return {"rule": rule_probe(decided, samples), "spread": spread_probe(decided, samples["sequence"])}
 
 
 def probe_data(

@@ -4,6 +4,7 @@ A section whose data is missing is left out. Pictures of people are on it only i
 """
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from omegaconf import OmegaConf
 from fer.errors import FerError
 from fer.labels import au_meaning
 from fer.results.caveats import NEUTRAL_PROTOCOL
-from fer.results.course import overfitted, why_it_ended
+from fer.results.course import overfitted, read_curves, why_it_ended
 from fer.results.figures import learning_curve, reliability_diagram, roc_and_pr
 from fer.results.gallery import Gallery
 from fer.results.page import render
@@ -64,7 +65,7 @@ def report_context(run_dir: Path, gallery: Gallery | None = None) -> dict[str, A
     split = shown_split(metrics)
     scores = metrics[split]
     config_path = run_dir / "config.yaml"
-    config, curves, best_epoch = _read_config(config_path), _read_curves(run_dir / "curves.csv"), run.get("best_epoch")
+    config, curves, best_epoch = _read_config(config_path), read_curves(run_dir / "curves.csv"), run.get("best_epoch")
     return {
         "name": run.get("name") or run_dir.name,
         "run": run,
@@ -111,11 +112,6 @@ def _read_config(path: Path) -> Mapping[str, Any]:
     return {str(key): value for key, value in config.items()} if isinstance(config, dict) else {}
 
 
-def _read_curves(path: Path) -> pd.DataFrame | None:
-    curves = pd.read_csv(path) if path.is_file() else None
-    return curves if curves is not None and len(curves) else None
-
-
 def _people(path: Path) -> str:
     """`86 train, 18 val, 19 test`; of a cross-validation, where all are in every part, nothing."""
     people = pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else pd.DataFrame()
@@ -134,12 +130,17 @@ def _folds(run_dir: Path, folds: Mapping[str, Any] | None) -> dict[str, Any] | N
         return None
     names = list(folds["mean"])
     own = sorted(
-        (file.parent for file in (run_dir / FOLDS).glob("*/run.json")), key=lambda path: _fold_order(path.name)
+        (file.parent for file in (run_dir / FOLDS).glob("*/run.json") if FOLD.fullmatch(file.parent.name)),
+        key=lambda path: _fold_order(path.name),
     )
     pages = {k: f"{FOLDS}/{path.name}/report.html" for k, path in enumerate(own) if (path / "report.html").is_file()}
     rows = [(str(k), pages.get(k), each) for k, each in zip(folds["numbers"], folds["each"], strict=True)]
     repeats = 1 + max((_fold_order(path.name)[0] for path in own), default=0)
     return {"names": names, "rows": rows, "mean": folds["mean"], "sd": folds["sd"], "repeats": repeats}
+
+
+FOLD = re.compile(r"\d+(-repeat\d+)?")
+"""What the folder of a fold is called."""
 
 
 def _fold_order(name: str) -> tuple[int, int]:

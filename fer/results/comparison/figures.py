@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 from fer.results.comparison.findings import Findings
 from fer.results.comparison.run_settings import short_keys
+from fer.results.course import read_curves
 from fer.results.predictions import FloatArray
 from fer.results.svg import CARD, FAINT, FIRST, INK, SECOND, STYLE, svg
 
@@ -111,11 +112,8 @@ def curves_overlaid(findings: Findings, tag: str) -> Markup | None:
 
 
 def _curve(findings: Findings, k: int, tag: str, axes: Axes) -> bool:
-    path = findings.runs[k].path / "curves.csv"
-    if not path.is_file():
-        return False
-    curves = pd.read_csv(path)
-    if tag not in curves or not curves[tag].notna().any():
+    curves = read_curves(findings.runs[k].path / "curves.csv")
+    if curves is None or tag not in curves or not curves[tag].notna().any():
         return False
     known = curves[["epoch", tag]].dropna()
     won = k == findings.winner

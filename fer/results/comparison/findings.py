@@ -29,6 +29,8 @@ class Findings:
     winner: int
     reference_named: bool
     n_draws: int
+    blind: float | None
+    """What the same answer for every picture would score, where all were judged on all of their pictures."""
 
     @property
     def order(self) -> list[int]:
@@ -72,10 +74,8 @@ class Findings:
     def _on_whom(self) -> str:
         found = self.comparison
         people = f"{found.n_images} pictures of {found.n_subjects} people"
-        whole = all(run.metrics[self.split].get("n_images") == found.n_images for run in self.runs)
-        blind = [run.metrics[self.split].get("score_constant") for run in self.runs]
-        known = [score for score in blind if score is not None and whole]
-        without = f" The same answer for every picture would score up to {max(known):.3f}." if known else ""
+        blind = self.blind
+        without = "" if blind is None else f" The same answer for every picture would score up to {blind:.3f}."
         return f"{len(self.runs)} runs, judged on the same {people} (split={self.split}).{without}"
 
     def _winner(self) -> str:
@@ -127,7 +127,10 @@ def find(runs: Sequence[JudgedRun], cfg: CompareConfig) -> Findings:
     tables = same_pictures(runs, chosen, different_splits=cfg.different_splits)
     found = compare(tables, n_draws=cfg.n_draws, seed=cfg.seed, reference=held)
     first = winner(found, [run.seconds for run in runs], [run.dead(chosen) for run in runs])
-    return Findings(list(runs), labels, settings, chosen, found, first, held is not None, cfg.n_draws)
+    judged = [run.metrics[chosen] for run in runs if run.metrics[chosen].get("n_images") == len(tables[0])]
+    blind = [score for each in judged if (score := each.get("score_constant")) is not None]
+    known = max(blind) if blind and len(judged) == len(runs) else None
+    return Findings(list(runs), labels, settings, chosen, found, first, held is not None, cfg.n_draws, known)
 
 
 def named(runs: Sequence[JudgedRun], labels: Sequence[str], reference: str) -> int:

@@ -138,7 +138,10 @@ def _judged_rows(run: JudgedRun, split: str) -> pd.DataFrame:
         index = [table["subject"], pictures, table.groupby("path").cumcount()]
     except (OSError, KeyError, ValueError) as error:
         raise FerError(f"{path} can't be read ({first_line(error)})") from error
-    _refuse_learned(run, set(table["subject"]))
+    try:
+        _refuse_learned(run, set(table["subject"]))
+    except (OSError, KeyError, ValueError) as error:
+        raise FerError(f"{run.path / 'split.csv'} can't be read ({first_line(error)})") from error
     return table.set_index(pd.MultiIndex.from_arrays(index, names=["subject", "picture", "time"]))
 
 

@@ -36,7 +36,7 @@ def unit_codes(row: Mapping[str, Any], units: list[str]) -> dict[int, int]:
     """The FACS code of a row of a sample table: present AU -> intensity 1 to 5, 0 where it is not graded."""
     code = {}
     for unit in units:
-        if row[unit] == 1:
+        if not pd.isna(row[unit]) and row[unit] == 1:
             grade = row.get(f"{unit}_intensity")
             code[au_number(unit) or 0] = 0 if grade is None or pd.isna(grade) else int(grade)
     return code
@@ -46,20 +46,32 @@ def meets(emotion: str, code: Mapping[int, int]) -> bool:
     """Whether a FACS code allows an emotion: a basic one, `neutral`, or a high-level one, which any of its basic ones makes."""
     if emotion == NEUTRAL:
         return not code
-    basic = [emotion] if emotion in BASIC else [name for name in BASIC if BASIC_TO_HIGH_LEVEL[name] == emotion]
-    return any(fits(name, code) for name in basic)
+    return any(fits(name, code) for name in _basic(emotion))
+
+
+def _basic(emotion: str) -> list[str]:
+    return [emotion] if emotion in BASIC else [name for name in BASIC if BASIC_TO_HIGH_LEVEL[name] == emotion]
+
+
+def _wanted(emotion: str, units: list[str]) -> list[str]:
+    """The units that must be coded to tell whether a picture's code allows its emotion."""
+    named = {f"AU{unit}" for name in _basic(emotion) for unit in NAMED_UNITS[name]}
+    return units if emotion == NEUTRAL else [unit for unit in units if unit in named]
 
 
 def against_table_2(table: pd.DataFrame) -> pd.DataFrame:
-    """Emotion against AUs, for every row of a sample table that has both.
+    """Emotion against AUs, for every row of a sample table that has both: the units at least that Table 2 names for its emotion.
 
     Returns:
         `path`, `subject`, `emotion`, `aus` (those present, as text), `agrees`, `also` (other emotions whose criterion is met).
     """
     units = au_columns(table)
-    both = table[table["emotion"].notna() & table[units].notna().all(axis="columns")] if units else table.iloc[:0]
+    both = table[table["emotion"].notna() & table[units].notna().any(axis="columns")] if units else table.iloc[:0]
     rows = []
     for row in both.to_dict("records"):
+        wanted = _wanted(str(row["emotion"]), units)
+        if not wanted or any(pd.isna(row[unit]) for unit in wanted):
+            continue
         code = unit_codes({str(key): value for key, value in row.items()}, units)
         emotion = str(row["emotion"])
         also = [name for name in BASIC if name != emotion and emotion in BASIC and fits(name, code)]
