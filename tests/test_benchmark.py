@@ -8,9 +8,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 from conftest import SMALL, composed
+from omegaconf import OmegaConf
 from rich.console import Console
 
 from fer.benchmark import run
@@ -19,8 +21,7 @@ from fer.benchmarking.clock import ROUNDS, Spent, Stage, alternate
 from fer.benchmarking.findings import Findings, Ratio
 from fer.benchmarking.table import print_findings
 from fer.cli.command import Call
-from fer.cli.typed import refuse_bad_overrides
-from fer.config import SCHEMAS, TrainConfig
+from fer.config import TrainConfig, as_dict
 from fer.errors import FerError
 from fer.model.module import FaceModule
 
@@ -148,22 +149,34 @@ def test_startup_asks_for_the_same_settings(
     benchmark: Benchmark, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     asked: list[list[str]] = []
+    recipes: list[Any] = []
 
     def start(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
         asked.extend([words] if words[1] == "-m" else [])
+        if "--config-dir" in words:
+            folder = Path(words[words.index("--config-dir") + 1])
+            recipes.append(OmegaConf.load(folder / "experiment" / "measured.yaml"))
         refused = "model.dens=1" in words or "nowhere" in words[-1]
         return subprocess.CompletedProcess(words, 2 if refused else 0, "", "")
 
     monkeypatch.setattr(starting.subprocess, "run", start)
     found = benchmark("what=startup", "optimizer=sgd", "scheduler=plateau")
     assert [words[:4] for words in asked[:1]] == [[sys.executable, "-m", "fer.train", "--help"]]
-    words = asked[-1][3:]
-    assert "model.dense=16" in words and "model.backbone='shufflenet_v2_x0_5'" in words
-    assert {"data=ckplus", "optimizer=sgd", "scheduler=plateau"} <= set(words)
-    refuse_bad_overrides(words, SCHEMAS["train"])  # they can be typed
-    asked_for = composed("train", *words)
-    assert (asked_for.optimizer.name, asked_for.data.subjects) == ("sgd", 40)
+    asked_for = recipes[-1]
+    assert (asked_for.model.dense, asked_for.model.backbone) == (16, "shufflenet_v2_x0_5")
+    assert (asked_for.data.name, asked_for.optimizer.name, asked_for.scheduler.name) == ("ckplus", "sgd", "plateau")
+    assert asked_for.data.subjects == 40
     assert len(found["ratios"]) == 4 and len(found["startup_s"]) == 4
+
+
+@pytest.mark.parametrize("recipe", ["best", "pretrain_synthetic", "seed_final"])
+def test_what_a_recipe_changes_is_asked_for_too(recipe: str, tmp_path: Path) -> None:
+    typed = composed("train", f"experiment={recipe}", "model.weights=none", "model.carry_heads=false")
+    folder = tmp_path / "a, b=c"
+    words = starting.words_for(typed, folder)
+    line = [sys.executable, "-m", "fer.train", *words, "--cfg", "job"]
+    shown = subprocess.run(line, capture_output=True, text=True, cwd=tmp_path, check=True).stdout
+    assert OmegaConf.to_container(OmegaConf.create(shown)) == as_dict(typed) | {"name": ANY}
 
 
 def test_first_step_ends_training_and_leaves_nothing(tree: Path, cache: Path, tmp_path: Path) -> None:

@@ -129,3 +129,14 @@ def au_head(run: Path) -> torch.Tensor:
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     tensor: torch.Tensor = checkpoint["state_dict"]["network.au_head.weight"]
     return tensor
+
+
+def test_a_checkpoint_carries_its_heads_as_a_backbone_file_does(train: Callable[..., Path]) -> None:
+    run_dir = train("trainer.max_epochs=1", "trainer.save_backbone=true", "model.backbone=resnet18")
+    one, other = (
+        find_weights("resnet18", str(run_dir / file)).heads
+        for file in ("backbone.safetensors", "checkpoints/best.ckpt")
+    )
+    assert one is not None and other is not None
+    assert (list(one.aus), list(one.emotions), one.maps) == (list(other.aus), list(other.emotions), other.maps)
+    assert all(torch.equal(tensor, other.state[name]) for name, tensor in one.state.items())

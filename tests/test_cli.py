@@ -96,6 +96,15 @@ BAD = {
     "sweep into one folder": (("-m", "run_dir=x", "seed=1,2"), "run_dir names one folder"),
     "folder missing": (("data=ckplus", "data.root=nowhere"), "nowhere does not exist"),
     "nobody's folder": (("data=ckplus", "data.root='~nobody-here/x'"), "data.root: ~nobody-here/x: there is no user"),
+    "no group": (("experiment=null",), "experiment=null: leave it out"),
+    "a range of nothing": (("-m", "model.dense=range(5,1)"), "holds no value to try"),
+    "an interval": (("-m", "optimizer.lr=interval(1,2)"), "type the choices out"),
+    "a sweep that leads away": (("-m", "name=../x", "seed=1,2"), "name must be letters, digits, spaces"),
+    "Hydra's own sweep": (("hydra.mode=MULTIRUN", "seed=1,2"), "hydra.mode: type -m"),
+    "Hydra's own folder": (("hydra.run.dir=x",), "run_dir=FOLDER chooses"),
+    "several folders": (("data.root=a,b",), "one value with a comma: \"data.root='a,b'\""),
+    "no such recipes": (("-m", "--config-dir", "nowhere", "seed=1,2"), "--config-dir nowhere: there is no such folder"),
+    "hardly any mixing": (("augment.mixup=0.001",), "augment.mixup must be 0 or at least 0.01"),
     "a package of nothing": (("-p", "foo"), "they are nothing without it"),
 }
 

@@ -96,6 +96,12 @@ def test_a_run_learns_landmarks_and_says_the_same_of_its_heads(train: Callable[.
     assert json.loads((run_dir / "metrics.json").read_text())["test"]["au"]["macro"]["auc"] is not None
 
 
+def test_landmarks_rest_while_the_backbone_is_frozen(train: Callable[..., Path]) -> None:
+    gradual = ("model.finetune=gradual", "model.freeze_epochs=1", "trainer.max_epochs=2")
+    run_dir = train("loss.landmark_weight=1", "model.landmarks=true", *gradual)
+    assert json.loads((run_dir / "run.json").read_text())["finished"]
+
+
 def test_a_landmark_is_where_the_heat_is() -> None:
     maps = LandmarkMaps([8, 4]).eval()
     heat = torch.full((1, 68, 6, 6), -50.0)

@@ -146,6 +146,29 @@ def test_data_with_one_kind_of_label_trains_that_head_alone(
 
 
 @pytest.mark.parametrize(
+    ("weight", "head", "other"), [("au_weight", "au", "emotion"), ("emotion_weight", "emotion", "au")]
+)
+def test_a_head_that_would_learn_nothing_is_left_out(train: Train, weight: str, head: str, other: str) -> None:
+    run_dir = train(f"loss.{weight}=0", "trainer.max_epochs=1", "trainer.monitor=val/score")
+    scores = json.loads((run_dir / "metrics.json").read_text())["test"]
+    assert head not in scores and other in scores
+    assert not any(f"{head}_head" in key for key in checkpoint(run_dir)["state_dict"])
+
+
+def test_a_run_that_ends_before_its_backbone_was_set_free_says_so(
+    train: Train, caplog: pytest.LogCaptureFixture
+) -> None:
+    train(
+        "model.finetune=gradual",
+        "model.freeze_epochs=4",
+        "trainer.max_epochs=6",
+        "trainer.patience=1",
+        "optimizer.lr=1e-30",
+    )
+    assert "before the backbone was set free (model.freeze_epochs=4)" in caplog.text
+
+
+@pytest.mark.parametrize(
     "settings",
     [
         ("augment.mixup=0.3", "optimizer=adam"),

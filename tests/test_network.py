@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -81,7 +83,7 @@ def test_statistics_of_the_weights_are_applied_exactly_once() -> None:
     ("name", "size", "message"),
     [
         ("resnet5", 64, "no such classifier; near it are resnet50"),
-        ("vit_b_16", 96, "does not take data.image_size=96"),
+        ("vit_b_16", 100, "does not take data.image_size=100"),
         ("inception_v3", 40, "does not take"),
     ],
 )
@@ -106,6 +108,36 @@ def test_weights_from_a_file_reach_the_backbone(tmp_path: Path, file_name: str) 
     found.load_into(backbone)
     assert torch.equal(backbone.state_dict()["layer4.1.conv2.weight"], state["layer4.1.conv2.weight"])
     assert found.pretrained and found.sha256 and found.source.endswith(file_name)
+
+
+def older(name: str) -> str:
+    """A tensor's name in the files that torchvision published first."""
+    for new, old in ((".mlp.0.", ".mlp.linear_1."), (".mlp.3.", ".mlp.linear_2.")):
+        name = name.replace(new, old)
+    return re.sub(r"(denselayer\d+\.(?:norm|conv))([12])", r"\1.\2", name)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"), [("vit_b_32", 224), ("vit_b_32", 64), ("densenet121", 64), ("mnasnet0_5", 64)]
+)
+def test_files_of_torchvision_fit_whatever_their_age(tmp_path: Path, name: str, size: int) -> None:
+    whole = get_model(name, weights=None)
+    state = {older(key): tensor for key, tensor in whole.state_dict().items()}
+    backbone = make_backbone(name, size).module.eval()
+    weights.find_weights(name, str(saved(tmp_path / "w.pth", {"model": state}))).load_into(backbone)
+    assert any("linear_1" in key or "norm.1" in key for key in state) != name.startswith("mnasnet")
+    own = whole.state_dict()
+    for key, tensor in backbone.state_dict().items():
+        assert key == "encoder.pos_embedding" or torch.equal(tensor, own[key])
+    if size == 224:
+        assert torch.equal(backbone.encoder.pos_embedding, whole.encoder.pos_embedding)
+    copy.deepcopy(backbone).load_state_dict(dict(backbone.state_dict()))
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "googlenet"])
+def test_the_only_dropout_is_ours(name: str) -> None:
+    own = [each for each in make_backbone(name, 96).module.modules() if isinstance(each, torch.nn.Dropout) and each.p]
+    assert not own
 
 
 def test_file_says_which_statistics_it_wants(tmp_path: Path) -> None:

@@ -17,6 +17,10 @@ FROZEN_VIEWS = 8
 """The `data.views` of `model.finetune=frozen`, where each costs one pass through the backbone and some disk."""
 
 
+LEAST_MIXUP = 0.01
+"""Of smaller ones the beta distribution in single precision gives .5 where it means 0 or 1."""
+
+
 def conf_dir() -> Path:
     """The folder of the YAML files: inside the installed package, or at the root of a checkout."""
     package = Path(__file__).resolve().parents[1]
@@ -57,6 +61,10 @@ def _bad_combinations(cfg: TrainConfig) -> list[str]:
     if cfg.loss.landmark_weight and cfg.augment.mixup:
         found.append(
             "loss.landmark_weight must be 0 with augment.mixup: landmarks of two blended pictures mean nothing"
+        )
+    if 0 < cfg.augment.mixup < LEAST_MIXUP:
+        found.append(
+            f"augment.mixup must be 0 or at least {LEAST_MIXUP:g}, got {cfg.augment.mixup:g}: below, halves would be drawn"
         )
     if data.fresh_pictures and data.crop == "full":
         found.append("data.fresh_pictures are drawn as faces: data.crop must be face")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, distributed
 
 
@@ -13,11 +12,6 @@ def summed(values: Tensor) -> Tensor:
     values = values.clone()
     distributed.all_reduce(values)
     return values
-
-
-def anywhere(flag: bool, device: torch.device) -> bool:
-    """Whether it is true in any process; each must ask."""
-    return flag if n_processes() == 1 else bool(summed(torch.tensor(float(flag), device=device)))
 
 
 def n_processes() -> int:

@@ -6,13 +6,14 @@ Letters in shapes: N batch, F features, C channels of a map, H W pixels or place
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
-from torchvision.models import get_model
+from torchvision.models import MNASNet, get_model
 
 from fer.errors import FerError, first_line
 from fer.model.landmark_maps import LANDMARKS, MAPS, LandmarkMaps
@@ -44,14 +45,25 @@ def make_backbone(name: str, image_size: int, levels: int = 1, grid: int = 1, la
     """
     check_backbone(name)
     # GoogLeNet and Inception come with auxiliary classifiers, and warn of their slow initialisation unless told not to
-    extra = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
-    model = get_model(name, weights=None, **extra)
+    extra: dict[str, Any] = {"aux_logits": False, "init_weights": True} if name in ("googlenet", "inception_v3") else {}
+    if name.startswith("vit_"):
+        extra["image_size"] = image_size
+    try:
+        model = get_model(name, weights=None, **extra)
+    except AssertionError as error:
+        raise FerError(
+            f"model.backbone={name} does not take data.image_size={image_size}: {first_line(error)}"
+        ) from error
+    if isinstance(model, MNASNet):  # whose own way of loading wants a version that names and tensors alone do not tell
+        model._load_from_state_dict = partial(nn.Module._load_from_state_dict, model)
     if hasattr(model, "transform_input"):
         model.transform_input = False  # a second normalisation; weights.py sets the statistics that the weights want
     if isinstance(getattr(model, "avgpool", None), nn.AdaptiveAvgPool2d):
         model.avgpool = nn.AdaptiveAvgPool2d(
             1
         )  # VGG and AlexNet pool to 7x7 and 6x6: 25,088 features for a few hundred faces
+    if isinstance(getattr(model, "dropout", None), nn.Dropout):
+        model.dropout = nn.Identity()  # Inception's and GoogLeNet's own, of the classifier; ours is model.dropout
     _behead(model)
     n_features = _n_features(model, name, image_size)
     if levels == grid == 1 and not landmarks:

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,7 +21,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from fer.config import TrainerConfig
 from fer.errors import Interrupted
-from fer.model.across import anywhere
 from fer.model.averaging import AveragedWeights
 
 log = logging.getLogger(__name__)
@@ -95,8 +95,9 @@ class LastCheckpoint(MovableCheckpoint):
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         ends = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
-        asked = anywhere(self.stop.asked, pl_module.device)
-        if ends or asked or anywhere(time.monotonic() - self.saved >= MOST_LOST, pl_module.device):
+        in_any = partial(trainer.strategy.reduce_boolean_decision, all=False)
+        asked = in_any(self.stop.asked)
+        if ends or asked or in_any(time.monotonic() - self.saved >= MOST_LOST):
             super().on_train_epoch_end(trainer, pl_module)
             self.saved = time.monotonic()
         if asked and not ends:
@@ -179,7 +180,7 @@ class StopSafely(Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         # a signal reaches several processes at different steps, or one of them alone; all must stop after the same one
-        asked = anywhere(self.asked, pl_module.device)
+        asked = trainer.strategy.reduce_boolean_decision(self.asked, all=False)
         if asked and not trainer.is_last_batch:  # else `LastCheckpoint` does it, at the end of the epoch
             trainer.save_checkpoint(self.last)
             raise Interrupted

@@ -178,7 +178,7 @@ class FaceModule(lightning.LightningModule):
     def _plain(self, batch: dict[str, Tensor]) -> tuple[Logits, dict[str, Tensor]]:
         features, logits = self._answered(batch)
         losses = self.losses(logits, batch)
-        if self.training and self.loss.landmark_weight:
+        if self.training and self.loss.landmark_weight and not self.frozen:
             places, heat = features[:, -2 * N_LANDMARKS :].view(-1, N_LANDMARKS, 2), self._landmark_maps.heat
             assert heat is not None
             losses["landmarks"] = landmark_loss(places, batch["landmarks"]) + HEAT * heat_loss(heat, batch["landmarks"])

@@ -7,10 +7,12 @@ import io
 import json
 import logging
 import math
+import re
 import socket
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -21,7 +23,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
-from torchvision.models import WeightsEnum, get_model_weights
+from torchvision.models import VisionTransformer, WeightsEnum, get_model_weights
+from torchvision.models.vision_transformer import interpolate_embeddings
 
 from fer.config import is_file_name
 from fer.errors import FerError, first_line
@@ -32,6 +35,8 @@ from fer.model.names import check_weights
 from fer.model.network import IMAGENET_MEAN, IMAGENET_STD, TwoHeadNetwork
 
 log = logging.getLogger(__name__)
+
+_OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)")
 
 DOWNLOAD_TIMEOUT_S = 10.0
 SAID_AFTER_S = 3.0
@@ -72,9 +77,16 @@ class Weights:
         """
         if self.state is None:
             return
+        # names of torchvision's older files, which its DenseNets still have; ViT's are known to its layers
+        state = {_OLD_DENSENET.sub(r"\1\2", name): tensor for name, tensor in self.state.items()}
+        if isinstance(backbone, VisionTransformer) and "encoder.pos_embedding" in state:
+            with suppress(ValueError, RuntimeError):  # of something else by that name: it does not fit
+                state = dict(interpolate_embeddings(backbone.image_size, backbone.patch_size, OrderedDict(state)))
         own = backbone.state_dict()
-        state = {name: tensor for name, tensor in self.state.items() if name in own}
-        missing = sorted(set(own) - set(state) - {n for n in own if n.endswith("num_batches_tracked")})
+        wrong = [name for name in own if name in state and state[name].shape != own[name].shape]
+        state = {name: tensor for name, tensor in state.items() if name not in wrong}
+        missing = [n for n in backbone.load_state_dict(state, strict=False).missing_keys if n not in wrong]
+        missing = [name for name in missing if not name.endswith("num_batches_tracked")]
         if (
             missing
             and all(name.startswith(f"{LANDMARKS}.") for name in missing)
@@ -84,13 +96,11 @@ class Weights:
                 "model.landmarks: model.weights=%s has not learned to find them: that part starts anew", self.source
             )
             missing = []
-        wrong = [n for n, tensor in state.items() if tensor.shape != own[n].shape]
         if missing or wrong:
             raise FerError(
                 f"model.weights={self.source} does not fit model.backbone: "
                 f"{len(missing)} tensors missing, {len(wrong)} of another shape (e.g. {(missing + wrong)[0]})"
             )
-        backbone.load_state_dict(state, strict=False)
 
 
 def find_weights(backbone: str, wanted: str) -> Weights:
@@ -258,15 +268,22 @@ def _pickled(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except Exception as error:  # whatever an arbitrary file makes the unpickler say
         raise ValueError(f"not a file of plain tensors ({type(error).__name__})") from error
     about, meta = content, {}
-    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
+    for name in ("state_dict", "model"):  # of a Lightning checkpoint, of torchvision's own training script
+        if isinstance(content, dict) and isinstance(content.get(name), dict):
+            content = content[name]
     if not isinstance(content, dict) or not all(isinstance(k, str) and _is_whole(v) for k, v in content.items()):
         raise ValueError("not a dictionary of tensors")
-    if CARD in about:  # a checkpoint of ours says whom it learned from, and what its pictures were normalised by
+    if (
+        CARD in about
+    ):  # a checkpoint of ours says whom it learned from, what its pictures were normalised by, what its heads say
         try:
             content = content | all_seen(about[CARD])
-            statistics = about["hyper_parameters"]["preprocessing"]
-            meta = {name: ",".join(map(repr, statistics[name])) for name in ("mean", "std") if name in statistics}
+            made = about["hyper_parameters"]
+            pixels, labels, model = made["preprocessing"], made["labels"], made["model"]
+            meta = {name: ",".join(map(repr, pixels[name])) for name in ("mean", "std") if name in pixels}
+            maps = (model.get("levels", 1), model.get("grid", 1), model.get("landmarks", False))
+            heads = CarriedHeads({}, labels["aus"], labels["emotions"], bool(pixels.get("reference")), maps)
+            meta |= heads.names()
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError("a damaged checkpoint") from error
     return content, meta

@@ -18,7 +18,6 @@ from fer.config import TrainConfig
 from fer.data.datamodule import FaceData
 from fer.errors import FerError, Interrupted
 from fer.model import allocator, threads
-from fer.model.across import anywhere
 from fer.model.callbacks import CompileTime, StopSafely, make_callbacks, stopped_early
 from fer.model.checkpoints import AtomicCheckpointIO, load_checkpoint
 from fer.model.curves import Curves, start_curves
@@ -84,8 +83,16 @@ def fit(
                 ) from error
             raise
     folder.note(timings=_timings(folder, started), epochs=trainer.current_epoch, fitted_epochs=cfg.trainer.max_epochs)
+    if cfg.model.finetune == "gradual" and trainer.current_epoch <= cfg.model.freeze_epochs:
+        log.warning(
+            "early stopping ended the run after %d epochs, before the backbone was set free (model.freeze_epochs=%d): "
+            "raise trainer.patience",
+            trainer.current_epoch,
+            cfg.model.freeze_epochs,
+        )
     # in the final epoch, after which there is no next step to stop before
-    if anywhere(any(c.asked for c in trainer.callbacks if isinstance(c, StopSafely)), device):  # type: ignore[attr-defined]
+    asked = any(c.asked for c in trainer.callbacks if isinstance(c, StopSafely))  # type: ignore[attr-defined]
+    if trainer.strategy.reduce_boolean_decision(asked, all=False):
         raise Interrupted
 
 

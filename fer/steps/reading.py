@@ -46,6 +46,22 @@ def opened(cfg: TrainConfig, kept: Kept) -> FaceData:
     return data
 
 
+def _leave_out_heads(cfg: TrainConfig, data: FaceData) -> None:
+    """Takes away heads that would learn nothing: their answers would choose the checkpoint and be judged.
+
+    Raises:
+        FerError: none is left.
+    """
+    if not cfg.loss.au_weight and data.aus:
+        if not data.emotions:
+            raise FerError("loss.au_weight=0, and there is no emotion label to learn from: nothing would be learned")
+        data.aus = []
+    if not cfg.loss.emotion_weight and data.emotions:
+        if not data.aus:
+            raise FerError("loss.emotion_weight=0, and there is no AU label to learn from: nothing would be learned")
+        data.emotions = ()
+
+
 def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
     """The data, read, split and cached; that of an earlier job of the sweep, if it is the same.
 
@@ -59,10 +75,8 @@ def read_data(cfg: TrainConfig, kept: Kept | None = None) -> FaceData:
             f"the training split has no emotion label and no AU with data.min_au_count={cfg.data.min_au_count} positives: "
             "nothing can be learned"
         )
-    weights = {"au": cfg.loss.au_weight if data.aus else 0, "emotion": cfg.loss.emotion_weight if data.emotions else 0}
-    if cfg.loss.balance == "fixed" and not any(weights.values()):
-        off, other = ("emotion", "AU") if data.emotions else ("au", "emotion")
-        raise FerError(f"loss.{off}_weight=0, and there is no {other} label to learn from: nothing would be learned")
+    if cfg.loss.balance == "fixed":
+        _leave_out_heads(cfg, data)
     _refuse_empty(data)
     if data.landmarks and not cfg.data.fresh_pictures and not _has_landmarks(prepared.part("train")):
         raise FerError(
