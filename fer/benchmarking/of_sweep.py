@@ -41,6 +41,9 @@ SWEEP_OVER_FIRST = "<= 2"
 
 def measure(cfg: TrainConfig, scratch: Path, budget: float, found: Findings) -> None:
     """Adds the sweep to `found`: by whole commands, and within this process one more setting against a run that keeps nothing."""
+    patience = (
+        cfg.trainer.patience
+    )  # within this process all runs take the same number of epochs; commands are as they are typed
     cfg = dataclasses.replace(
         cfg,
         model=dataclasses.replace(cfg.model, finetune="frozen"),
@@ -75,7 +78,8 @@ def measure(cfg: TrainConfig, scratch: Path, budget: float, found: Findings) -> 
     }
     measured = f"{further:.3g} of {uncached:.3g} s"
     found.add("one more setting / uncached run", further / uncached, measured, FURTHER_OVER_UNCACHED)
-    one, all_jobs = _commands(cfg, scratch)
+    typed = dataclasses.replace(cfg, trainer=dataclasses.replace(cfg.trainer, patience=patience))
+    one, all_jobs = _commands(typed, scratch)
     found.more["sweep"] |= {"one_command_s": round(one, 2), "sweep_command_s": round(all_jobs, 2)}
     n_jobs = math.prod(len(choices.split(",")) for choices in GRID)
     words = f"{all_jobs:.3g} of {one:.3g} s, whole commands"
