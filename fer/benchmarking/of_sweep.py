@@ -41,9 +41,8 @@ SWEEP_OVER_FIRST = "<= 2"
 
 def measure(cfg: TrainConfig, scratch: Path, budget: float, found: Findings) -> None:
     """Adds the sweep to `found`: by whole commands, and within this process one more setting against a run that keeps nothing."""
-    patience = (
-        cfg.trainer.patience
-    )  # within this process all runs take the same number of epochs; commands are as they are typed
+    # within this process all runs take the same number of epochs; commands are as they are typed
+    patience = cfg.trainer.patience
     cfg = dataclasses.replace(
         cfg,
         model=dataclasses.replace(cfg.model, finetune="frozen"),
