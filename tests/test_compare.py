@@ -94,6 +94,13 @@ def test_a_difference_that_all_people_share_is_found_and_an_interval_holds_it() 
     assert against_worst.standings[0].verdict == "better" and against_worst.n_tests == 1
 
 
+def test_labels_that_one_person_each_shows_compare_nothing() -> None:
+    table = pd.DataFrame({"path": list("abcd"), "subject": list("pqrs"), "split": "val"})
+    table[["AU1", "AU2"]], table["AU1_prob"], table["AU2_prob"] = np.eye(4, 2, dtype=int), [0.9, 0.2, 0.1, 0.1], 0.5
+    with pytest.raises(FerError, match="each label of a head is shown by one person alone"):
+        compare([table, table.assign(AU1_prob=0.3)], n_draws=20, seed=0)
+
+
 def test_few_people_can_not_show_much_even_if_all_of_them_agree() -> None:
     emotions = ["negative", "positive"]
 

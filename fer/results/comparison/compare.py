@@ -104,6 +104,8 @@ def compare(tables: Sequence[pd.DataFrame], *, n_draws: int, seed: int, referenc
     draws, n_behind = np.stack([each for each, _ in drawn]), min(n_people, *(behind for _, behind in drawn))
     if np.isnan(points).any():
         raise FerError("no label that the models answer is shown on these pictures: there is no score to compare")
+    if n_behind < 2:
+        raise FerError("each label of a head is shown by one person alone: that says nothing about other people")
     best = int(points.argmax())
     held = best if reference is None else reference
     errors = pair_errors(draws)
