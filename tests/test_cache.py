@@ -91,6 +91,19 @@ def test_pixels_are_those_of_face_pixels(table: pd.DataFrame, cache_dir: Path, t
     assert pixels.how[:2].tolist() == ["landmarks", "box"]
 
 
+def test_files_that_change_names_are_read_again(tmp_path: Path, cache_dir: Path) -> None:
+    one, other = tmp_path / "a.bmp", tmp_path / "b.bmp"
+    for path, grey in ((one, 20), (other, 200)):
+        Image.new("L", (40, 40), grey).save(path)
+        os.utime(path, ns=(0, 0))  # as some archives have it
+    table = pd.DataFrame({"path": [str(one), str(other)]})
+    assert build_pixels(table, cache_dir=cache_dir, **SETTINGS).array[:, 0, 0, 0].tolist() == [20, 200]
+    one.rename(tmp_path / "c.bmp")
+    other.rename(one)
+    (tmp_path / "c.bmp").rename(other)
+    assert build_pixels(table, cache_dir=cache_dir, **SETTINGS).array[:, 0, 0, 0].tolist() == [200, 20]
+
+
 def test_second_build_opens_no_picture(table: pd.DataFrame, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = build_pixels(table, cache_dir=cache_dir, **SETTINGS)
     no_decoding(monkeypatch)
@@ -104,7 +117,7 @@ def test_what_a_machine_could_not_read_once_is_read_again(
     table: pd.DataFrame, cache_dir: Path, failure: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(images, "_rgb", lambda image: (_ for _ in ()).throw(failure))
+        patched.setattr(images, "_rgb", lambda image, inverted: (_ for _ in ()).throw(failure))
         assert len(build_pixels(table, cache_dir=cache_dir, **SETTINGS).problems) == N
     again = build_pixels(table, cache_dir=cache_dir, **SETTINGS)
     assert set(again.problems) == {3, 5}

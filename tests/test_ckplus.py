@@ -89,6 +89,36 @@ def test_an_empty_facs_file_is_a_coding_without_any_au(tmp_path: Path) -> None:
     assert list(table.loc["002", ["AU1", "AU12"]]) == [0, 0]
 
 
+def test_a_facs_file_without_a_byte_is_a_broken_one(tmp_path: Path) -> None:
+    add_sequence(tmp_path, sequence="001")
+    add_sequence(tmp_path, sequence="002", facs="")
+    samples = ckplus.read(tmp_path, "peak")
+    assert samples.table.set_index("sequence").loc["002", ["AU1", "AU12"]].isna().all()
+    assert samples.skipped.counts() == {"malformed FACS file": 1}
+
+
+@pytest.mark.parametrize(("last", "labelled"), [(1, False), (8, False), (9, True), (10, True)])
+def test_labels_of_a_peak_that_is_gone_go_to_no_frame_far_from_it(tmp_path: Path, last: int, labelled: bool) -> None:
+    add_sequence(tmp_path, sequence="001")
+    add_sequence(tmp_path, sequence="002")
+    for frame in range(last + 1, 12):
+        (tmp_path / IMAGES / f"S005/002/S005_002_{frame:08d}.png").unlink()
+    samples = ckplus.read(tmp_path, "peak")
+    assert len(samples.table) == 1 + labelled
+    lost = {ckplus.NO_PEAK: 2, ckplus.NO_LABEL: 1}
+    assert samples.skipped.counts() == ({} if labelled else lost)
+
+
+@pytest.mark.parametrize("frames", ["peak3", "neutral+peak3"])
+def test_a_copy_that_begins_late_has_no_neutral_frame(tmp_path: Path, frames: str) -> None:
+    add_sequence(tmp_path)
+    for frame in range(1, 9):
+        (tmp_path / IMAGES / f"S005/001/S005_001_{frame:08d}.png").unlink()
+    samples = ckplus.read(tmp_path, frames, reference=True)
+    assert samples.table["frame"].tolist() == [9, 10, 11] and set(samples.table["emotion"]) == {"disgust"}
+    assert "reference" not in samples.table and samples.skipped.counts() == {ckplus.NO_FIRST: 1}
+
+
 def test_every_emotion_code_has_its_name_and_no_file_means_no_label(tmp_path: Path) -> None:
     for code in range(8):
         add_sequence(tmp_path, sequence=f"{code + 1:03d}", emotion=f"   {code}.0000000e+00\n\n")

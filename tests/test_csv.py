@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fer.data import csv
-from fer.data.samples import NOT_FOUND, OUTSIDE_ROOT, REFERENCE_BOX_COLUMNS, au_columns
+from fer.data.samples import NOT_FOUND, OUTSIDE_ROOT, REFERENCE_BOX_COLUMNS, au_columns, fingerprint
 from fer.errors import FerError
 
 PLAIN = "path,subject,emotion\na.png,010,happy\nb.png,011,sadness\n"
@@ -267,8 +267,9 @@ def test_an_image_in_two_rows_is_refused_however_it_is_written(tmp_path: Path) -
     ("text", "part"),
     [
         ("", "not a csv file"),
+        ("path,subject,AU1,AU1_intensity\na.png,1,0,4\n", "allowed: 0 or empty where the AU is 0"),
         ("path,subject,emotion\n", "no rows"),
-        ("path,subject,emotion\na.png,1,happy,9\n", "not a csv file"),
+        ("path,subject,emotion\na.png,1,happy,9\n", "its header has 3 columns, and line 2 has 4 cells"),
         ("path,subject,Path,emotion\na.png,1,b.png,happy\n", "two columns named path"),
         ("path,subject,AU1,AU01\na.png,1,1,0\n", "two columns for AU1"),
         ("path,subject,AU1_intensity\na.png,1,1\n", "needs the column AU1"),
@@ -371,3 +372,32 @@ def test_a_reference_is_cut_as_it_is_by_itself(tmp_path: Path) -> None:
 
 def test_a_path_of_another_system_is_said_to_be_one(tmp_path: Path) -> None:
     assert "its parts are parted by /" in refusal(table_of(tmp_path, "path,subject,emotion\nimg\\a.png,1,happy\n"))
+
+
+def test_a_spreadsheet_may_name_its_separator_and_boxes_their_sides_in_full(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    table = tmp_path / "t.csv"
+    table.write_text("sep=;\npath;subject;AU12;x;y;Width;height\na.png;p;1;10;20;30;40\n")
+    assert csv.read(table, None, "subject").table[["x", "y", "w", "h"]].to_numpy().tolist() == [[10, 20, 30, 40]]
+    table.write_text("path,subject,AU12,width,height\na.png,p,1,640,480\n")  # those of the picture
+    assert "w" not in csv.read(table, None, "subject").table
+
+
+def test_columns_that_look_like_units_are_counted(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    table = tmp_path / "t.csv"
+    table.write_text("path,subject,AU12,AU 1,AU-2,FAU9,Action Unit 4,auto_2\na.png,p,1,1,1,1,1,1\n")
+    assert csv.read(table, None, "subject").skipped.counts() == {csv.OTHER_AU: 4}
+
+
+@pytest.mark.parametrize("folder", ["", "one/", "one/two/three/"])
+def test_data_is_the_same_wherever_it_stands(tmp_path: Path, folder: str) -> None:
+    found = set()
+    for place in ("here", "there/deep down"):
+        (tmp_path / place / folder).mkdir(parents=True)
+        for name in "ab":
+            (tmp_path / place / folder / f"{name}.png").touch()
+        table = tmp_path / place / "t.csv"
+        table.write_text(f"path,subject,AU12\n{folder}a.png,p,1\n{folder}b.png,q,0\n")
+        found.add(fingerprint(csv.read(table, None, "subject").table))
+    assert len(found) == 1

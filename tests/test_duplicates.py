@@ -98,6 +98,15 @@ def test_what_was_found_is_kept_and_follows_the_split(peaks: pd.DataFrame, cache
     assert duplicates.across_splits(again).empty and set(again["split"]) == {"train"}
 
 
+def test_damaged_pairs_are_looked_for_again(peaks: pd.DataFrame, cache: Path, tmp_path: Path) -> None:
+    data = prepared(with_copies(tmp_path, peaks, CHANGES["brighter"]), cache)
+    first = duplicates.shared_pictures(data.table, data.pixels, tmp_path / "kept")
+    [kept] = (tmp_path / "kept").rglob("pairs.csv")
+    for damage in ("\0" * 50, "first,second,alike,mirrored\n0,999999,1.0,False\n"):
+        kept.write_text(damage)
+        pd.testing.assert_frame_equal(duplicates.shared_pictures(data.table, data.pixels, tmp_path / "kept"), first)
+
+
 def test_drawn_people_are_not_taken_for_each_other(tree: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING, "fer"):
         data = prepare(DataConfig(name="ckplus", root=str(tree), frames="neutral+peak3", image_size=64), cache)

@@ -120,6 +120,7 @@ def test_first_usable_source_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert face_box(image, None, given) == (given, "box")
     assert face_box(image, landmarks_of()[:5], given) == (given, "box")
     assert face_box(image, landmarks_of(x=5000), given) == (given, "box")
+    assert face_box(image, 2 * landmarks_of(x=250, y=180), given) == (given, "box")  # of a picture twice as large
     assert face_box(image, np.full((68, 2), 100.0), given) == (given, "box")
     for bad in (Box(700, 50, 100, 100), Box(float("nan"), 0, 9, 9), Box(100, 100, 0, 50), Box(100, 100, -50, 50)):
         assert face_box(image, None, bad) == (seen, "detector")

@@ -222,3 +222,10 @@ def test_luminance_weights_and_exact_greys() -> None:
     np.testing.assert_allclose(luminance(colours)[0], [0.299 * 255, 0.587 * 255, 0.114 * 255], atol=0.6)
     greys = np.arange(256, dtype=np.uint8)[None]
     np.testing.assert_array_equal(luminance(np.repeat(greys[..., None], 3, axis=2)), greys)
+
+
+def test_zero_is_white_where_a_tiff_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    for values in (np.zeros((4, 4), np.uint16), np.full((4, 4), 65535, np.uint16)):
+        Image.fromarray(values).save(path, tiffinfo={262: 0})
+        assert (decode(path) == 255 - values[0, 0] // 257).all()

@@ -1,8 +1,10 @@
 """The synthetic set: who shows what, and the CK+ tree on disk."""
 
+import errno
 import hashlib
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -171,13 +173,36 @@ def test_a_link_to_an_empty_folder_is_filled(tmp_path: Path) -> None:
 
 def test_cache_draws_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     calls: list[Path] = []
+    whole = tree.write_tree
 
-    def write(root: Path, *args: object) -> None:
+    def write(root: Path, *args: Any) -> None:
         calls.append(root)
-        root.mkdir()
+        whole(root, *args)
 
     monkeypatch.setattr(tree, "write_tree", write)
-    first = synthetic.cached_tree(tmp_path / "cache", 2, 7)
-    assert synthetic.cached_tree(tmp_path / "cache", 2, 7) == first and len(calls) == 1
-    assert synthetic.cached_tree(tmp_path / "cache", 2, 8) != first
-    assert all(part in first.name for part in (f"v{tree.VERSION}", "n2", "s7"))
+    first = synthetic.cached_tree(tmp_path / "cache", 2, 7, 2, 1)
+    assert synthetic.cached_tree(tmp_path / "cache", 2, 7, 2, 1) == first and len(calls) == 1
+    assert synthetic.cached_tree(tmp_path / "cache", 2, 8, 2, 1) != first
+    lost = next(first.rglob("*.png"))
+    lost.unlink()  # as by what tidies up a disk
+    assert synthetic.cached_tree(tmp_path / "cache", 2, 7, 2, 1) == first and lost.is_file() and len(calls) == 3
+
+
+def test_a_move_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    move, moved = tree.shutil.move, list[str]()
+
+    def full(source: Path, target: Path) -> None:
+        if len(moved) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        moved.append(source.name)
+        move(source, target)
+
+    monkeypatch.setattr(tree.shutil, "move", full)
+    with pytest.raises(OSError, match="No space"):
+        synthetic.write_tree(tmp_path, 1, frames=2, jobs=1)
+    assert tree.IMAGES not in moved and not list(tmp_path.iterdir())
+
+
+def test_names_of_cached_sets_say_what_they_are(tmp_path: Path) -> None:
+    first = synthetic.cached_tree(tmp_path / "cache", 2, 7, 2, 1)
+    assert all(part in first.name for part in (f"v{tree.VERSION}", "n2", "s7", "f2"))

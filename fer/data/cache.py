@@ -180,12 +180,13 @@ def _key(rows: list[_Row], image_size: int, crop: Crop, color: bool) -> str:
     return digest.hexdigest()
 
 
-def _stamp(file: str | None) -> tuple[int, int] | None:
+def _stamp(file: str | None) -> tuple[int, int, int] | None:
+    """What changes when a file does: files that change names keep size and time of writing, but not that of the last change."""
     try:
         status = os.stat(file) if file else None
     except OSError:
         return None
-    return status and (status.st_size, status.st_mtime_ns)
+    return status and (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _pixels_of(row: _Row, *, image_size: int, crop: Crop, color: bool) -> _Made | BadImage:

@@ -6,7 +6,9 @@
     Landmarks/S005/001/S005_001_00000011_landmarks.txt     68 lines `x y`, one file per frame
 
 The folders are found by name up to two levels below the root (unzipping often adds a level); all but the first are
-optional. A label belongs to the sequence in whose folder it lies, whichever of its frames it names. An AU that the FACS
+optional. A label belongs to the sequence in whose folder it lies, whichever of its frames it names; but where it names a later
+frame than the last three before it, the peak is not there. The first frame is that of number 1 (or 0): of copies that begin later the
+first one is not neutral. An AU that the FACS
 file lists is 1, one that it does not list is 0; a sequence without a (readable) FACS file has no AU labels.
 `ckplus_labels` says how odd label files are taken.
 
@@ -42,8 +44,13 @@ SECOND_FILE = "second file for the same frame or label"
 SECOND_FOLDER = "second folder of the same name"
 NO_IMAGES = "sequence folder without images"
 NO_LABEL = "sequence with neither FACS nor emotion label"
+NO_PEAK = "label of a frame that is not there, nor one just before it"
+NO_FIRST = "sequence without its first, neutral frame"
 
 IMAGE_SUFFIXES = (".png", ".tif", ".tiff", ".bmp", ".jpg", ".jpeg")
+N_NEAR_PEAK = 3
+"""The last frames of a sequence, which are taken to show what the peak does."""
+
 _SUBJECT = re.compile(r"S\d+", re.IGNORECASE)
 _SEQUENCE = re.compile(r"\d+")
 _STEM = re.compile(r"s(\d+)_(\d+)_(\d{1,18})(?:_(facs|emotion|landmarks))?")
@@ -187,8 +194,11 @@ def _coding(tree: _Tree, sequence: SequenceId, peak: int) -> _Coding:
 
 
 def _label_file(tree: _Tree, files: Frames, peak: int) -> str | None:
-    """The file that names the peak, else the one that names the latest frame."""
+    """The file that names the peak, else the one that names the latest frame; None where the peak was lost."""
     if not files:
+        return None
+    if max(files) >= peak + N_NEAR_PEAK and peak not in files:
+        tree.skip(NO_PEAK, files[max(files)])
         return None
     chosen = peak if peak in files else max(files)
     if chosen != peak:
@@ -204,8 +214,11 @@ def _rows(
     images = tree.files["images"][sequence]
     landmarks = tree.files["landmarks"].get(sequence, {})
     numbers = sorted(images)
-    for number in _chosen(numbers, frames):
-        neutral = number == numbers[0] and len(numbers) > 1
+    first = numbers[0] if numbers[0] <= 1 and len(numbers) > 1 else None
+    if first is None and len(numbers) > 1 and (reference or frames == FRAMES[2]):
+        tree.skipped.add(NO_FIRST, "/".join(sequence))
+    for number in _chosen(numbers, first, frames):
+        neutral = number == first
         aus: dict[int, int | None] | None = {} if neutral else coding.aus
         graded = aus if aus and number == numbers[-1] else {}
         yield {
@@ -217,14 +230,14 @@ def _rows(
             **{f"AU{unit}": None if aus is None else int(unit in aus) for unit in units},
             **{f"AU{unit}_intensity": graded.get(unit) for unit in units},
             "landmarks": landmarks.get(number),
-            "reference_landmarks": landmarks.get(numbers[0]) if len(numbers) > 1 else None,
-            "reference": images[numbers[0]] if reference and len(numbers) > 1 else None,
+            "reference_landmarks": None if first is None else landmarks.get(first),
+            "reference": images[first] if reference and first is not None else None,
         }
 
 
-def _chosen(numbers: list[int], frames: str) -> list[int]:
-    """The frames to take of a sequence with these frame numbers (rising)."""
-    if frames == "peak" or len(numbers) == 1:
+def _chosen(numbers: list[int], first: int | None, frames: str) -> list[int]:
+    """The frames to take of a sequence with these frame numbers (rising), whose neutral one is `first`."""
+    if frames == "peak":
         return numbers[-1:]
-    last = numbers[1:][-3:]
-    return last if frames == "peak3" else [numbers[0], *last]
+    last = [number for number in numbers if number != first][-N_NEAR_PEAK:]
+    return last if frames == "peak3" or first is None else [first, *last]

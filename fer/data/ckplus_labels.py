@@ -1,8 +1,8 @@
 """The label files of CK+: the path of a FACS or emotion file in, its labels out; oddities are reported, never raised.
 
 - An AU that a FACS file lists is present, whatever its intensity; 0 means present but not graded.
-- An empty FACS file is a coding without any AU. One malformed line voids its file, because a lost line would turn a 1
-  into a 0.
+- A FACS file of blank lines is a coding without any AU. One without a byte is what a full disk leaves, and malformed; one
+  malformed line voids its file, because a lost line would turn a 1 into a 0.
 - An intensity that is not a whole number from 0 to 5, an AU that FACS does not have and an unknown emotion code are
   left out one by one.
 """
@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from fer.data.samples import BAD_EMOTION, BAD_FACS
 from fer.data.small_text import read_small
 from fer.labels import AU_NAMES, CKPLUS_EMOTION_CODES
 
-BAD_FACS = "malformed FACS file"
-BAD_EMOTION = "malformed emotion file"
 UNKNOWN_AU = "AU that FACS does not have"
 BAD_INTENSITY = "AU intensity outside 0 to 5"
 UNKNOWN_CODE = "emotion code outside 0 to 7"
@@ -28,6 +27,8 @@ Report = Callable[[str, str], None]
 def read_facs(path: str, report: Report) -> dict[int, int | None] | None:
     """Listed AU -> its intensity 1-5, or None where it is not graded; None for all when the file can't be used."""
     lines = _numbers(path)
+    if lines == [] and not Path(path).stat().st_size:
+        lines = None
     if lines is None or any(len(line) != 2 or not line[0].is_integer() for line in lines):
         report(BAD_FACS, "")
         return None

@@ -6,7 +6,7 @@
 | subject | what `data.subject` says; by default also `subject_id`, `person`, `person_id`, `participant`, `identity` |
 | emotion | `emotion`, and where that is empty `high_level_emotion`; else `expression`, `label` |
 | AUs | each of `AU1`, `AU01`, `au12`, ... (0, 1 or empty), beside it `AU1_intensity` (0 to 5 or empty; 0 = no grade) |
-| optional | `sequence`; `frame` or `image_index`; `x`, `y`, `w`, `h` (all four); `landmarks`; `reference` |
+| optional | `sequence`; `frame` or `image_index`; `x`, `y`, `w` or `width`, `h` or `height` (all four); `landmarks`; `reference` |
 
 An empty label (also `NA`, `NaN`, `None`, `null`) is a missing one. A value that is not allowed ends the reading with
 its line, because a table that is wrong in one place is wrong in more. Rows without any label and rows whose file can't
@@ -42,7 +42,7 @@ UNKNOWN_AU = "column of an AU that FACS does not have"
 OTHER_AU = "column of an AU that is named neither AU<n> nor AU<n>_intensity"
 
 _AU = re.compile(r"(AU\d+)(_intensity)?", re.IGNORECASE)
-_OTHER_AU = re.compile(r"AU_?\d+", re.IGNORECASE)
+_OTHER_AU = re.compile(r"(F?AU|action.?unit)[ _.-]?\d+", re.IGNORECASE)
 
 
 def read(table: Path, root: Path | None, subject: str, frames: str = "peak", reference: bool = False) -> Samples:
@@ -189,6 +189,9 @@ def _labels(file: TableFile, skipped: Skipped) -> pd.DataFrame:
         raise FerError(
             f"{file.path}: {lonely[0]} needs the column {lonely[0].removesuffix('_intensity')} (0 or 1) beside it"
         )
+    for name in (name for name in labels if name.endswith("_intensity")):
+        absent = labels[name].notna() & (labels[name.removesuffix("_intensity")] == 0)
+        file.refuse(file.find(name) or name, absent, "0 or empty where the AU is 0")
     if not labels:
         raise FerError(f"{file.path}: no label column; name them emotion, AU1, AU2, AU4, ...")
     return pd.DataFrame(labels)
@@ -227,6 +230,8 @@ def _optional(file: TableFile) -> pd.DataFrame:
         whole = (found["frame"] % 1 == 0) & (found["frame"].abs() < 2**31)
         file.refuse(frame, found["frame"].notna() & ~whole, "a whole number or empty")
     box = {name: column for name in BOX_COLUMNS if (column := file.find(name))}
+    if {"x", "y"} <= set(box):  # else they are those of the picture
+        box |= {name[0]: column for name in ("width", "height") if name[0] not in box and (column := file.find(name))}
     if {"w", "h"} & set(box) and len(box) < len(BOX_COLUMNS):
         lacking = ", ".join(name for name in BOX_COLUMNS if name not in box)
         raise FerError(f"{file.path}: a face box needs all of the columns x, y, w, h; there is no {lacking}")

@@ -70,6 +70,9 @@ MAX_CANDIDATES = 10_000
 """The most alike of more candidates are looked at: ten thousand frames of one film have millions."""
 
 
+PAIR_COLUMNS = ("first", "second", "alike", "mirrored")
+
+
 def shared_pictures(table: pd.DataFrame, pixels: Pixels, cache_dir: Path) -> pd.DataFrame:
     """The near-identical pictures of different people, from the cache, or looked for now and kept there.
 
@@ -89,8 +92,14 @@ def shared_pictures(table: pd.DataFrame, pixels: Pixels, cache_dir: Path) -> pd.
     def fill(folder: Path) -> None:
         near_identical(pixels.array, rows, people, jobs=usable_cores()).to_csv(folder / "pairs.csv", index=False)
 
+    def load(folder: Path) -> pd.DataFrame:
+        pairs = pd.read_csv(folder / "pairs.csv")
+        if not set(PAIR_COLUMNS) <= set(pairs) or not pairs[["first", "second"]].isin(range(len(rows))).all(axis=None):
+            raise ValueError(f"{folder} is damaged")
+        return pairs
+
     folder = cache_dir.absolute() / "duplicates" / key
-    pairs = obtain(folder, lambda folder: pd.read_csv(folder / "pairs.csv"), fill, 100 * MAX_CANDIDATES)
+    pairs = obtain(folder, load, fill, 100 * MAX_CANDIDATES)
     named = table[[column for column in ("path", "subject", "split") if column in table]]
     one = named.iloc[pairs["first"]].reset_index(drop=True)
     other = named.iloc[pairs["second"]].reset_index(drop=True).add_prefix("other_")

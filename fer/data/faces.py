@@ -54,6 +54,9 @@ SMALLEST_FACE = 1 / 6
 MOST_OF_PICTURE = 100
 """Side of the largest box that can be one, over the picture's longer side."""
 
+LANDMARKS_INSIDE = 0.8
+"""The share of the points that lie in the picture, at least; those of a picture twice as large lie outside for the most part."""
+
 N_LANDMARKS = 68
 EYES = slice(36, 48)
 
@@ -107,7 +110,8 @@ def face_box(
 
     From landmarks, else the given box, else the detector, else the whole picture.
 
-    Landmarks in another layout than the 68 points and boxes whose centre is outside of the picture count as not given.
+    Landmarks in another layout than the 68 points, or of another size of the picture, and boxes whose centre is outside of it count as
+    not given.
 
     Args:
         image: [H, W] or [H, W, 3] uint8.
@@ -116,7 +120,9 @@ def face_box(
     """
     if landmarks is not None and landmarks.shape == (N_LANDMARKS, 2):
         from_landmarks = _landmark_box(landmarks)
-        if _usable(from_landmarks, image):
+        height, width = image.shape[:2]
+        inside = ((landmarks >= 0) & (landmarks <= [width, height])).all(axis=1).mean()
+        if inside >= LANDMARKS_INSIDE and _usable(from_landmarks, image):
             return from_landmarks, "landmarks"
     if box is not None and _usable(box, image):
         return box, "box"

@@ -34,7 +34,7 @@ _LONGEST_JPEG = 100_000_000
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]", re.DOTALL)
 """The start of a segment, in pixels or behind another segment; 00 and D0 to D7 are parts of pixels."""
 _SCAN, _END = 0xDA, 0xD9
-TILEWIDTH, TILELENGTH = 322, 323
+TILEWIDTH, TILELENGTH, PHOTOMETRIC = 322, 323, 262
 """Tags of TIFF 6.0."""
 
 BACKGROUND = (128, 128, 128)
@@ -80,8 +80,9 @@ def decode(source: Path | bytes | BinaryIO, *, max_pixels: int = MAX_PIXELS) -> 
             raise BadImage("not a file")  # a pipe would be waited for
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS) as image:
             _refuse_costly(image, max_pixels)
+            inverted = _is_inverted(image)
             ImageOps.exif_transpose(image, in_place=True)
-            return _rgb(image)
+            return _rgb(image, inverted)
     # Pillow's decoders answer hostile bytes with nearly every built-in error, so no shorter list is complete.
     except Exception as error:
         passing = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in OF_THE_MACHINE)
@@ -125,7 +126,7 @@ def from_pillow(image: Image.Image) -> Pixels8:
         BadImage: its file is truncated, or it is of a kind without a fixed range.
     """
     try:
-        return _rgb(ImageOps.exif_transpose(image))
+        return _rgb(ImageOps.exif_transpose(image), _is_inverted(image))
     except (OSError, ValueError) as error:
         raise BadImage(f"image: {_reason(error)}") from error
 
@@ -135,9 +136,14 @@ def luminance(rgb: Pixels8) -> Pixels8:
     return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
 
 
-def _rgb(image: Image.Image) -> Pixels8:
+def _is_inverted(image: Image.Image) -> bool:
+    """Whether 0 is white and Pillow leaves it so, which it does with 16 bits."""
+    return isinstance(image, TiffImageFile) and image.mode.startswith("I;16") and image.tag_v2.get(PHOTOMETRIC) == 0
+
+
+def _rgb(image: Image.Image, inverted: bool) -> Pixels8:
     if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image)
+        values = 65535 - np.asarray(image) if inverted else np.asarray(image)
         grey = np.repeat(_from_16_bits(values)[..., None], 3, axis=2)
         grey[values == image.info.get("transparency", -1)] = BACKGROUND
         return grey

@@ -15,7 +15,7 @@ from fer.data import duplicates, splits
 from fer.data.cache import Pixels, Progress, build_pixels
 from fer.data.faces import Crop
 from fer.data.readers import read_samples
-from fer.data.samples import BOX_COLUMNS, BROKEN, Skipped, au_columns, fingerprint
+from fer.data.samples import BOX_COLUMNS, BROKEN, UNUSABLE_LABELS, Skipped, au_columns, fingerprint
 from fer.errors import FerError
 from fer.labels import EMOTION_SETS, au_number, emotion_in_set
 
@@ -26,6 +26,9 @@ PEAK_LOST = "sequence without its peak, so not judged"
 USELESS_LANDMARKS = "landmark file without 68 points in the picture"
 USELESS_BOX = "face box outside of the picture, or below one pixel"
 NO_REFERENCE = "image without another, neutral picture of the same person"
+MOST_BAD_LABELS = 0.5
+"""Share of a kind of label files above which they are not damaged but of another format."""
+
 OTHER_CLASS = "emotion label that data.emotions has no class for"
 
 
@@ -102,7 +105,8 @@ def prepare(
     kept = _without_broken(kept, pixels, skipped)
     if cfg.crop == "face":
         _count_useless_places(table, pixels, skipped)
-    _check_skipped(skipped, n_read, cfg.max_skipped)
+    n_sequences = len(table[["subject", "sequence"]].drop_duplicates())
+    _check_skipped(skipped, n_read, n_sequences, cfg.max_skipped)
     kept = _without_unlabelled(kept, skipped)
     judged = is_judged(table, cfg.judged_frames)
     _count_unjudged(table[~table.index.isin(kept["pixel"]) & judged], kept, cfg.judged_frames, skipped)
@@ -204,7 +208,11 @@ def _count_useless_places(table: pd.DataFrame, pixels: Pixels, skipped: Skipped)
         skipped.add(USELESS_BOX, *table.loc[useless, "path"])
 
 
-def _check_skipped(skipped: Skipped, n_read: int, most: float) -> None:
+def _check_skipped(skipped: Skipped, n_read: int, n_sequences: int, most: float) -> None:
+    for reason in UNUSABLE_LABELS:
+        found = skipped.items.get(reason, [])
+        if len(found) > max(most, MOST_BAD_LABELS) * n_sequences:
+            raise FerError(f"{len(found)} x {reason}, with {n_sequences} labelled sequences, e.g. {found[0]}")
     if skipped.n_images > most * n_read:
         worst = max(skipped.image_items(), key=lambda pair: len(pair[1]))
         raise FerError(

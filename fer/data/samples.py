@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,11 @@ NOT_FOUND = "file not found"
 OUTSIDE_ROOT = "path that leads out of data.root"
 UNUSABLE_IMAGES = (BROKEN, NOT_FOUND, OUTSIDE_ROOT)
 """Reasons that mean a damaged data set, not one that merely holds more than is needed."""
+
+BAD_FACS = "malformed FACS file"
+BAD_EMOTION = "malformed emotion file"
+UNUSABLE_LABELS = (BAD_FACS, BAD_EMOTION)
+"""Likewise, of a tree's label files, of which a sequence has one of each kind."""
 
 
 @dataclass
@@ -126,6 +132,11 @@ def _occurrence(column: pd.Series, name: str, source: str) -> pd.Series:
 
 def fingerprint(table: pd.DataFrame) -> str:
     """SHA-256 of the table's labels and file names: equal for equal data wherever the folder stands."""
-    names = table["path"].map(lambda p: "/".join(Path(str(p)).parts[-3:]))
+    paths = [str(path) for path in table["path"]]
+    try:
+        base = os.path.commonpath([os.path.dirname(path) for path in paths])
+        names = [Path(path).relative_to(base).as_posix() for path in paths]
+    except ValueError:  # on several drives
+        names = paths
     text = table.assign(path=names).drop(columns=list(FILE_COLUMNS), errors="ignore").to_csv(index=False)
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()  # names of files need not be UTF-8

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from fer.errors import FerError
 
 MISSING_WORDS = ("", "na", "n/a", "nan", "none", "null", "<na>")
 
+
+_SEPARATOR = re.compile(r"sep=.?\s*$", re.IGNORECASE)
 
 LONGEST_SHOWN = 80
 """Characters of a cell in a message."""
@@ -39,9 +42,12 @@ class TableFile:
             raise FerError(f"{key}: {path} is no file")
         try:
             with path.open(encoding="utf-8-sig") as file:
-                n_blank = sum(1 for _ in itertools.takewhile(lambda line: not line.strip(), file))
+                # a spreadsheet may begin with a line that names the separator
+                n_blank = sum(
+                    1 for _ in itertools.takewhile(lambda line: not line.strip() or _SEPARATOR.match(line), file)
+                )
                 file.seek(0)
-                header = next((line for line in file if line.strip()), "")
+                header = next((line for line in file if line.strip() and not _SEPARATOR.match(line)), "")
             separator = max(",", ";", "\t", key=header.count)
             raw = pd.read_csv(
                 path,
@@ -55,7 +61,13 @@ class TableFile:
             )
         except OSError as error:
             raise FerError(f"{key}: {path} can't be read: {error.strerror}") from error
-        except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        except pd.errors.ParserError as error:
+            counted = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+            if counted is None:
+                raise FerError(f"{key}: {path} is not a csv file: {' '.join(str(error).split())}") from error
+            said = f"its header has {counted[1]} columns, and line {n_blank + int(counted[2])} has {counted[3]} cells"
+            raise FerError(f"{key}: {path} can't be read as a table: {said}") from error
+        except (UnicodeDecodeError, pd.errors.EmptyDataError) as error:
             raise FerError(f"{key}: {path} is not a csv file in UTF-8: {' '.join(str(error).split())}") from error
         raw = raw.fillna("")
         # a quoted cell may hold line breaks

@@ -5,6 +5,7 @@ In: a folder, a number of subjects, a seed. Out: the folder, whole or not at all
 
 import logging
 import multiprocessing
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -27,6 +28,8 @@ from fer.data.synthetic.view import jitter, sample_view
 from fer.errors import FerError
 from fer.labels import CKPLUS_EMOTION_CODES
 from fer.runs.surroundings import usable_cores
+
+IMAGES = "cohn-kanade-images"
 
 VERSION = 4
 """Part of the name of cached sets: goes up when the same seed gives other pictures."""
@@ -75,14 +78,31 @@ def write_tree(
     root.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f".{root.name}.", suffix=_UNFINISHED, dir=root.parent) as folder:
         part = Path(folder) / root.name
-        for name in ("cohn-kanade-images", "FACS", "Emotion", "Landmarks"):
+        for name in (IMAGES, "FACS", "Emotion", "Landmarks"):
             (part / name).mkdir(parents=True)
         _draw_all(part, table, seed, frames, usable_cores() if jobs is None else jobs, progress)
         if root.exists():  # may be a mount point, which can't be replaced
-            for folder_of_kind in part.iterdir():
-                shutil.move(folder_of_kind, root)
+            _move_into(root, part)
         else:
             part.rename(root)
+
+
+def _move_into(root: Path, part: Path) -> None:
+    """All or nothing; the pictures last, without which a folder is no tree."""
+    names = sorted((folder.name for folder in part.iterdir()), key=lambda name: name == IMAGES)
+    try:
+        for name in names:
+            shutil.move(part / name, root / name)
+    except BaseException:
+        for name in names:
+            shutil.rmtree(root / name, ignore_errors=True)
+        raise
+
+
+def _is_whole(root: Path, table: pd.DataFrame, frames: int) -> bool:
+    """Whether all pictures are there: those who tidy up a disk take files one by one."""
+    there = sum(file.endswith(".png") for _, _, files in os.walk(root / IMAGES) for file in files)
+    return there == sum(len(_frame_numbers(int(peak), frames)) for peak in table["peak"])
 
 
 def cached_tree(
@@ -109,7 +129,8 @@ def cached_tree(
     root = cache_dir.expanduser().absolute() / f"synthetic-v{VERSION}-n{n_subjects}-s{seed}-f{frames}"
     cache_dir.mkdir(parents=True, exist_ok=True)
     with FileLock(root.with_name(f"{root.name}.lock")):
-        if not root.exists():
+        if not _is_whole(root, plan(n_subjects, seed), frames):
+            shutil.rmtree(root, ignore_errors=True)
             for leftover in root.parent.glob(f".{root.name}.*{_UNFINISHED}"):  # of a process that was killed
                 shutil.rmtree(leftover, ignore_errors=True)
             _log.info("drawing the synthetic set into %s", root)
@@ -175,8 +196,7 @@ def _draw_sequence(
     strength = {au: grade / 5 if grade else float(rng.uniform(0.4, 0.9)) for au, grade in grades.items()}
     lean = _imbalance(strength, rng)
     view = sample_view(rng, size)
-    numbers = [1, *range(max(row["peak"] - frames + 2, 2), row["peak"] + 1)]
-    for number in numbers:
+    for number in _frame_numbers(row["peak"], frames):
         share = 1.0 - ((row["peak"] - number) / (row["peak"] - 1)) ** 1.5  # quick at first, then it settles
         aus = {au: value * share for au, value in strength.items()} if share else {}
         # a stream of its own for each frame: the peak is the same picture however many frames come before it
@@ -186,6 +206,10 @@ def _draw_sequence(
             root, f"{row['subject']}/{row['sequence']}/{row['subject']}_{row['sequence']}_{number:08d}", drawing
         )
     _write_labels(root, row, grades)
+
+
+def _frame_numbers(peak: int, frames: int) -> list[int]:
+    return [1, *range(max(peak - frames + 2, 2), peak + 1)]
 
 
 def _imbalance(strength: dict[int, float], rng: np.random.Generator) -> dict[int, float]:
@@ -199,7 +223,7 @@ def _imbalance(strength: dict[int, float], rng: np.random.Generator) -> dict[int
 
 
 def _write_frame(root: Path, stem: str, drawing: Drawing) -> None:
-    image = root / "cohn-kanade-images" / f"{stem}.png"
+    image = root / IMAGES / f"{stem}.png"
     image.parent.mkdir(parents=True, exist_ok=True)
     pixels = drawing.image if drawing.image.ndim == 2 else drawing.image[..., ::-1]
     if not cv2.imwrite(str(image), pixels, _PNG):
