@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -161,12 +162,37 @@ def test_a_turned_photograph_is_set_upright(model: Predictor, pictures: list[Pat
         (np.zeros((0, 8), np.uint8), "must be uint8"),
         ("nowhere.png", "nowhere.png: no such file"),
         (b"no picture", "not an image"),
+        (Image.new("RGB", (0, 10)), "it has no pixels"),
         (7, "not int"),
     ],
 )
 def test_what_is_no_picture_is_refused(model: Predictor, picture: object, message: str) -> None:
     with pytest.raises(FerError, match=message):
         model.predict(picture)  # type: ignore[call-overload]
+
+
+def test_a_picture_that_was_closed_is_refused(model: Predictor, pictures: list[Path]) -> None:
+    with Image.open(pictures[0]) as picture:
+        pass
+    with pytest.raises(FerError, match="image: "):
+        model.predict(picture)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"precision": "bfloat16"}, "precision must be f32 or bf16"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_settings_of_a_model_are_checked(lively: Path, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(FerError, match=message):
+        load(lively, **settings)
+
+
+def test_faces_are_all_or_the_largest(model: Predictor, pictures: list[Path]) -> None:
+    with pytest.raises(FerError, match="faces must be all or largest, got biggest"):
+        model.predict(pictures[0], faces="biggest")  # type: ignore[call-overload]
 
 
 def test_no_pictures_no_answers(model: Predictor) -> None:
@@ -221,6 +247,9 @@ def test_the_example_of_the_readme_runs(
         ({"aus": ["AU1", "AU1"]}, "different names"),
         ({"aus": ["AU1", 2]}, "different names"),
         ({"crop": "nose"}, "crop must be"),
+        ({"name": 5}, "must be text that can be printed"),
+        ({"warning": "\x1b[31m"}, "must be text that can be printed"),
+        ({"reference": "false"}, "must be true or false"),
     ],
 )
 def test_what_a_file_says_of_its_model_is_checked(change: dict[str, object], said: str) -> None:

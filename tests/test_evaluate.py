@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import re
@@ -197,10 +198,12 @@ def test_a_file_of_another_checkpoint_is_not_judged(
     file = tmp_path / "model.safetensors"
     export(composed("export", f"checkpoint={trained}", f"output={file}", "format=safetensors"), Call("", (), None))
     checkpoint = torch.load(lively, weights_only=True)
-    checkpoint["fer"]["thresholds"]["AU12"] = 0.123
-    torch.save(checkpoint, tmp_path / "other.ckpt")
-    with pytest.raises(FerError, match="not made from this checkpoint: it has other thresholds"):
-        evaluate(tmp_path / "other.ckpt", f"exported={file}")
+    for what, head in (("thresholds", "AU12"), ("temperature", "au")):
+        other = copy.deepcopy(checkpoint)
+        other["fer"][what][head] = 0.123
+        torch.save(other, tmp_path / "other.ckpt")
+        with pytest.raises(FerError, match=f"not made from this checkpoint: it has other .*{what}"):
+            evaluate(tmp_path / "other.ckpt", f"exported={file}")
     for name in ("nothing.onnx", "other.ckpt"):
         with pytest.raises(FerError, match=r"exported=.*no such file of fer\.export"):
             evaluate(lively, f"exported={tmp_path / name}")

@@ -120,7 +120,7 @@ def test_without_a_name_the_file_is_called_model(lively: Path, tmp_path: Path, m
 
 
 IN_ANOTHER_PROCESS = """
-import json, sys
+import dataclasses, json, sys
 from conftest import composed
 from fer import load
 from fer.cli.command import Call
@@ -128,7 +128,7 @@ from fer.export import run
 from fer.use.exporting import agreement
 
 seen = []
-agreement.refuse_beyond = lambda agreement, precision: seen.append(agreement.as_dict())
+agreement.refuse_beyond = lambda agreement, precision: seen.append(dataclasses.asdict(agreement))
 for path in sys.argv[2:]:
     run(composed("export", f"output={path}", *json.loads(sys.argv[1])), Call("", (), None))
 print(json.dumps([{**found, "precision": load(path).facts.precision} for found, path in zip(seen, sys.argv[2:])]))

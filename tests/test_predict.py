@@ -28,6 +28,7 @@ from fer.data.faces import Box, face_box
 from fer.data.images import decode
 from fer.errors import FerError
 from fer.predict import run
+from fer.use.answers import Face
 from fer.use.background import in_background
 from fer.use.crops import read_picture
 from fer.use.items import Item
@@ -201,6 +202,9 @@ def test_what_is_looked_at_is_never_written_over(predict: Predict, folder: Path,
     table.write_text(f"path\n{next(folder.glob('*.png'))}\n")
     with pytest.raises(FerError, match="is the input"):
         predict(table, "overwrite=true", output=str(table))
+    os.link(table, folder.parent / "linked.csv")
+    with pytest.raises(FerError, match="is the input"):
+        predict(table, "overwrite=true", output=str(folder.parent / "linked.csv"))
     beside = folder.parent / "beside.csv"
     beside.write_text(f"path\n{folder.name}/{next(folder.glob('*.png')).name}\n")
     with pytest.raises(FerError, match="where the pictures are"):  # of another folder than the table's
@@ -278,6 +282,7 @@ def test_links_to_folders_are_left_out_aloud(lively: Path, folder: Path, caplog:
         ("{folder}/empty", "no picture in this folder"),
         ("{folder}/fake.mp4", "not a video that can be read here"),
         ("{folder}/bad.csv", "no column with the path"),
+        ("{folder}/half.csv", "line 2: column w is '-5'"),
         ("{folder}/lost.csv", "none of the 2 pictures could be read"),
     ],
 )
@@ -285,6 +290,7 @@ def test_wrong_input_is_one_line_and_leaves_no_file(predict: Predict, folder: Pa
     (folder / "empty").mkdir()
     (folder / "fake.mp4").write_bytes(b"no video")
     (folder / "bad.csv").write_text("who,when\na,b\n")
+    (folder / "half.csv").write_text("path,x,y,w,h\nb.png,1,2,-5,4\n")
     (folder / "lost.csv").write_text("path\nx.png\ny.png\n")
     with pytest.raises(FerError, match=message) as caught:
         predict(what.format(folder=folder))
@@ -312,6 +318,41 @@ def test_wrong_settings_are_one_line(overrides: tuple[str, ...], message: str) -
 def test_a_camera_that_is_not_there_is_said_so() -> None:
     with pytest.raises(FerError, match="input=77: no camera of this number"):
         open_source("77")
+
+
+def test_a_camera_that_gives_no_more_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fer.use import video
+
+    class Unplugged:
+        def __init__(self, *_: Any) -> None:
+            self.left = 2
+
+        def isOpened(self) -> bool:
+            return True
+
+        def get(self, _: int) -> float:
+            return 10.0
+
+        def grab(self) -> bool:
+            self.left -= 1
+            return self.left >= 0
+
+        def retrieve(self) -> tuple[bool, Any]:
+            return True, np.zeros((10, 10, 3), np.uint8)
+
+        def release(self) -> None:
+            pass
+
+    monkeypatch.setattr(video.cv2, "VideoCapture", Unplugged)
+    with pytest.raises(FerError, match="input=0: the camera gave no more pictures after 2 frames"):
+        list(open_source("0").items)
+
+
+def test_a_carriage_return_in_a_name_ends_no_row(tmp_path: Path) -> None:
+    file = RowFile(tmp_path / "rows.csv", ["path", "x", "y", "w", "h", "how"])
+    file.write(Seen(Item("a\rb.png", "a.png"), [Face(Box(1, 2, 3, 4), "box", {}, {}, None, {}, False)], [None]))
+    file.close()
+    assert pd.read_csv(file.path)["how"].tolist() == ["box"]
 
 
 def test_rows_are_on_disk_as_soon_as_they_are_written(tmp_path: Path) -> None:

@@ -220,7 +220,7 @@ def _intensities(file: TableFile, column: str) -> pd.Series[int]:
 
 
 def _optional(file: TableFile) -> pd.DataFrame:
-    """`sequence`, `frame` and the face box `x y w h`, as far as the file has them."""
+    """`sequence`, `frame` and the face box, as far as the file has them."""
     found: dict[str, pd.Series] = {}
     if sequence := file.find("sequence"):
         file.refuse_controls(sequence)
@@ -229,24 +229,32 @@ def _optional(file: TableFile) -> pd.DataFrame:
         found["frame"] = file.numbers(frame, "a whole number or empty")
         whole = (found["frame"] % 1 == 0) & (found["frame"].abs() < 2**31)
         file.refuse(frame, found["frame"].notna() & ~whole, "a whole number or empty")
+    boxes = face_boxes(file)
+    return pd.DataFrame({**found, **(boxes if boxes is not None else {})}, index=file.cells.index)
+
+
+def face_boxes(file: TableFile) -> pd.DataFrame | None:
+    """`x y w h` of each row, missing where it has none; None if the file has no such columns.
+
+    Raises:
+        FerError: a column is missing, or a box is half there or none.
+    """
     box = {name: column for name in BOX_COLUMNS if (column := file.find(name))}
     if {"x", "y"} <= set(box):  # else they are those of the picture
         box |= {name[0]: column for name in ("width", "height") if name[0] not in box and (column := file.find(name))}
     if {"w", "h"} & set(box) and len(box) < len(BOX_COLUMNS):
         lacking = ", ".join(name for name in BOX_COLUMNS if name not in box)
         raise FerError(f"{file.path}: a face box needs all of the columns x, y, w, h; there is no {lacking}")
-    if len(box) == len(BOX_COLUMNS):
-        sides = pd.DataFrame(
-            {name: file.numbers(column, "a number of pixels or empty") for name, column in box.items()}
-        )
-        halves = sides.isna().any(axis=1) & sides.notna().any(axis=1)
-        file.refuse(box["x"], halves, "a face box with all of x, y, w, h or none")
-        for side in ("w", "h"):
-            file.refuse(box[side], sides[side] <= 0, "a number of pixels above 0 or empty")
-        for name in sides:
-            file.refuse(box[str(name)], sides[name].abs() == float("inf"), "a number of pixels or empty")
-        found.update({str(name): sides[name] for name in sides})
-    return pd.DataFrame(found, index=file.cells.index)
+    if len(box) < len(BOX_COLUMNS):
+        return None
+    sides = pd.DataFrame({name: file.numbers(box[name], "a number of pixels or empty") for name in BOX_COLUMNS})
+    halves = sides.isna().any(axis=1) & sides.notna().any(axis=1)
+    file.refuse(box["x"], halves, "a face box with all of x, y, w, h or none")
+    for side in ("w", "h"):
+        file.refuse(box[side], sides[side] <= 0, "a number of pixels above 0 or empty")
+    for name in BOX_COLUMNS:
+        file.refuse(box[name], sides[name].abs() == float("inf"), "a number of pixels or empty")
+    return sides
 
 
 def _labelled(file: TableFile, samples: pd.DataFrame, skipped: Skipped) -> pd.DataFrame:

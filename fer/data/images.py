@@ -123,12 +123,14 @@ def from_pillow(image: Image.Image) -> Pixels8:
     """An opened Pillow image as `decode` would give it: upright, RGB, [H, W, 3] uint8.
 
     Raises:
-        BadImage: its file is truncated, or it is of a kind without a fixed range.
+        BadImage: its file is truncated or was closed, it has no pixels, or it is of a kind without a fixed range.
     """
+    if 0 in image.size:
+        raise BadImage("image: it has no pixels")
     try:
         return _rgb(ImageOps.exif_transpose(image), _is_inverted(image))
-    except (OSError, ValueError) as error:
-        raise BadImage(f"image: {_reason(error)}") from error
+    except Exception as error:  # as of `decode`; of a picture whose file was closed Pillow says nothing
+        raise BadImage(f"image: {_reason(error) or 'its file was closed before it was read'}") from error
 
 
 def luminance(rgb: Pixels8) -> Pixels8:

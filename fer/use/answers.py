@@ -33,7 +33,7 @@ class Face:
 
     Attributes:
         box: x, y, w, h in pixels of the upright picture.
-        how: where the box came from: `detector`, `box` (given), or `whole`: the answers are about the whole picture.
+        how: where the box came from: `detector`, `box` or `landmarks` (given), or `whole`: the answers are about the whole picture.
         au_prob: AU (`AU12`) -> probability that it is active.
         au_active: AU -> whether it counts as active, by the threshold stored with the model.
         emotion: the most probable one; None if the model has no emotion head.

@@ -59,7 +59,10 @@ def _refuse_own_source(cfg: PredictConfig, source: Source) -> None:
 
 
 def _same(one: str | Path, other: str | Path) -> bool:
-    return Path(one).expanduser().resolve() == Path(other).expanduser().resolve()
+    first, second = Path(one).expanduser(), Path(other).expanduser()
+    if first.exists() and second.exists():  # a file has several names where it is linked, or where case does not count
+        return first.samefile(second)
+    return first.resolve() == second.resolve()
 
 
 class Destinations:
@@ -169,7 +172,12 @@ class Destinations:
 
     def _where(self) -> str:
         places = [
-            str(place) for place in (self._file and self._file.path, self._pictures and self._pictures.folder) if place
+            str(place)
+            for place in (
+                self._file and self._file.begun and self._file.path,
+                self._pictures and self._pictures.folder,
+            )
+            if place
         ]
         return f": {', '.join(places)}" if places else ""
 

@@ -77,6 +77,11 @@ class Facts:
                 yield f"{head} must be different names"
             elif any(printable(label) != label for label in labels):
                 yield f"{head} must be names that can be printed"
+        for text in (self.name, self.warning, self.precision, self.fer_version):
+            if not isinstance(text, str) or printable(text) != text:
+                yield "name, warning, precision and fer_version must be text that can be printed"
+        if not all(isinstance(flag, bool) for flag in (self.color, self.reference)):
+            yield "color and reference must be true or false"
         if any(au_number(au) is None for au in self.aus if isinstance(au, str)):
             yield "aus must be called as AU12 is"
         if set(self.thresholds) != set(self.aus) or not all(0 <= t <= 1 for t in self.thresholds.values()):

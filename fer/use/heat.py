@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -74,6 +75,10 @@ class HeatMaps:
             return self._grad_cam.maps(images, rows, labels).cpu().numpy()
 
 
+_of_predictors: WeakKeyDictionary[Predictor, HeatMaps] = WeakKeyDictionary()
+"""Those of `explain_face`: to make them takes longer than to explain a face."""
+
+
 def explain_face(
     predictor: Predictor, picture: Picture, box: Box | None = None, labels: Sequence[str] | None = None
 ) -> dict[str, Heat]:
@@ -91,7 +96,7 @@ def explain_face(
     Raises:
         FerError: the picture can't be read, or the model can't be explained.
     """
-    heat = HeatMaps(predictor)
+    heat = _of_predictors.get(predictor) or _of_predictors.setdefault(predictor, HeatMaps(predictor))
     crop = predictor.cut(picture, None if box is None else [box], "largest", SMALLEST_IN_PICTURES)[0]
     chosen = told(predictor.name([crop])[0]) if labels is None else list(labels)
     maps = heat.of(crop.pixels[None], [(0, label) for label in chosen])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol, overload
+from typing import Any, Protocol, get_args, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from fer.use.facts import Facts
 log = logging.getLogger(__name__)
 
 BATCH_SIZE = 32
+PRECISIONS = ("f32", "bf16")
+"""Of a checkpoint."""
 
 
 class Runtime(Protocol):
@@ -98,6 +100,8 @@ class Predictor:
             FerError: the picture can't be read, or `boxes` are none.
         """
         f = self.facts
+        if faces not in get_args(Which):
+            raise FerError(f"faces must be {' or '.join(get_args(Which))}, got {faces}")
         try:
             known = None if boxes is None else [Box(*map(float, box)) for box in boxes]
         except (TypeError, ValueError) as error:
@@ -188,6 +192,10 @@ def load(
     Raises:
         FerError: there is no model at `path`, it is damaged, or a package that it needs is not installed.
     """
+    if precision not in PRECISIONS:
+        raise FerError(f"precision must be {' or '.join(PRECISIONS)}, got {precision}")
+    if batch_size < 1:
+        raise FerError(f"batch_size must be at least 1, got {batch_size}")
     runtime = _runtime(path, accelerator, precision)
     if runtime.facts.warning:
         log.warning("%s", runtime.facts.warning)
@@ -199,6 +207,8 @@ def _runtime(path: str | Path, accelerator: str, precision: str) -> Runtime:
     if where.suffix in (".onnx", ".xml"):
         if not where.is_file():
             raise FerError(f"checkpoint={path}: there is no such file")
+        if precision != "f32" or accelerator not in ("auto", "cpu"):
+            raise FerError(f"{path}: an exported file has a precision of its own, and is run on the CPU")
         return _exported(where)
     found = find_checkpoint(str(path))
     from fer.use.runtime_torch import TorchRuntime

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import IO, Any
 
-from fer.errors import FerError
+from fer.errors import FerError, printable
 from fer.use.answers import Face
 from fer.use.facts import Facts
 from fer.use.stream import Seen
@@ -54,6 +54,11 @@ class RowFile:
         self.path, self.names = path, names
         self._file: IO[str] | None = None
 
+    @property
+    def begun(self) -> bool:
+        """Whether it is there: it comes into being with its first row."""
+        return self._file is not None
+
     def write(self, seen: Seen) -> None:
         """Adds the rows of one picture, on disk when this returns.
 
@@ -63,7 +68,7 @@ class RowFile:
         try:
             file = self._open()
             if self.path.suffix == ".csv":
-                csv.DictWriter(file, self.names, lineterminator="\n").writerows(rows(seen))
+                csv.DictWriter(file, self.names, lineterminator="\n").writerows(map(_of_one_line, rows(seen)))
             else:
                 file.writelines(f"{json.dumps(row, ensure_ascii=False)}\n" for row in rows(seen))
             file.flush()
@@ -88,3 +93,8 @@ class RowFile:
                 self._file.close()
         except OSError as error:  # of what did not fit when it was written
             raise FerError(f"output={self.path} can't be written: {error.strerror}") from error
+
+
+def _of_one_line(row: dict[str, Any]) -> dict[str, Any]:
+    """Before Python 3.13 the csv writer leaves a carriage return without quotes, and readers take it for the end of a line."""
+    return {key: printable(value) if isinstance(value, str) and "\r" in value else value for key, value in row.items()}

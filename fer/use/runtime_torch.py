@@ -57,7 +57,10 @@ class TorchRuntime:
             with safe_open(path, "pt") as file:
                 text = (file.metadata() or {}).get(METADATA_KEY, "null")
                 facts = Facts.from_json(text, str(path))
-                network = TwoHeadNetwork(**json.loads(text)["network"])
+                made = json.loads(text)["network"]
+                if made["image_size"] != facts.image_size:
+                    raise ValueError("it names two sizes of its pictures")
+                network = TwoHeadNetwork(**made)
                 names = set(file.keys()) - set(SEEN)
                 network.load_state_dict({name: file.get_tensor(name) for name in names})
         except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:

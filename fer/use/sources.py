@@ -48,7 +48,9 @@ def open_source(word: str, every: int = 1) -> Source:
     if word.isdecimal() and len(word) <= MOST_DIGITS:
         return open_camera(int(word), every)
     if glob.has_magic(word):
-        matches = [f for f in sorted(glob.glob(str(path), recursive=True)) if _is_image(f)]
+        found = (f for f in sorted(glob.glob(str(path), recursive=True)) if _is_image(f))
+        # a spreadsheet would take a name that begins so for a formula
+        matches = [os.path.join(os.curdir, f) if f.startswith(("=", "+", "-", "@")) else f for f in found]
         fixed = itertools.takewhile(lambda part: not glob.has_magic(part), path.parts)
         return _of_files(matches, Path(*fixed), f"input={word}: no picture fits this pattern")
     raise FerError(f"input={word}: there is no such file or folder")
@@ -105,10 +107,9 @@ def _of_table(table: Path) -> Source:
     Paths start from the table's folder.
 
     Raises:
-        FerError: not a table, no path column, or a box that is no number.
+        FerError: not a table, no path column, or a box that training would refuse.
     """
-    from fer.data.csv import PATH_COLUMNS  # pandas: only where there is a table
-    from fer.data.samples import BOX_COLUMNS
+    from fer.data.csv import PATH_COLUMNS, face_boxes  # pandas: only where there is a table
     from fer.data.table_file import TableFile
 
     file = TableFile.read(table, "input")
@@ -116,11 +117,10 @@ def _of_table(table: Path) -> Source:
     if column is None:
         raise FerError(f"{table}: no column with the path of the picture; name it one of {', '.join(PATH_COLUMNS)}")
     paths = file.filled(column).tolist()
-    sides = [name for key in BOX_COLUMNS if (name := file.find(key))]
+    given = face_boxes(file)
     boxes: list[tuple[Box, ...] | None] = [None] * len(paths)
-    if len(sides) == len(BOX_COLUMNS):
-        numbers = [file.numbers(side, "a number of pixels or empty").astype(float) for side in sides]
-        boxes = [_box(values) for values in zip(*numbers, strict=True)]
+    if given is not None:
+        boxes = [_box(values) for values in given.astype(float).itertuples(index=False, name=None)]
     points = file.find("landmarks")
     landmarks = [""] * len(paths) if points is None else file.cells[points].tolist()
     lost = [name for name in landmarks if name and not (table.parent / name).is_file()]

@@ -89,6 +89,7 @@ def _camera_frames(capture: cv2.VideoCapture, number: int, every: int) -> Iterat
             frame += 1
     finally:
         capture.release()
+    raise FerError(f"input={number}: the camera gave no more pictures after {frame} frames")
 
 
 def _rgb(frame: npt.NDArray[Any]) -> Pixels8:

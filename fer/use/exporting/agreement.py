@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -44,9 +44,6 @@ class Agreement:
     moved: float
     moved_on_average: float
     changed: float
-
-    def as_dict(self) -> dict[str, float]:
-        return asdict(self)
 
     def in_words(self) -> str:
         return (

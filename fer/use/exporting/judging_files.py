@@ -15,7 +15,7 @@ from fer.use.exporting.formats import EXPORTED
 from fer.use.facts import Facts
 from fer.use.predictor import Predictor, load
 
-OF_BOTH = ("aus", "emotions", "thresholds", "image_size", "crop", "color")
+OF_BOTH = ("aus", "emotions", "thresholds", "temperature", "image_size", "crop", "color", "reference")
 """Facts that a file shares with the checkpoint that it was made from."""
 
 

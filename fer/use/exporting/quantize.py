@@ -35,16 +35,21 @@ def int8_onnx(path: Path, images: npt.NDArray[np.float32]) -> None:
             batch = next(self.batches, None)
             return None if batch is None else {"image": batch}
 
-    quantization.quantize_static(
-        path,
-        path,
-        Pictures(),
-        quant_format=quantization.QuantFormat.QDQ,
-        per_channel=True,
-        activation_type=quantization.QuantType.QUInt8,
-        weight_type=quantization.QuantType.QInt8,
-        nodes_to_exclude=_from_logits_on(needed("onnx", "to quantize").load(path).graph),
-    )
+    own = logging.root.handlers[:]
+    logging.root.addHandler(logging.NullHandler())  # or it would give the root one that prints
+    try:
+        quantization.quantize_static(
+            path,
+            path,
+            Pictures(),
+            quant_format=quantization.QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            nodes_to_exclude=_from_logits_on(needed("onnx", "to quantize").load(path).graph),
+        )
+    finally:
+        logging.root.handlers[:] = own
 
 
 def _from_logits_on(graph: Any) -> list[str]:
