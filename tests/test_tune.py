@@ -342,6 +342,10 @@ def test_study_refuses_other_settings_space_and_data(
         search(tmp_path / "s", "n_trials=2", "trainer.max_epochs=3", space=TWO)
     with pytest.raises(FerError, match=r"another range or choice of model\.dropout"):
         search(tmp_path / "s", "n_trials=2", space={**TWO, "model.dropout": {"choices": [0, 0.5]}})
+    (tmp_path / "s" / "trials").mkdir(exist_ok=True)
+    for _ in range(2):  # what was refused leaves no study behind
+        with pytest.raises(FerError, match="holds trials of another study: another run_dir= begins another study"):
+            search(tmp_path / "s", "name=other", "n_trials=2", space=TWO)
     monkeypatch.setattr(tune, "look_at_data", lambda cfg, folder, kept: {**DATA, "split_hash": "other"})
     with pytest.raises(FerError, match="begun on other data"):
         search(tmp_path / "s", "n_trials=2", space=TWO)
