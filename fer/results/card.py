@@ -1,6 +1,5 @@
 """The model card: in, the folder of a finished run; out, `MODEL_CARD.md`: what the model is, how good it is, and what it is not for."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,9 @@ from omegaconf import OmegaConf
 
 from fer.labels import au_meaning
 from fer.results.caveats import FACES, FAIRNESS, FEELINGS, MISUSE, NEUTRAL_PROTOCOL
+from fer.results.page import fixed
 from fer.results.wording import FEW_POSITIVES, dead_line, verdicts
-from fer.runs.folder import write_text
+from fer.runs.folder import read_json, write_text
 
 MEASURES = (("f1", "F1"), ("auc", "AUC"), ("ap", "average precision"))
 WIDE_BELOW = 30
@@ -37,7 +37,7 @@ def write_model_card(run_dir: Path) -> Path:
     environment = Environment(
         loader=PackageLoader("fer.results", "."), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters |= {"fixed": _fixed, "span": _span, "au_meaning": au_meaning}
+    environment.filters |= {"fixed": fixed, "span": _span, "au_meaning": au_meaning}
     path = run_dir / "MODEL_CARD.md"
     write_text(path, environment.get_template("model_card.md.j2").render(card_context(run_dir)))
     return path
@@ -45,7 +45,7 @@ def write_model_card(run_dir: Path) -> Path:
 
 def card_context(run_dir: Path) -> dict[str, Any]:
     """Everything that the template shows."""
-    run, metrics = _read_json(run_dir / "run.json"), _read_json(run_dir / "metrics.json")
+    run, metrics = read_json(run_dir / "run.json"), read_json(run_dir / "metrics.json")
     config: Any = OmegaConf.to_container(OmegaConf.load(run_dir / "config.yaml"))
     split = "test" if "test" in metrics else "val"
     scores = metrics[split]
@@ -155,15 +155,6 @@ def _limits(config: Mapping[str, Any], run: Mapping[str, Any], scores: Mapping[s
     if "landmarks" in crops or "box" in crops:
         yield "Its pictures were cropped by landmarks or boxes that came with the data; in use a face detector takes their place."
     yield from (FACES, FAIRNESS, FEELINGS)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
-def _fixed(value: float | None) -> str:
-    return "\N{EN DASH}" if value is None else f"{value:.3f}"
 
 
 def _span(interval: list[float] | None) -> str:

@@ -3,7 +3,6 @@
 A section whose data is missing is left out. Pictures of people are on it only if they are given.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +22,7 @@ from fer.results.gallery import Gallery
 from fer.results.page import render
 from fer.results.predictions import by_label, read_predictions
 from fer.results.wording import PARTLY_CHOSEN, Verdict, alarms, dead_line, number_name, unjudged, verdicts
-from fer.runs.folder import FOLDS, write_text
+from fer.runs.folder import FOLDS, read_json, write_text
 
 _SPLITS_BY_INTEREST = ("test", "all", "val", "train")
 _CURVES = {
@@ -60,8 +59,8 @@ def report_context(run_dir: Path, gallery: Gallery | None = None) -> dict[str, A
         raise FerError(
             f"report: no metrics.json in {run_dir}; give a run folder of fer.train, fer.evaluate or fer.crossval"
         )
-    metrics: dict[str, Any] = _read_json(run_dir / "metrics.json")
-    run: dict[str, Any] = _read_json(run_dir / "run.json")
+    metrics: dict[str, Any] = read_json(run_dir / "metrics.json")
+    run: dict[str, Any] = read_json(run_dir / "run.json") if (run_dir / "run.json").is_file() else {}
     split = shown_split(metrics)
     scores = metrics[split]
     config_path = run_dir / "config.yaml"
@@ -98,13 +97,6 @@ def report_context(run_dir: Path, gallery: Gallery | None = None) -> dict[str, A
 def shown_split(metrics: Mapping[str, Any]) -> str:
     """The split that the page is about."""
     return min(metrics, key=lambda name: (*_SPLITS_BY_INTEREST, name).index(name))
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:

@@ -117,6 +117,18 @@ def _free(path: Path) -> bool:
     return ended.get("finished") is False and not (path / "checkpoints" / "last.ckpt").exists()
 
 
+def read_json(path: Path) -> Any:
+    """The content of a file of a run folder.
+
+    Raises:
+        FerError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FerError(f"{path.parent}: its {path.name} can't be read ({first_line(error)})") from error
+
+
 def name_of(text: str) -> str:
     """The beginning of `text`, short enough for a part of a file's name."""
     return os.fsencode(text)[:LONGEST_NAME].decode(errors="ignore")
@@ -250,10 +262,7 @@ class RunFolder:
         Raises:
             FerError: it is missing or damaged.
         """
-        try:
-            return json.loads((self.path / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise FerError(f"{self.path}: its {name} can't be read ({first_line(error)})") from error
+        return read_json(self.path / name)
 
     def log_to_file(self, name: str) -> None:
         """What was logged so far and what will be stands in the file `name` too, with the time."""
