@@ -199,6 +199,14 @@ def test_every_setting_of_every_file_is_checked_and_has_a_help_text() -> None:
             ("loss.balance=uncertainty", "loss.au_weight=2"),
             ["loss.au_weight=2.0 has no effect with loss.balance=uncertainty"],
         ),
+        (
+            ("loss.balance=uncertainty", "loss.consistency_weight=3"),
+            [
+                "loss.consistency_weight=3.0 counts as 1 with loss.balance=uncertainty, which learns how much a task weighs"
+            ],
+        ),
+        (("data.folds=5", "data.test_fraction=0.4"), ["data.test_fraction=0.4 has no effect with data.folds=5"]),
+        (("data.aus=[1,2]", "data.min_au_count=50"), ["data.min_au_count=50 has no effect with data.aus=[1, 2]"]),
         (("optimizer=adamw", "optimizer.momentum=0.5"), ["optimizer.momentum=0.5 has no effect with optimizer=adamw"]),
         (("data.cache_features=false",), ["data.cache_features=False has no effect with model.finetune=full"]),
         *[((f"optimizer={name}", "scheduler=none"), []) for name in ("adam", "adamw", "rmsprop", "sgd")],

@@ -32,3 +32,6 @@ def idle(cfg: TrainConfig) -> Iterator[str]:
     for key, (other, values) in NEEDS.items():
         if now[key] != default[key] and now[other] not in values:
             yield f"{key}={now[key]} has no effect with {other.removesuffix('.name')}={now[other]}"
+    for key in ("loss.consistency_weight", "loss.landmark_weight"):
+        if cfg.loss.balance == "uncertainty" and now[key] not in (0, 1):
+            yield f"{key}={now[key]} counts as 1 with loss.balance=uncertainty, which learns how much a task weighs"
