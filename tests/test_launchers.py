@@ -119,7 +119,7 @@ def test_a_process_ended_from_outside_is_told_in_a_line(tmp_path: Path) -> None:
         Parallel(2)([delayed(os._exit)(9)])
 
     with pytest.raises(
-        FerError, match=r"want of memory; the same line goes on .* of one job: python -m fer.train -m"
+        FerError, match=r"want of memory; .* of one job; the same line goes on with it: python -m fer.train -m"
     ) as told:
         Sweep("python -m fer.train -m seed=1,2", tmp_path, "", 2, 2).run(killed, ())
     assert len(str(told.value).splitlines()) == 1
