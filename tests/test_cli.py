@@ -193,7 +193,7 @@ def test_every_setting_of_every_file_is_checked_and_has_a_help_text() -> None:
         ),
         (
             ("experiment=best", "model.finetune=frozen", "augment.mixup=0"),
-            ["optimizer.backbone_lr=0.0004 has no effect with model.finetune=frozen"],
+            ["optimizer.backbone_lr=0.0002 has no effect with model.finetune=frozen"],
         ),
         (
             ("loss.balance=uncertainty", "loss.au_weight=2"),
