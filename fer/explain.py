@@ -160,6 +160,12 @@ def write_score(folder: RunFolder, rows: list[HeatRow], problems: list[str]) -> 
     write_text(folder.path / "heat.csv", table.to_csv(index=False))
     folder.write_json("heat.json", summary)
     folder.note(finished=True, left_out=problems[:100], timings={"total_s": folder.seconds()})
+    if summary["n_empty"]:
+        empty = ", ".join(f"{au} {n}" for au, n in summary["n_empty"].items())
+        log.info(
+            "maps of active units without any heat (nothing in the picture speaks for them), not in the score: %s",
+            empty,
+        )
     if summary["macro"] is None:
         log.info("no unit was found active in a face with a known place: there is no score")
     else:

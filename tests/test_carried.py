@@ -125,6 +125,21 @@ def test_a_run_starts_from_the_answers_of_the_run_before(
     assert "holds no dense layer and heads" in caplog.text
 
 
+def test_a_backbone_that_has_learned_moves_a_tenth_as_fast_as_the_heads(
+    train: Callable[..., Path], saved: Path, tmp_path: Path
+) -> None:
+    def rate(name: str, *words: str) -> float:
+        run = train(
+            "model.backbone=resnet18", "trainer.max_epochs=1", "optimizer.lr=1e-3", *words, run_dir=tmp_path / name
+        )
+        checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+        return float(checkpoint["hyper_parameters"]["optimizer"]["backbone_lr"])
+
+    assert rate("random", "model.weights=none") == pytest.approx(1e-3)
+    assert rate("learned", f"model.weights={saved}") == pytest.approx(1e-4)
+    assert rate("told", f"model.weights={saved}", "optimizer.backbone_lr=3e-4") == pytest.approx(3e-4)
+
+
 def au_head(run: Path) -> torch.Tensor:
     checkpoint = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
     tensor: torch.Tensor = checkpoint["state_dict"]["network.au_head.weight"]

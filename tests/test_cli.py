@@ -226,6 +226,9 @@ def test_paths_that_are_there_need_no_quotes(tmp_path: Path, monkeypatch: pytest
         *(f"checkpoint={name}" for name in names),
         "checkpoint='my faces'",
         "checkpoint=not,there",
+        "run_dir=null",
+        "input=[a,b]",
+        "data.root=${oc.env:HOME}/faces",
         "model.dense=1,2",
     ]
     typed = with_paths_quoted(words)
@@ -233,6 +236,14 @@ def test_paths_that_are_there_need_no_quotes(tmp_path: Path, monkeypatch: pytest
     for name, word in zip(names, typed, strict=False):
         (override,) = refuse_bad_overrides([word], SCHEMAS["evaluate"])
         assert override.value() == name and not override.is_sweep_override()
+
+
+@pytest.mark.parametrize(
+    "name", ["antwörten.csv", "a (1).csv", "日本.jsonl", "my answers", "x&y.csv", "it's.csv", "*ü [ab].png"]
+)
+def test_paths_that_are_yet_to_be_need_no_quotes_either(name: str) -> None:
+    (override,) = refuse_bad_overrides(with_paths_quoted([f"output={name}"]), SCHEMAS["predict"])
+    assert override.value() == name and not override.is_sweep_override()
 
 
 def test_an_option_may_name_a_folder_with_an_equals_sign(tmp_path: Path) -> None:

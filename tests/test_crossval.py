@@ -222,6 +222,8 @@ def test_repeats_cut_the_people_anew(crossval: Start) -> None:
     assert (pooled.groupby("path").size() == 2).all()
     metrics = json.loads((where / "metrics.json").read_text())["all"]
     assert metrics["n_images"] == pooled["path"].nunique() and metrics["folds"]["n"] == 4
+    cuts = [json.loads(about.read_text())["data"]["split_hash"] for about in where.glob("folds/**/run.json")]
+    assert len(cuts) == len(set(cuts)) == 4
     once = pooled.drop_duplicates("path")
     smile = metrics["au"]["per_au"]["AU12"]
     assert (smile["n"], smile["n_positive"]) == (once["AU12"].notna().sum(), (once["AU12"] == 1).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from scipy.special import softmax
 from sklearn.metrics import balanced_accuracy_score
 
 from fer.results.emotion_offsets import answered_by_others, fit_emotion_offsets
+from fer.steps import deciding
 
 CLASSES = ("negative", "positive", "surprise")
 COLUMNS = [f"emotion_prob_{name}" for name in CLASSES]
@@ -43,6 +45,12 @@ def test_weights_of_training_keep_the_head_balanced() -> None:
     before, after = logits.argmax(1), (logits + list(balanced.values())).argmax(1)
     truth = fresh["emotion"].map(CLASSES.index)
     assert balanced_accuracy_score(truth, after) > balanced_accuracy_score(truth, before) + 0.05
+
+
+def test_only_the_proportions_of_weights_count() -> None:
+    table, weights = made(12, LEANING), [0.2, 1.0, 3.0]
+    tenfold = fit_emotion_offsets(table, [10 * weight for weight in weights])
+    assert list(tenfold.values()) == pytest.approx(list(fit_emotion_offsets(table, weights).values()), abs=1e-4)
 
 
 def test_few_pictures_are_no_reason_to_move_far() -> None:
@@ -97,6 +105,24 @@ def test_without_labels_nothing_moves() -> None:
     table = made(20, LEANING)
     assert fit_emotion_offsets(table.assign(emotion=None)) == {}
     assert fit_emotion_offsets(table[["emotion"]]) == {}
+
+
+def test_a_run_judges_validation_people_by_the_offsets_of_others(
+    train: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def answered(rows: pd.DataFrame, offsets: dict[str, float], weights: list[float] | None) -> pd.DataFrame:
+        asked.append((set(rows["split"]), offsets, weights))
+        return rows.assign(**dict.fromkeys(COLUMNS, 1 / 3))
+
+    monkeypatch.setattr(deciding, "answered_by_others", answered)
+    run = train("trainer.max_epochs=1", "loss.class_weights=balanced")
+    best = torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)
+    weights = best["hyper_parameters"]["class_weights"]["emotion"]
+    assert asked == [({"val"}, best["fer"]["emotion_offsets"], weights)] and len(set(weights)) > 1
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["val"]["emotion"]["macro"]["auc"] == 0.5 != metrics["test"]["emotion"]["macro"]["auc"]
 
 
 def test_the_checkpoint_answers_with_the_offsets(train: Callable[..., Path], tmp_path: Path) -> None:

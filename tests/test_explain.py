@@ -250,7 +250,9 @@ def rows(people: bool = True) -> pd.DataFrame:
     made += [
         HeatRow("0.png", names[0], 1, "AU12", 0.8, True, 0.7, 0.2),
         HeatRow("1.png", names[1], 1, "AU12", 0.2, False, 0.0, 0.2),
-        HeatRow("2.png", names[2], 1, "AU12", 0.8, True, None, None),
+        HeatRow("2.png", names[2], 1, "AU12", 0.8, True, None, None),  # a face without a known place
+        HeatRow("3.png", names[3], 1, "AU12", 0.8, True, None, 0.2),  # a map without heat
+        HeatRow("3.png", names[3], 1, "AU4", 0.2, False, None, 0.2),
         HeatRow("0.png", names[0], 1, "happy", 0.8, True, None, None),
     ]
     return pd.DataFrame(made, columns=list(HeatRow._fields))
@@ -259,6 +261,7 @@ def rows(people: bool = True) -> pd.DataFrame:
 def test_the_summary_by_hand() -> None:
     found = summarise(rows())
     assert (found["n_images"], found["n_subjects"], found["n_maps"], found["n_without_region"]) == (4, 2, 5, 1)
+    assert found["n_empty"] == {"AU12": 1}
     au1 = found["per_au"]["AU1"]
     assert (au1["n"], au1["inside"], au1["random"]) == (4, pytest.approx(0.5), pytest.approx(0.1))
     assert au1["difference"] == pytest.approx(0.4)
@@ -275,11 +278,11 @@ def test_maps_are_held_against_those_of_other_units_of_the_same_face() -> None:
     both, none = left + right, np.zeros_like(left)
     maps = {"AU1": left, "AU4": both, "AU12": none, "happy": right}
     found = shares(maps, {"AU1": left > 0, "AU4": right > 0, "AU12": left > 0, "happy": None})
-    assert found == {"AU1": (1, 0.5, 0.5), "AU4": (0.5, 0.5, 0), "AU12": (None,) * 3, "happy": (None,) * 3}
+    assert found == {"AU1": (1, 0.5, 0.5), "AU4": (0.5, 0.5, 0), "AU12": (None, 0.5, None), "happy": (None,) * 3}
     table = rows()
-    table["others"] = [0.1, 0.2, None, None, None, None, None, None]
+    table["others"] = [0.1, 0.2, *[None] * 8]
     assert summarise(table)["per_au"]["AU1"]["above_others_ci"] is None  # one person has a value
-    table["others"] = [0.1, 0.2, 0.1, 0.2, None, None, None, None]
+    table["others"] = [0.1, 0.2, 0.1, 0.2, *[None] * 6]
     summary = summarise(table)
     assert summary["per_au"]["AU1"]["above_others"] == pytest.approx(0.35)
     assert summary["per_au"]["AU1"]["above_others_ci"] == pytest.approx([0.35 - 1.27, 0.35 + 1.27], abs=0.03)

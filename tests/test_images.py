@@ -179,7 +179,9 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
         decode(tmp_path)
 
 
-@pytest.mark.parametrize(("width", "height"), [(8_001, 8_001), (10_000, 10_000), (60_000, 60_000)])
+@pytest.mark.parametrize(
+    ("width", "height"), [(8_001, 8_001), (10_000, 10_000), (60_000, 60_000), (1, 32_768), (64_000, 1)]
+)
 def test_bomb_is_refused_by_its_header(width: int, height: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("pixels were decoded"))
     with pytest.raises(BadImage, match="pixels"):

@@ -18,6 +18,8 @@ from fer.data import landmarks
 from fer.data.augment import DRAWS, augmented_view, moved_landmarks
 from fer.data.datamodule import FaceData
 from fer.data.faces import Box, face_pixels, stored_size
+from fer.data.synthetic import head
+from fer.data.synthetic.face import grid
 from fer.errors import FerError
 from fer.model.backbone import make_backbone
 from fer.model.landmark_maps import LandmarkMaps, heat_loss
@@ -76,6 +78,11 @@ def test_a_mirrored_left_eye_is_a_right_eye() -> None:
     torch.testing.assert_close(kept, points)
     torch.testing.assert_close(flipped[0, 36], points[0, 45] * torch.tensor([-1.0, 1.0]))
     assert [landmarks.MIRRORED[k] for k in landmarks.MIRRORED] == list(range(68))
+
+
+def test_a_symmetric_face_is_its_own_mirror_image() -> None:
+    face = head.landmarks(grid("small").base, "small", brow=(4.0, 0.8, 3.0, 11.0))[:, :2]
+    np.testing.assert_allclose(face[landmarks.MIRRORED] * [-1, 1], face, atol=0.05)  # of 150 mm
 
 
 def test_pictures_without_landmarks_teach_nothing() -> None:

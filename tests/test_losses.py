@@ -46,6 +46,20 @@ def test_emotion_loss_is_the_weighted_mean_over_labelled_rows() -> None:
     assert float(emotion_loss(logits, target, weights)) == pytest.approx(sum(rows) / 3, rel=1e-5)
 
 
+def test_smoothed_emotion_labels_cost_as_torchs_do_and_aus_stay_as_they_are() -> None:
+    logits, target = Logits(LOGITS, torch.randn(3, 4)), {"au": TARGET, "emotion": torch.tensor([3, -1, 0])}
+    plain, smooth = (
+        HeadLosses(LossConfig(label_smoothing=share, class_weights="none"), {})(logits, target) for share in (0.0, 0.1)
+    )
+    assert logits.emotion is not None
+    expected = torch.nn.functional.cross_entropy(
+        logits.emotion, target["emotion"], ignore_index=-1, label_smoothing=0.1
+    )
+    torch.testing.assert_close(smooth["emotion"], expected)
+    torch.testing.assert_close(smooth["au"], plain["au"])
+    assert not torch.isclose(smooth["emotion"], plain["emotion"])
+
+
 def test_batch_without_labels_costs_nothing_and_moves_nothing() -> None:
     for loss, logits, target in (
         (au_loss, torch.randn(4, 2, requires_grad=True), torch.full((4, 2), -1)),

@@ -16,6 +16,7 @@ from PIL import Image
 
 from fer.config import LossConfig, OptimizerConfig, SchedulerConfig, as_dict
 from fer.errors import FerError
+from fer.model.callbacks import make_callbacks
 from fer.model.module import FaceModule
 from fer.model.optimizers import make_optimizer, make_schedule
 
@@ -110,11 +111,15 @@ def test_schedules_do_what_their_names_say() -> None:
     flat = [1.0] * 6
     assert rates(SchedulerConfig("none"), flat) == flat
     assert rates(SchedulerConfig("step", factor=0.5, step_epochs=2), flat) == [1, 1, 0.5, 0.5, 0.25, 0.25]
-    assert rates(SchedulerConfig("plateau", factor=0.5, patience=1), flat) == [1, 1, 1, 0.5, 0.5, 0.25]
+    plateau = SchedulerConfig("plateau", factor=0.5, patience=1)
+    assert rates(plateau, flat) == [1, 1, 1, 0.5, 0.5, 0.25]
+    assert rates(plateau, [6.0, 5, 4, 3, 2, 1]) == flat  # it gets better
+    assert rates(plateau, [1.0, 2, 3, 4, 5, 6])[-1] < 1
     cosine = rates(SchedulerConfig("cosine"), flat)
     assert cosine[0] == 1 and cosine == sorted(cosine, reverse=True) and cosine[-1] < 0.1
     warm = rates(SchedulerConfig("cosine", warmup_epochs=2), flat)
     assert warm[0] == pytest.approx(1 / 3) and max(warm) == warm[2] == 1
+    assert warm[2:] == pytest.approx(rates(SchedulerConfig("cosine"), flat[2:]))  # a whole half wave after it
 
 
 @pytest.mark.parametrize(("columns", "absent"), [(("AU1", "AU2"), "emotion"), (("emotion",), "au")])
@@ -246,6 +251,22 @@ def test_best_is_the_best_and_last_the_last(train: Train) -> None:
     assert checkpoint(run_dir, "best")["epoch"] == curves["val/loss"].idxmin()
     assert checkpoint(run_dir, "last")["epoch"] == 3
     assert json.loads((run_dir / "run.json").read_text())["best_epoch"] == curves["val/loss"].idxmin()
+
+
+@pytest.mark.parametrize(("monitor", "mode"), [("val/loss", "min"), ("val/score", "max")])
+def test_the_best_epoch_has_the_smallest_loss_or_the_largest_score(tmp_path: Path, monitor: str, mode: str) -> None:
+    cfg = composed("train", f"trainer.monitor={monitor}").trainer
+    judges = [c for c in make_callbacks(cfg, tmp_path, show_progress=False) if getattr(c, "monitor", None)]
+    assert len(judges) == 2 and all((c.monitor, c.mode) == (monitor, mode) for c in judges)  # type: ignore[attr-defined]
+
+
+def test_the_best_by_score_is_the_best_by_score(train: Train) -> None:
+    run_dir = train("trainer.max_epochs=4", "scheduler=none", "trainer.monitor=val/score")
+    curves = pd.read_csv(run_dir / "curves.csv")
+    assert curves["val/score"].tolist() == pytest.approx(
+        ((curves["val/au_ap"] + curves["val/emotion_f1"]) / 2).tolist()
+    )
+    assert checkpoint(run_dir, "best")["epoch"] == curves["val/score"].idxmax()
 
 
 def test_early_stopping_ends_a_run_that_gets_no_better(train: Train) -> None:

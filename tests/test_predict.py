@@ -89,7 +89,7 @@ def test_a_folder_gives_a_row_per_face_and_names_what_it_left_out(
     assert table.columns[:6].tolist() == ["path", "x", "y", "w", "h", "how"]
     assert {"AU4_prob", "AU4_pred", "emotion_pred", "emotion_prob_negative"} <= set(table.columns)
     assert set(table["how"]) == {"detector"}
-    assert "broken.jpg" in caplog.text and "1 x .txt" in caplog.text
+    assert "broken.jpg" in caplog.text and "1 x hidden pictures" in caplog.text and "1 x .txt" in caplog.text
     assert "3 pictures, 3 faces; 1 could not be read" in caplog.text
 
 
@@ -127,6 +127,14 @@ def test_a_video_gives_frames_times_and_faces_that_keep_their_number(predict: Pr
     assert table["how"].tolist() == ["detector"] * 4 + ["whole"]
     assert table["face"][:4].tolist() == [0] * 4 and table["face"].isna()[4]
     assert table["x"][:4].is_monotonic_increasing
+
+
+def test_frames_have_the_colours_of_the_video(tmp_path: Path) -> None:
+    writer = cv2.VideoWriter(str(tmp_path / "red.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 10, (64, 48))
+    writer.write(np.full((48, 64, 3), (20, 60, 220), np.uint8))  # blue, green, red
+    writer.release()
+    pixels = np.asarray(next(iter(open_source(str(tmp_path / "red.avi"), 1).items)).picture)
+    np.testing.assert_allclose(pixels.mean((0, 1)), (220, 60, 20), atol=12)  # red, green, blue
 
 
 def test_smoothing_averages_over_time(predict: Predict, video: Path) -> None:
@@ -268,7 +276,7 @@ def test_links_to_folders_are_left_out_aloud(lively: Path, folder: Path, caplog:
     (mixed / "more").symlink_to(folder)
     (mixed / "a.png").write_bytes((folder / "b.png").read_bytes())
     run(composed("predict", f"checkpoint={lively}", f"input={mixed}"), Call("", (), None))
-    assert "left out, as no pictures: 1 x links to folders" in caplog.text
+    assert "left out: 1 x links to folders" in caplog.text
 
 
 @pytest.mark.parametrize(

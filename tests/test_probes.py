@@ -126,6 +126,12 @@ def test_features_that_name_the_person_are_found_and_others_are_not() -> None:
     assert blind["accuracy_ci"][0] <= blind["accuracy"] <= blind["accuracy_ci"][1]
 
 
+def test_chance_is_to_always_name_the_person_with_most_pictures() -> None:
+    table = pd.concat([people(2, 3), people(1, 6).assign(subject="often")], ignore_index=True)
+    found = identity_probe(np.random.default_rng(0).normal(size=(12, 4)), table, n_boot=10)
+    assert found["chance"] == pytest.approx(6 / 12)
+
+
 def test_frames_of_one_sequence_do_not_give_the_person_away() -> None:
     # Each sequence has features of its own that say nothing of the person: frames are nearly alike.
     table, rng = people(10, 3, 4), np.random.default_rng(0)
@@ -217,6 +223,14 @@ def test_consistency_by_hand() -> None:
     assert found["same_aus"]["other_emotion_all_pairs"] == pytest.approx(8 / 10)
     assert found["same_aus"]["examples"] == [{"aus": "AU4+AU17", "emotions": {"anger": 1, "sadness": 1}}]
     assert found["same_emotion"] == {"n_pairs": 1, "same_person": pytest.approx(2 / 3), "other_people": 0.0}
+
+
+def test_codings_that_differ_in_two_units_are_not_alike() -> None:
+    table = showing((4, 17), (1, 4, 15, 17), (4, 12))
+    table = table.assign(
+        emotion=["anger", "sadness", "anger"], subject=list("abc"), sequence=list("012"), path=list("012")
+    )
+    assert consistency_probe(table)["same_aus"]["n_pairs"] == 0  # each pair shares a unit and differs in two or more
 
 
 def test_codings_are_compared_by_the_units_that_both_have() -> None:

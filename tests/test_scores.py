@@ -16,6 +16,7 @@ from fer.results.bootstrap import resample_subjects
 from fer.results.measures import Weights, ranking
 from fer.results.scores import Scores, judge
 from fer.results.tables import print_scores
+from fer.steps.judging import _with_decisions
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,13 @@ def test_score_is_the_mean_of_both_heads(scores: Scores, predictions: pd.DataFra
         blind[1]
     )
     assert emotion_only["score"] == pytest.approx(scores["emotion"]["macro"]["f1"])
+
+
+def test_a_probability_at_its_threshold_is_on_one_side_in_the_table_and_in_the_scores() -> None:
+    table = pd.DataFrame({"path": ["a", "b"], "subject": ["p", "q"], "AU1": [1, 0], "AU1_prob": np.float32([0.7, 0.2])})
+    limit = {"AU1": 0.7}  # as a double it is above the probability
+    assert _with_decisions(table, limit)["AU1_pred"].tolist() == [1, 0]
+    assert judge(table, limit, n_boot=10)["au"]["per_au"]["AU1"]["recall"] == 1
 
 
 def test_hand_computed_table() -> None:

@@ -303,6 +303,8 @@ def test_a_heat_map_is_that_of_the_python_interface(ask: Client, model: Predicto
         ({"label": "AU4", "box": "1,2,nan,3"}, 400, "must be x,y,w,h"),
         ({"label": "AU4", "box": "1,2,3,-3"}, 400, "must be x,y,w,h"),
         ({"label": "AU4", "box": "-8e307,-8e307,1.6e308,1.6e308"}, 400, "must be x,y,w,h"),
+        ({"label": "AU4", "box": "5000,28,287,287"}, 400, "box=5000,28,287,287 is no part of the picture"),
+        ({"label": "AU4", "box": "30,28,0.0001,0.0001"}, 400, "is no part of the picture"),
     ],
 )
 def test_a_heat_map_of_nothing_is_refused(

@@ -13,6 +13,7 @@ import torch
 from conftest import SMALL, composed
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from fer.data import ckplus
 from fer.errors import FerError
 from fer.results.predictions import au_columns
 from fer.steps.reading import read_data
@@ -88,6 +89,17 @@ def test_checkpoint_is_plain_values_and_carries_what_use_needs(finished: Path) -
     assert {"image_size", "crop", "color", "mean", "std"} <= hyper["preprocessing"].keys()
     metrics = json.loads((finished / "metrics.json").read_text())
     assert card["thresholds"] == {a: v["threshold"] for a, v in metrics["test"]["au"]["per_au"].items()}
+
+
+def test_baselines_know_the_training_people_alone(finished: Path, tree: Path) -> None:
+    card = torch.load(finished / "checkpoints" / "best.ckpt", weights_only=True)["fer"]
+    split = pd.read_csv(finished / "split.csv", dtype=str)
+    seen = ckplus.read(tree, "peak").table
+    seen = seen[seen["subject"].isin(split.loc[split["split"] == "train", "subject"])]
+    assert card["au_rates"] == pytest.approx({au: seen[au].mean() for au in card["au_rates"]})
+    score = json.loads((finished / "metrics.json").read_text())["test"]
+    assert score["au"]["baselines"]["base_rate"]["rates_from"] == "train"
+    assert score["emotion"]["baselines"]["majority"]["rates_from"] == "train"
 
 
 def test_curves_of_both_heads_stand_on_one_chart_and_the_score_with_the_settings(finished: Path) -> None:

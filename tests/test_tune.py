@@ -509,6 +509,8 @@ def test_hopeless_run_ends_cleanly_and_is_marked(
     first, second = stored(tmp_path / "s").trials
     assert first.state == TrialState.PRUNED and list(first.intermediate_values) == [0]
     assert second.state == TrialState.COMPLETE and list(second.intermediate_values) == [0, 1]
+    curves = pd.read_csv(tmp_path / "s" / "trials" / "0001" / "curves.csv")
+    assert list(second.intermediate_values.values()) == pytest.approx(curves["val/score"].tolist())
     folder = tmp_path / "s" / "trials" / "0000"
     about = json.loads((folder / "run.json").read_text())
     assert about["pruned"] is True and about["finished"] is False

@@ -26,6 +26,9 @@ PATHS = (
 _PLAIN = re.compile(r"[\w/.+-]+", re.ASCII)
 """What Hydra takes as a word."""
 
+_SAYS_MORE = re.compile(r"^$|^[\[{]|,|\$\{|^\w+\(.*\)$|^(null|true|false)$", re.IGNORECASE)
+"""What may be more to Hydra than a name."""
+
 
 def in_quotes(text: str) -> str:
     """A value that Hydra takes as it is, whatever is in it."""
@@ -41,9 +44,10 @@ def quoted(text: str) -> str:
 
 
 def with_paths_quoted(words: list[str]) -> list[str]:
-    """The words of a command line, with files and folders that are there named so that Hydra takes them for a name.
+    """The words of a command line, with files and folders named so that Hydra takes them for a name.
 
-    Folders of sweeps have commas in their names, and people have spaces in theirs.
+    Folders of sweeps have commas in their names, and people have spaces and letters of their own in theirs. What is not there yet, or not
+    there at all, is a name, too, unless it may mean something to Hydra: a list, a sweep, a function, another setting.
     """
     return [_with_path_quoted(word) for word in words]
 
@@ -56,4 +60,4 @@ def _with_path_quoted(word: str) -> str:
         there = Path(value).expanduser().exists()
     except (OSError, RuntimeError):  # too long for a name, or the home of nobody
         return word
-    return f"{key}={quoted(value)}" if there else word
+    return f"{key}={quoted(value)}" if there or not _SAYS_MORE.search(value) else word

@@ -27,6 +27,8 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 """What is tried when a file is opened, whatever its name ends in."""
 
 MAX_PIXELS = 64_000_000
+MAX_SIDE = 32_767
+"""What OpenCV takes; no camera makes more, and a line of 64 million pixels takes seconds to shrink."""
 MAX_SCANS = 100
 """Of a JPEG: a progressive one has about ten, its thumbnail as many."""
 _LONGEST_JPEG = 100_000_000
@@ -97,6 +99,8 @@ def _refuse_costly(image: Image.Image, max_pixels: int) -> None:
     for width, height in sizes:
         if width * height > max_pixels:
             raise BadImage(f"{width} x {height} pixels are more than the limit of {max_pixels:,}")
+        if max(width, height) > MAX_SIDE:
+            raise BadImage(f"{width} x {height} pixels: no side may be longer than {MAX_SIDE:,}")
     if isinstance(image, JpegImageFile) and image.fp is not None:
         at = image.fp.tell()
         image.fp.seek(0)

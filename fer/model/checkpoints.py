@@ -81,8 +81,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever an arbitrary file makes the unpickler say
+        why = error.strerror if isinstance(error, OSError) else None
         raise FerError(
-            f"{path} can't be loaded as a checkpoint ({type(error).__name__}: {first_line(error)[:120]})"
+            f"{path} can't be loaded as a checkpoint: {why or 'it is damaged, or something else'} ({type(error).__name__})"
         ) from error
     parts = (CARD, "hyper_parameters", "state_dict")
     if not isinstance(checkpoint, dict) or not all(isinstance(checkpoint.get(part), Mapping) for part in parts):

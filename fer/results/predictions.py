@@ -85,12 +85,25 @@ def probabilities_of(predictions: pd.DataFrame, columns: list[str]) -> FloatArra
     return values
 
 
+def is_present(probabilities: npt.NDArray[np.floating], thresholds: npt.ArrayLike) -> BoolArray:
+    """Whether each AU is active: its probability is at or above its threshold.
+
+    In single precision, in which networks answer: a probability at its threshold falls on one side everywhere, in tables, scores and use.
+
+    Args:
+        probabilities: (..., AUs).
+        thresholds: of the same AUs, or of each cell.
+    """
+    present: BoolArray = probabilities.astype(np.float32) >= np.asarray(thresholds, np.float32)
+    return present
+
+
 def au_answers(predictions: pd.DataFrame, thresholds: Thresholds) -> Answers:
     """The AU head's answers: an AU is present where its probability is at or above its threshold."""
     names = au_columns(predictions)
     scores = probabilities_of(predictions, [f"{name}_prob" for name in names])
     limits = np.column_stack([np.broadcast_to(thresholds[name], len(predictions)) for name in names])
-    return binary_answers(names, targets_of(predictions, names), scores, scores >= limits)
+    return binary_answers(names, targets_of(predictions, names), scores, is_present(scores, limits))
 
 
 def binary_answers(names: list[str], targets: FloatArray, scores: FloatArray, decisions: BoolArray) -> Answers:

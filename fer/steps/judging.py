@@ -17,7 +17,7 @@ from fer.errors import FerError
 from fer.results.calibration import calibrated
 from fer.results.card import write_model_card
 from fer.results.gallery import Gallery
-from fer.results.predictions import au_columns
+from fer.results.predictions import au_columns, is_present
 from fer.results.probes import probe_answers, probe_data
 from fer.results.reliability import reliability
 from fer.results.report import write_report
@@ -105,5 +105,6 @@ def _with_decisions(predictions: pd.DataFrame, thresholds: dict[str, float]) -> 
     for name in au_columns(predictions):
         place = decided.columns.get_loc(f"{name}_prob")
         assert isinstance(place, int)
-        decided.insert(place + 1, f"{name}_pred", (decided[f"{name}_prob"] >= thresholds[name]).astype("int8"))
+        present = is_present(decided[f"{name}_prob"].to_numpy(), thresholds[name])
+        decided.insert(place + 1, f"{name}_pred", present.astype("int8"))
     return decided

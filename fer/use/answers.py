@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer.data.faces import Box, How
+from fer.results.predictions import is_present
 from fer.use.facts import Facts
 
 Probabilities = npt.NDArray[np.float32]
@@ -57,14 +58,13 @@ class Face:
 
 def name_answers(facts: Facts, boxes: list[tuple[Box, How]], answers: Answers) -> Iterator[Face]:
     """One `Face` per row of `answers`: decisions by the stored thresholds, the emotion by the largest probability."""
-    # in single precision, as evaluation compares: a probability at the threshold must fall on the same side
-    thresholds = np.array([facts.thresholds[au] for au in facts.aus], np.float32)
+    thresholds = [facts.thresholds[au] for au in facts.aus]
     for (box, how), au_row, emotion_row in zip(boxes, answers.au_prob, answers.emotion_prob, strict=True):
         yield Face(
             box=box,
             how=how,
             au_prob=dict(zip(facts.aus, au_row.tolist(), strict=True)),
-            au_active=dict(zip(facts.aus, (au_row >= thresholds).tolist(), strict=True)),
+            au_active=dict(zip(facts.aus, is_present(au_row, thresholds).tolist(), strict=True)),
             emotion=facts.emotions[int(emotion_row.argmax())] if facts.emotions else None,
             emotion_prob=dict(zip(facts.emotions, emotion_row.tolist(), strict=True)),
             missed=how == "whole" and facts.crop == "face",

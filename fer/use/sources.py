@@ -77,23 +77,27 @@ def _is_image(file: str) -> bool:
 
 
 def _in_folder(root: Path) -> list[str]:
-    """The pictures below a folder in the order of their names; what is hidden is left out, other files are counted aloud."""
+    """The pictures below a folder in the order of their names; hidden ones and other files are counted aloud."""
     found: list[str] = []
     others: Counter[str] = Counter()
     for folder, below, names in os.walk(root, onerror=_left_out):
         linked = [name for name in below if os.path.islink(os.path.join(folder, name))]
         others["links to folders"] += len(linked)
+        others["hidden folders"] += sum(name.startswith(".") and name not in linked for name in below)
         below[:] = sorted(name for name in below if not name.startswith(".") and name not in linked)
         for name in sorted(names):
             if name.lower().endswith(IMAGES):
                 file = os.path.join(folder, name)
                 # not a pipe, which might be waited for; of a link that leads nowhere it is said that it can't be read
                 there = os.path.isfile(file) or os.path.islink(file)
-                found += [file] if there and not name.startswith(".") else []
+                if there and name.startswith("."):
+                    others["hidden pictures"] += 1
+                elif there:
+                    found.append(file)
             else:
                 others[Path(name).suffix.lower() or "no ending"] += 1
     if others := +others:
-        log.info("left out, as no pictures: %s", ", ".join(f"{n} x {end}" for end, n in others.most_common(5)))
+        log.info("left out: %s", ", ".join(f"{n} x {end}" for end, n in others.most_common(5)))
     return found
 
 

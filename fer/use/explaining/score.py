@@ -20,7 +20,9 @@ N_BOOT = 2000
 
 
 class HeatRow(NamedTuple):
-    """A row of `heat.csv`: one map. `inside` and `random` are None for emotions, for faces without a known place and for empty maps.
+    """A row of `heat.csv`: one map.
+
+    `inside` and `random` are None for emotions and for faces without a known place, `inside` of maps without heat, too.
 
     `others` is the mean share inside the same region of the maps of the face's other units; None where there are none.
     """
@@ -52,7 +54,7 @@ def shares(maps: dict[str, Heat], masks: dict[str, Mask | None]) -> dict[str, tu
         mask = masks[label]
         inside = None if mask is None else share_inside(heat, mask)
         if mask is None or inside is None:
-            found[label] = (None, None, None)
+            found[label] = (None, None if mask is None else float(mask.mean()), None)
             continue
         others = [share for unit in units if unit != label and (share := share_inside(maps[unit], mask)) is not None]
         found[label] = (inside, float(mask.mean()), float(np.mean(others)) if others else None)
@@ -73,12 +75,15 @@ def summarise(rows: pd.DataFrame) -> dict[str, Any]:
 
     Returns:
         `n_images`, `n_subjects` (None if nobody knows who is on the pictures), `n_maps` that counted, `n_without_region` that could not,
-        `macro` over the units, and `per_au`: `n` maps, `inside` the mean share of the heat in the region, `random` that of heat spread
-        evenly, `difference` of both, and `above_others`: by how much `inside` is above the maps of other units of the same faces (None
-        where no face has any). With 95% intervals over people (`_ci`, None without people).
+        `n_empty`: unit -> maps of it without any heat, which have no share to score, where there are any, `macro` over the units, and
+        `per_au`: `n` maps, `inside` the mean share of the heat in the region, `random` that of heat spread evenly, `difference` of both,
+        and `above_others`: by how much `inside` is above the maps of other units of the same faces (None where no face has any). With 95%
+        intervals over people (`_ci`, None without people).
     """
     units = rows["label"].map(lambda label: au_number(label) is not None).astype(bool)
-    counted = rows[units & rows["decided"].astype(bool) & rows["inside"].notna()].reset_index(drop=True)
+    active = rows[units & rows["decided"].astype(bool)]
+    counted = active[active["inside"].notna()].reset_index(drop=True)
+    empty = active.loc[active["inside"].isna() & active["random"].notna(), "label"]
     known = bool(len(rows)) and bool(rows["subject"].notna().all())
     aus = sorted(counted["label"].unique(), key=lambda au: au_number(au) or 0)
     people = _people(counted) if known else {}
@@ -92,7 +97,8 @@ def summarise(rows: pd.DataFrame) -> dict[str, Any]:
         "n_images": int(rows["path"].nunique()),
         "n_subjects": int(rows["subject"].nunique()) if known else None,
         "n_maps": len(counted),
-        "n_without_region": int((rows["inside"].isna() & units & rows["decided"].astype(bool)).sum()),
+        "n_without_region": int(active["random"].isna().sum()),
+        "n_empty": {au: int(n) for au, n in empty.value_counts().items()},
         "macro": _numbers(_macro(point, point), None if draws is None else _macro(draws, point), people)
         if aus
         else None,

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer.errors import FerError
+from fer.results.predictions import is_present
 from fer.use.answers import Answers, Probabilities
 from fer.use.facts import Facts
 
@@ -75,9 +76,8 @@ def refuse_beyond(agreement: Agreement, precision: str) -> None:
 
 def _decisions(facts: Facts, answers: Answers) -> npt.NDArray[np.intp]:
     """[N, A + 1]: the AUs that count as active, and the place of the emotion."""
-    thresholds = np.array([facts.thresholds[au] for au in facts.aus], np.float32)
-    active = (answers.au_prob >= thresholds).astype(np.intp)
-    return np.hstack([active, _place(answers.emotion_prob)])
+    active = is_present(answers.au_prob, [facts.thresholds[au] for au in facts.aus])
+    return np.hstack([active.astype(np.intp), _place(answers.emotion_prob)])
 
 
 def _place(emotion_prob: Probabilities) -> npt.NDArray[np.intp]:

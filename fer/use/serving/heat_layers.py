@@ -39,9 +39,13 @@ class HeatLayers:
             picture: the content of a file.
 
         Raises:
-            FerError: the picture can't be read, or the model does not know the label.
+            FerError: the picture can't be read, the box is not in it, or the model does not know the label.
         """
         (crop,) = self._predictor.cut(picture, None if box is None else [box], "largest", SMALLEST_IN_PICTURES)
+        if box is not None and crop.how != "box":  # another face would be explained
+            raise FerError(
+                f"box={','.join(f'{number:g}' for number in box)} is no part of the picture that can be looked at"
+            )
         (heat,) = self._maps.of(crop.pixels[None], [(0, label)])
         png = io.BytesIO()
         Image.fromarray(layer(heat, SIDE)).save(png, "PNG")
