@@ -27,7 +27,7 @@ _STYLE_ODDS = {
     "man": (0.08, 0.12, 0.36, 0.3, 0.08, 0.01, 0.04, 0.01),
     "woman": (0, 0, 0.02, 0.12, 0.14, 0.2, 0.28, 0.24),
 }
-SHAPE_MODES = 43
+SHAPE_MODES = 42
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,6 @@ class Identity:
     upper_lid: float
     """Height of the upper lid above the corners of the open eye (mm)."""
     lower_lid: float
-    parted: float
-    """How far the lips stand apart at rest, as a share of what AU25 does at its strongest; 0 = closed."""
     crease: float
     """Height of the fold of the upper lid above its edge (mm); small = single lid."""
     age: float
@@ -90,10 +88,9 @@ def sample_identity(rng: np.random.Generator) -> Identity:
     is_man = sex == "man"
     shape = np.clip(0.85 * rng.standard_normal(SHAPE_MODES), -1.8, 1.8)
     return Identity(
-        shape=tuple(float(v) for v in shape + _USUAL + _SEX_SHIFT * (1 if is_man else -1)),
-        upper_lid=float(rng.uniform(3.2, 6.6)),
-        lower_lid=float(rng.uniform(3.7, 5.3)),
-        parted=float(max(rng.uniform(-0.2, 0.24), 0.0)),
+        shape=tuple(float(v) for v in shape + _SEX_SHIFT * (1 if is_man else -1)),
+        upper_lid=float(rng.uniform(4.3, 6.3)),
+        lower_lid=float(rng.uniform(4.0, 5.2)),
         crease=float(rng.uniform(1.5, 6.0)),
         age=age,
         skin=_rgb(skin * rng.uniform(0.92, 1.08, 3)),
@@ -163,11 +160,6 @@ _SEX_SHIFT[[2, 4, 15, 17, 20, 21, 23, 24]] = [0.7, 0.4, -0.4, 0.9, -0.4, -0.4, 0
 """How the two builds differ on average: jaw, lower face, eye size, brow ridge, lips, chin."""
 
 
-_USUAL = np.zeros(SHAPE_MODES)
-_USUAL[[4, 18, 20, 30, 35]] = [-0.5, 1.3, 0.7, -0.4, -0.6]
-"""Where faces at rest are on average, off the mean head: chin and brows are higher, upper lips thicker, corners of the mouth lower."""
-
-
 @cache
 def _modes(detail: str) -> Array:
     """One standard deviation of each shape mode, [SHAPE_MODES, R, C, 3] in mm."""
@@ -226,7 +218,7 @@ def _mode_specs(g: Grid) -> list[tuple[Array | float, Array | float, Array | flo
         ((away - EYE_X) * 0.055 * eye, (y - EYE_Y) * 0.04 * eye, 0.0),
         (0.0, (away - EYE_X) / 15 * 1.5 * bump(g, EYE_X, EYE_Y, 20, 11), 0.0),  # 16 slant of the eyes
         (0.0, 0.0, 2.4 * bump(g, 27, 16, 18, 7) + 1.4 * bump(g, 0, 14, 10, 8)),
-        (0.0, 2.4 * bump(g, 26, 18, 30, 8), 0.0),  # 18 height of the brows
+        (0.0, 2.4 * bump(g, 28, 18, 26, 8), 0.0),  # 18 height of the brows
         (3.0 * lips * away / 25, 0.0, 0.0),
         (0.0, 2.0 * thick_up, 0.9 * thick_up * lips),  # 20 upper lip
         (0.0, -2.2 * thick_low, 1.0 * thick_low * lips),
@@ -243,5 +235,4 @@ def _mode_specs(g: Grid) -> list[tuple[Array | float, Array | float, Array | flo
         (4.0 * bump(g, 76, -17, 8, 30), 0.0, 0.0),  # 32 ears
         (0.0, 0.0, -1.0 * smile_fold(g, 3.5) + 1.2 * bump(g, 37, -56, 8, 10)),
         (-3.0 * ramp(y, 30, 75) * ramp(away, 30, 70), 0.0, 0.0),  # 34 temples
-        (0.0, 1.9 * bump(g, 26, -74, 9, 9), 0.0),  # corners of the mouth: many look glad or sad at rest
     ]

@@ -65,7 +65,7 @@ def draw_face(
     person = identity or sample_identity(rng)
     scene = view or sample_view(rng, size)
     head = make_head(person, "small" if scene.scale < COARSE_BELOW else "full")
-    return render(head, drivers(aus, imbalance, person.parted), scene, color)
+    return render(head, drivers(aus, imbalance), scene, color)
 
 
 def render(head: Head, moves: Drivers, view: View, color: bool = False) -> Drawing:

@@ -88,7 +88,7 @@ def creases(identity: Identity, detail: str, moves: Drivers) -> Iterator[Crease]
     both = _strengths(moves)
     for name, depth, halves in _sharp_lines(detail, identity.texture_seed % _VARIANTS):
         for places, strength in zip(halves, both[name], strict=True):
-            dark = min(0.35 * depth * float(strength) * identity.lines * (0.6 + 0.6 * identity.age), 0.8)
+            dark = min(0.45 * depth * float(strength) * identity.lines * (0.6 + 0.6 * identity.age), 0.8)
             if dark > 0.02:
                 yield Crease(places, dark)
 
