@@ -14,6 +14,7 @@ import pandas as pd
 
 from fer.errors import FerError
 from fer.labels import au_number
+from fer.results.presence import is_present
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -83,19 +84,6 @@ def probabilities_of(predictions: pd.DataFrame, columns: list[str]) -> FloatArra
             "the network has diverged; lower optimizer.lr or use trainer.precision=32"
         )
     return values
-
-
-def is_present(probabilities: npt.NDArray[np.floating], thresholds: npt.ArrayLike) -> BoolArray:
-    """Whether each AU is active: its probability is at or above its threshold.
-
-    In single precision, in which networks answer: a probability at its threshold falls on one side everywhere, in tables, scores and use.
-
-    Args:
-        probabilities: (..., AUs).
-        thresholds: of the same AUs, or of each cell.
-    """
-    present: BoolArray = probabilities.astype(np.float32) >= np.asarray(thresholds, np.float32)
-    return present
 
 
 def au_answers(predictions: pd.DataFrame, thresholds: Thresholds) -> Answers:

@@ -17,7 +17,8 @@ from fer.errors import FerError
 from fer.results.calibration import calibrated
 from fer.results.card import write_model_card
 from fer.results.gallery import Gallery
-from fer.results.predictions import au_columns, is_present
+from fer.results.predictions import au_columns
+from fer.results.presence import is_present
 from fer.results.probes import probe_answers, probe_data
 from fer.results.reliability import reliability
 from fer.results.report import write_report

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer.data.faces import Box, How
-from fer.results.predictions import is_present
+from fer.results.presence import is_present
 from fer.use.facts import Facts
 
 Probabilities = npt.NDArray[np.float32]

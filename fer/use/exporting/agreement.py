@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fer.errors import FerError
-from fer.results.predictions import is_present
+from fer.results.presence import is_present
 from fer.use.answers import Answers, Probabilities
 from fer.use.facts import Facts
 
