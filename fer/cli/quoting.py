@@ -26,7 +26,7 @@ PATHS = (
 _PLAIN = re.compile(r"[\w/.+-]+", re.ASCII)
 """What Hydra takes as a word."""
 
-_SAYS_MORE = re.compile(r"^$|^[\[{]|,|\$\{|^\w+\(.*\)$|^(null|true|false)$", re.IGNORECASE)
+_SAYS_MORE = re.compile(r"^$|^[\[{]|,|\$\{|^\w+\(.*\)$")
 """What may be more to Hydra than a name."""
 
 

@@ -28,7 +28,7 @@ FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 
 MAX_PIXELS = 64_000_000
 MAX_SIDE = 32_767
-"""What OpenCV takes; no camera makes more, and a line of 64 million pixels takes seconds to shrink."""
+"""What OpenCV takes; a line of 64 million pixels is a small file and much work."""
 MAX_SCANS = 100
 """Of a JPEG: a progressive one has about ten, its thumbnail as many."""
 _LONGEST_JPEG = 100_000_000
