@@ -21,7 +21,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from fer import evaluate, load, train
 from fer.cli.command import Call
 from fer.config import TrainConfig, as_dict, from_dict
-from fer.crossval import read_table, run, settle
+from fer.crossval import read_table, run, settle, units
 from fer.data.cache import cache_folder
 from fer.data.datamodule import FaceData
 from fer.data.faces import view_of
@@ -229,6 +229,21 @@ def test_repeats_cut_the_people_anew(crossval: Start) -> None:
     once = pooled.drop_duplicates("path")
     smile = metrics["au"]["per_au"]["AU12"]
     assert (smile["n"], smile["n_positive"]) == (once["AU12"].notna().sum(), (once["AU12"] == 1).sum())
+
+
+def test_a_unit_is_left_out_if_any_fold_of_any_repeat_lacks_it() -> None:
+    n, rng, asked = 10, np.random.default_rng(0), (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17)
+    shown = {f"AU{au}": np.isin(np.arange(n), rng.choice(n, 2, replace=False)).astype(int) for au in asked}
+    people = {"path": [f"{k}.png" for k in range(n)], "subject": [f"p{k}" for k in range(n)]}
+    table = pd.DataFrame({**people, "sequence": pd.NA, "emotion": pd.NA, **shown})
+
+    def kept(seed: int, repeats: int) -> set[int]:
+        typed = ("data.folds=3", "data.min_au_count=1", f"data.split_seed={seed}", f"repeats={repeats}")
+        return set(units(composed("crossval", "data=ckplus", "data.root=x", *typed), table))
+
+    once = [kept(seed, 1) for seed in range(3)]
+    assert len(set(map(frozenset, once))) == 3  # each cut lacks other units
+    assert kept(0, 2) == once[0] & once[1] and kept(0, 3) == once[0] & once[1] & once[2]
 
 
 def test_leave_one_subject_out(crossval: Start) -> None:
