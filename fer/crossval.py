@@ -59,7 +59,7 @@ def started(cfg: CrossvalConfig, call: Call) -> tuple[RunFolder, CrossvalConfig]
     from fer.steps.checks import check_early  # torch and all: only now that the settings are known to be good
 
     check_early(resolved, where)
-    weights = read_weights(resolved)  # before anything is written: without a network they may not be had
+    weights = read_weights(resolved, call.kept)  # before anything is written: without a network they may not be had
     if cfg.soup and not weights.pretrained:
         raise FerError(
             "soup=true takes the mean of the folds' weights, and that of networks which start from random ones answers nothing: "

@@ -33,6 +33,8 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
     path = find_checkpoint(cfg.checkpoint)
     if "data" in call.keys:
         check_there(cfg.data)
+    import pandas as pd
+
     from fer.data.splits import split_hash
     from fer.model.finished import load_module
     from fer.steps import (  # torch and all: only now that the settings are known to be good
@@ -78,19 +80,22 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
         numbered=cfg.run_dir is None and call.sweep_dir is None,
     )
     folder.log_to_file("evaluate.log")
+    judged = decided[["subject", "split"]].drop_duplicates()
+    # of the run's own data everybody's, as the run itself has it: whom the model has learned from counts as well
+    own_data = data.prepared.fingerprint == card["data_fingerprint"]
+    people = pd.DataFrame(card["split"].items(), columns=["subject", "split"]) if own_data else judged
     folder.note(
         checkpoint=str(path),
         exported=cfg.exported,
         split=part,
-        data=describing.about_data(data_cfg, data.prepared),
+        data={**describing.about_data(data_cfg, data.prepared), "split_hash": split_hash(people.astype(str))},
         checkpoint_sha256=_sha256(path),
         weights={"source": card["weights"], "sha256": card.get("weights_sha256")},
-        split_hash=split_hash(decided[["subject", "split"]].drop_duplicates().astype(str)),
         device=str(torch_device(cfg.trainer.accelerator if exported is None else "cpu")),
         precision=(exported.facts if exported else facts).precision,
     )
     data.prepared.skipped.table().to_csv(folder.path / "skipped.csv", index=False)
-    decided[["subject", "split"]].drop_duplicates().to_csv(folder.path / "split.csv", index=False)
+    judged.to_csv(folder.path / "split.csv", index=False)
     pictures = card.get("pictures", True) if cfg.report.pictures is None else cfg.report.pictures
     pictures = pictures and not exported  # heat is the checkpoint's, and an exported file has none
     judging.write_scores(folder, decided, metrics)

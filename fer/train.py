@@ -67,7 +67,7 @@ def begin(cfg: TrainConfig, call: Call, callbacks: Sequence[Callback] = ()) -> f
     together = team.assemble(cfg.trainer.accelerator)
     where = Path(together.alone(lambda: str(chosen_dir(cfg, call))))
     # weights first: without a network they may not be had, and to decode pictures takes minutes
-    weights, data = together.first(lambda: (building.read_weights(cfg), reading.read_data(cfg, call.kept)))
+    weights, data = together.first(lambda: (building.read_weights(cfg, call.kept), reading.read_data(cfg, call.kept)))
     module = building.build_module(cfg, data, weights, call.kept)
 
     def described() -> RunFolder:

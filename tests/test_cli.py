@@ -15,7 +15,7 @@ from conftest import composed
 from fer.cli.messages import show_messages
 from fer.cli.quoting import with_paths_quoted
 from fer.cli.typed import refuse_bad_overrides
-from fer.config import NAMES_OF_GROUPS, SCHEMAS, TrainConfig, conf_dir, idle, settings_of
+from fer.config import NAMES_OF_GROUPS, SCHEMAS, TrainConfig, conf_dir, idle, outvoted, settings_of
 
 
 def fer(*words: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -35,8 +35,13 @@ BAD = {
     "mistyped group": (("modle.dense=3",), "modle.dense: no such key; did you mean model.dense?"),
     "text for a number": (
         ("model.dense=many",),
-        "model.dense: Value 'many' of type 'str' could not be converted to Integer",
+        "model.dense must be a whole number, at least 1, at most 65536; got many",
     ),
+    "neither true nor false": (("test=maybe",), "test must be true or false, or null; got maybe"),
+    "null": (("model.finetune=null",), "model.finetune must be one of frozen, gradual, full; got null"),
+    "no units": (("data.aus=null",), "data.aus must be auto or a list of FACS numbers such as [1,2,4]; got null"),
+    "text for a list": (("data.root=[1]",), "data.root must be text, or null; got [1]"),
+    "a sweep that goes on": (("-m", "resume=x", "seed=1,2"), "a sweep goes on when its own line is typed again"),
     "too small": (("model.dense=0",), "model.dense must be at least 1, got 0"),
     "rate of zero": (("optimizer.lr=0",), "optimizer.lr must be above 0, got 0"),
     "no number": (("optimizer.lr=nan",), "optimizer.lr must be a number, got nan"),
@@ -45,7 +50,7 @@ BAD = {
         ("optimizer=lion",),
         "optimizer=lion: there is no such choice (known: adam, adamw, rmsprop, sgd)",
     ),
-    "seed is required": (("seed=null",), "seed must not be null"),
+    "seed is required": (("seed=null",), "seed must be a whole number, at least 0, at most 2147483647; got null"),
     "no such unit": (
         ("data.aus=[1,99]",),
         "data.aus must be auto or a list of FACS numbers such as [1,2,4]; got [1, 99]",
@@ -215,6 +220,25 @@ def test_every_setting_of_every_file_is_checked_and_has_a_help_text() -> None:
 )
 def test_settings_that_do_nothing_are_named(typed: tuple[str, ...], said: list[str]) -> None:
     assert list(idle(composed("train", *typed, "data=synthetic"))) == said
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (("experiment=best", "augment=none"), []),
+        (("experiment=best", "optimizer=adamw", "optimizer.lr=1e-3"), [("weight_decay=0.05", "0.01")]),
+        (("experiment=best", "optimizer=sgd", "optimizer.weight_decay=0"), [("lr=0.0006", "0.01")]),
+        (("optimizer=sgd", "optimizer.lr=1"), []),
+    ],
+)
+def test_an_experiment_that_outvotes_a_choice_is_named(typed: tuple[str, ...], said: list[tuple[str, str]]) -> None:
+    lines = list(outvoted(composed("train", *typed, "data=synthetic"), typed))
+    group = typed[1].split("=")
+    wanted = [
+        f"{group[0]}={group[1]}: experiment=best sets optimizer.{kept} (not {not_this}); type"
+        for kept, not_this in said
+    ]
+    assert len(lines) == len(wanted) and all(line.startswith(want) for line, want in zip(lines, wanted, strict=True))
 
 
 def test_paths_that_are_there_need_no_quotes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

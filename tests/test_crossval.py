@@ -246,6 +246,22 @@ def test_a_unit_is_left_out_if_any_fold_of_any_repeat_lacks_it() -> None:
     assert kept(0, 2) == once[0] & once[1] and kept(0, 3) == once[0] & once[1] & once[2]
 
 
+def test_weights_that_cannot_be_had_are_asked_for_once(
+    crossval: Start, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+
+    def nowhere(backbone: str, name: str) -> None:
+        asked.append(name)
+        raise FerError("no network")
+
+    monkeypatch.setattr("fer.model.weights._named", nowhere)
+    where = crossval("data.folds=2", "model.weights=auto")
+    assert asked == ["DEFAULT"] and caplog.text.count("RANDOM WEIGHTS: ImageNet weights can't be had") == 1
+    for folder in (where, where / "folds" / "1"):
+        assert "RANDOM WEIGHTS" in json.loads((folder / "run.json").read_text())["weights"]["warning"]
+
+
 def test_leave_one_subject_out(crossval: Start) -> None:
     where = crossval("leave_one_out=true", "data.aus=[25]", "trainer.max_epochs=1", "report.pictures=false")
     pooled = pd.read_csv(where / "predictions.csv", dtype={"subject": str})

@@ -14,6 +14,7 @@ from conftest import SMALL, composed
 from omegaconf import OmegaConf
 
 from fer.config import TrainConfig, as_dict, conf_dir
+from fer.data.augment import changes_anything
 
 EXPERIMENTS = sorted(path.stem for path in (conf_dir() / "experiment").glob("*.yaml"))
 GRIDS = sorted(path.stem for path in (conf_dir() / "sweep").glob("*.yaml"))
@@ -42,6 +43,13 @@ def test_every_experiment_composes_on_any_data(name: str, data: tuple[str, ...])
     if name == "pretrain_synthetic" and "synthetic" not in data[0]:
         pytest.skip("its data is its point")
     assert composed("train", f"experiment={name}", *data).data.name == data[0].split("=")[1]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_augmentation_can_be_left_out_of_every_experiment(name: str) -> None:
+    typed = ("data=synthetic", "augment=none")
+    plain, own = (composed("train", *words).augment for words in (typed, (f"experiment={name}", *typed)))
+    assert own == plain and not changes_anything(own) and own.mixup == 0
 
 
 @pytest.mark.parametrize("grid", GRIDS)

@@ -41,6 +41,13 @@ def test_a_run_that_was_not_tested_says_so(copy: Path) -> None:
     assert "This run was not judged on test people" in text and "## Numbers (val:" in text and "not looked at" in text
 
 
+def test_a_model_that_is_dead_on_validation_alone_is_said_so(copy: Path) -> None:
+    metrics = json.loads((copy / "metrics.json").read_text())
+    metrics["val"]["emotion"] |= {"dead": True, "dead_reason": "always negative"}
+    (copy / "metrics.json").write_text(json.dumps(metrics))
+    assert "emotion: always negative), on val" in write_model_card(copy).read_text()
+
+
 def test_a_dead_model_and_a_single_head_are_said_so(copy: Path) -> None:
     metrics = json.loads((copy / "metrics.json").read_text())
     test = metrics["test"]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import composed
 from safetensors.torch import save_file
 from torch import nn
 from torchvision.models import ResNet50_Weights, get_model, resnet18
@@ -16,6 +17,7 @@ from fer.errors import FerError
 from fer.model import weights
 from fer.model.backbone import make_backbone
 from fer.model.network import TwoHeadNetwork
+from fer.steps.checks import check_maps
 
 
 @pytest.mark.parametrize(
@@ -90,6 +92,12 @@ def test_statistics_of_the_weights_are_applied_exactly_once() -> None:
 def test_wrong_backbones_are_refused_by_name(name: str, size: int, message: str) -> None:
     with pytest.raises(FerError, match=message):
         make_backbone(name, size)
+
+
+def test_pictures_that_a_backbone_does_not_take_are_refused_before_they_are_read() -> None:
+    with pytest.raises(FerError, match=r"inception_v3 does not take data\.image_size=64, it was made for 299"):
+        check_maps(composed("train", "model=inception_v3", "data=synthetic"))
+    check_maps(composed("train", "model.backbone=regnet_y_400mf", "model.landmarks=true", "data=synthetic"))
 
 
 def saved(path: Path, state: dict[str, torch.Tensor], **metadata: str) -> Path:

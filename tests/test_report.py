@@ -125,6 +125,15 @@ def test_a_dead_model_is_named_first(tmp_path: Path, metrics: dict[str, Scores])
     assert page.index("DEAD MODEL: gives the same answer") < page.index('id="scores"')
 
 
+def test_a_model_that_is_dead_on_validation_is_dead_where_the_test_is_too_small_to_tell(
+    tmp_path: Path, metrics: dict[str, Scores]
+) -> None:
+    dead = metrics["val"] | {"au": metrics["val"]["au"] | {"dead": True, "dead_reason": "always the same"}}
+    (tmp_path / "metrics.json").write_text(json.dumps({"val": dead, "test": metrics["test"]}))
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    assert "DEAD MODEL: gives the same answer for every picture (action units: always the same), on val" in page
+
+
 def test_no_metrics_is_a_plain_error(tmp_path: Path) -> None:
     with pytest.raises(FerError, match=r"no metrics\.json"):
         write_report(tmp_path)

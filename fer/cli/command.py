@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import shutil
 import signal
@@ -24,16 +25,18 @@ from hydra.core.override_parser.types import Override
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from fer.cli.messages import show_messages
+from fer.cli.messages import ONCE, show_messages
 from fer.cli.processes import check_alone, say_once, started, this_line
 from fer.cli.quoting import with_paths_quoted
 from fer.cli.refusals import REFUSALS, one_line
 from fer.cli.sweep import SomeJobsFailed, Sweep, is_sweep
 from fer.cli.typed import refuse_bad_overrides
-from fer.config import NEVER_SWEPT, SCHEMAS, check, conf_dir
+from fer.config import NEVER_SWEPT, SCHEMAS, TrainConfig, check, conf_dir, outvoted
 from fer.errors import FerError
 from fer.runs.folder import default_run_dir, folder_of
 from fer.runs.jobs import Kept
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -140,9 +143,9 @@ def _run(
         if (HydraConfig.get().mode == RunMode.MULTIRUN) != (sweep is not None):
             raise FerError("hydra.mode: jobs of a sweep are kept apart by this program: type -m")
         if sweep is not None:
-            return sweep.run_job(lambda: job(settings(SCHEMAS[name], composed), _call(name, kept)))
+            return sweep.run_job(lambda: job(_looked_at(name, composed), _call(name, kept)))
         try:
-            return job(settings(SCHEMAS[name], composed), _call(name, kept))
+            return job(_looked_at(name, composed), _call(name, kept))
         except BrokenPipeError:
             raise
         except REFUSALS as error:
@@ -164,6 +167,14 @@ def _refuse_slurm_elsewhere(typed: list[Override]) -> None:
             f"hydra/launcher={launcher}: there is no srun here; start it on a machine of the Slurm cluster, or try "
             "hydra/launcher=submitit_local"
         )
+
+
+def _looked_at(name: str, composed: DictConfig) -> Any:
+    cfg = settings(SCHEMAS[name], composed)
+    if isinstance(cfg, TrainConfig):
+        for line in outvoted(cfg, HydraConfig.get().overrides.task):
+            log.warning(line, extra={ONCE: True})
+    return cfg
 
 
 def settings(schema: type, composed: DictConfig) -> Any:

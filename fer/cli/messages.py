@@ -16,6 +16,9 @@ from fer.errors import printable
 KEPT_ONLY = "kept_only"
 """With `extra={KEPT_ONLY: True}` a message goes to the log of the run folder alone: the terminal shows the same in another form."""
 
+ONCE = "once"
+"""With `extra={ONCE: True}` the terminal shows the same line once, however many jobs of this process say it."""
+
 
 class _Terminal(logging.StreamHandler[TextIO]):
     """Writes to what `sys.stderr` is at the moment: a progress bar puts itself there to keep lines above it."""
@@ -63,7 +66,7 @@ def show_messages(beside: str | None = None) -> None:
     terminal = _Terminal()
     terminal.setFormatter(logging.Formatter(f"{beside.replace('%', '%%')}: %(message)s" if beside else "%(message)s"))
     terminal.addFilter(lambda record: not getattr(record, KEPT_ONLY, False))
-    terminal.addFilter(lambda record: _first_time(record) or beside is None)
+    terminal.addFilter(lambda record: _first_time(record) or not (beside or getattr(record, ONCE, False)))
     if beside:
         terminal.setLevel(logging.WARNING)
     logger = logging.getLogger("fer")

@@ -88,9 +88,12 @@ class Sweep:
         """The sweep that `sys.argv` asks for; adds to it what Hydra must know of folders.
 
         Raises:
-            FerError: `run_dir` was typed, no job was to run at a time, or a job would take several processes.
+            FerError: `run_dir` or `resume` was typed, no job was to run at a time, or a job would take several processes.
         """
-        if "run_dir" in {override.key_or_group for override in typed}:
+        keys = {override.key_or_group for override in typed}
+        if "resume" in keys:
+            raise FerError("resume goes on with one run: a sweep goes on when its own line is typed again")
+        if "run_dir" in keys:
             raise FerError(
                 "run_dir names one folder, and a sweep makes one for each job: name=NAME chooses outputs/sweeps/NAME"
             )

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override, ValueType
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fer.config import NAMES_OF_GROUPS, bad_value, conf_dir, settings_of
+from fer.config import NAMES_OF_GROUPS, allowed, bad_value, conf_dir, settings_of
 from fer.errors import FerError
 
 NOTHING = object()
@@ -115,4 +115,6 @@ def _wrong_value(schema: type, key: str, value: Any, limits: Any, raw: str | Non
         if isinstance(found, str) and found != raw and not isinstance(value, str) and raw is not None:
             yield f"{key}={raw} reads as {found}: quote it twice, \"{key}='{raw}'\""
     except OmegaConfBaseException as error:
-        yield f"{key} must not be null" if value is None else f"{key}: {str(error).splitlines()[0]}"
+        what = allowed(schema, key)
+        got = "null" if value is None else value
+        yield f"{key} must be {what}; got {got}" if what else f"{key}: {str(error).splitlines()[0]}"

@@ -33,8 +33,10 @@ from fer.config.groups import (
 )
 from fer.config.idle import idle
 from fer.config.of_commands import bad_source, export_format, export_output
+from fer.config.outvoted import outvoted
 from fer.config.rules import absolute, bad_name, check, conf_dir, is_file_name, resolve
 from fer.config.setting import (
+    allowed,
     as_dict,
     bad_value,
     flat,

@@ -37,7 +37,7 @@ def export_output(cfg: ExportConfig) -> Path:
 def of_command(cfg: Any) -> list[str]:
     """What is wrong with the settings that only this command has."""
     found: list[str] = []
-    if isinstance(cfg, CrossvalConfig) and not cfg.resume and cfg.data.folds < 2 and not cfg.leave_one_out:
+    if isinstance(cfg, CrossvalConfig) and not cfg.resume and not cfg.data.folds and not cfg.leave_one_out:
         found.append("data.folds must be at least 2, or leave_one_out=true")
     if isinstance(cfg, CrossvalConfig) and cfg.data.fold:
         found.append("data.fold is for fer.train: a cross-validation takes all of them")

@@ -7,7 +7,7 @@ import math
 import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
-from typing import Any, cast
+from typing import Any, cast, get_args, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -21,6 +21,9 @@ _LIMITS = {
     "most": ("at most", operator.le),
     "below": ("below", operator.lt),
 }
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
 def setting(
@@ -56,6 +59,23 @@ def group_of(f: dataclasses.Field[Any]) -> type | None:
     return factory if isinstance(factory, type) and dataclasses.is_dataclass(factory) else None
 
 
+def allowed(schema: type, key: str) -> str:
+    """What a setting may be, in words: `a whole number, at least 1, or null`; empty for one that takes several kinds."""
+    *groups, name = key.split(".")
+    for group in groups:
+        found = next(f for f in dataclasses.fields(schema) if f.name == group)
+        schema = group_of(found) or schema
+    limits = next(f.metadata for f in dataclasses.fields(schema) if f.name == name)
+    kinds = get_args(hint := get_type_hints(schema)[name]) or (hint,)
+    known = [_KINDS[kind] for kind in kinds if kind in _KINDS]
+    if len(known) != 1:
+        return ""
+    words = [f"{words} {limits[limit]}" for limit, (words, _) in _LIMITS.items() if limits[limit] is not None]
+    choices = limits["choices"]
+    said = [f"one of {', '.join(choices)}" if isinstance(choices, tuple) and choices else known[0], *words]
+    return ", ".join([*said, *(["or null"] if type(None) in kinds else [])])
+
+
 def bad_values(cfg: Any, prefix: str = "") -> Iterator[str]:
     """What is wrong with the values below a schema, each by its key."""
     for f in dataclasses.fields(cfg):
@@ -68,11 +88,11 @@ def bad_values(cfg: Any, prefix: str = "") -> Iterator[str]:
 
 def bad_value(value: Any, key: str, limits: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with one value, by the limits of its `setting`; nothing for a good one."""
-    if value is None:
-        return
     if limits["choices"] == "aus":
         yield from _bad_aus(value, key)
-    elif limits["choices"] and value not in limits["choices"]:
+    if value is None or limits["choices"] == "aus":
+        return
+    if limits["choices"] and value not in limits["choices"]:
         yield f"{key} must be one of {', '.join(limits['choices'])}; got {value}"
     if value == "":
         yield f"{key} must not be empty; null means: not given"
@@ -87,7 +107,7 @@ def _bad_aus(value: Any, key: str) -> Iterator[str]:
     if value == "auto":
         return
     if not isinstance(value, list) or not value or not all(type(v) is int and v in AU_NAMES for v in value):
-        yield f"{key} must be auto or a list of FACS numbers such as [1,2,4]; got {value}"
+        yield f"{key} must be auto or a list of FACS numbers such as [1,2,4]; got {'null' if value is None else value}"
     elif len(set(value)) != len(value):
         yield f"{key} names a unit twice: {value}"
 

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
-from torchvision.models import MNASNet, get_model
+from torchvision.models import MNASNet, get_model, get_model_weights
 
 from fer.errors import FerError, first_line
 from fer.model.landmark_maps import LANDMARKS, MAPS, LandmarkMaps
@@ -51,9 +51,7 @@ def make_backbone(name: str, image_size: int, levels: int = 1, grid: int = 1, la
     try:
         model = get_model(name, weights=None, **extra)
     except AssertionError as error:
-        raise FerError(
-            f"model.backbone={name} does not take data.image_size={image_size}: {first_line(error)}"
-        ) from error
+        raise _not_taken(name, image_size, error) from error
     if isinstance(model, MNASNet):  # whose own way of loading wants a version that names and tensors alone do not tell
         model._load_from_state_dict = partial(nn.Module._load_from_state_dict, model)
     if hasattr(model, "transform_input"):
@@ -159,8 +157,13 @@ def _n_features(model: nn.Module, name: str, image_size: int) -> int:
         with torch.no_grad():
             n_features = model(picture).shape[1]
     except (RuntimeError, AssertionError) as error:
-        raise FerError(
-            f"model.backbone={name} does not take data.image_size={image_size}: {first_line(error)}"
-        ) from error
+        raise _not_taken(name, image_size, error) from error
     model.train()
     return int(n_features)
+
+
+def _not_taken(name: str, image_size: int, error: Exception) -> FerError:
+    made_for = get_model_weights(name).DEFAULT.transforms().crop_size[0]
+    return FerError(
+        f"model.backbone={name} does not take data.image_size={image_size}, it was made for {made_for}: {first_line(error)}"
+    )

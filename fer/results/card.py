@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from fer.labels import au_meaning
 from fer.results.caveats import FACES, FAIRNESS, FEELINGS, MISUSE, NEUTRAL_PROTOCOL
 from fer.results.page import fixed
-from fer.results.wording import FEW_POSITIVES, dead_line, verdicts
+from fer.results.wording import FEW_POSITIVES, dead_of_run, verdicts
 from fer.runs.folder import read_json, write_text
 
 MEASURES = (("f1", "F1"), ("auc", "AUC"), ("ap", "average precision"))
@@ -57,7 +57,7 @@ def card_context(run_dir: Path) -> dict[str, Any]:
             *([f"{len(units)} action units"] if units else []),
             *([f"{len(emotions)} emotions"] if emotions else []),
         ],
-        "dead": dead_line(scores),
+        "dead": dead_of_run(metrics, split),
         "model_facts": list(_model_facts(config, run)),
         "units": [f"{unit} {au_meaning(unit)}" for unit in units],
         "emotions": emotions,

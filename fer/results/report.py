@@ -21,7 +21,7 @@ from fer.results.figures import learning_curve, reliability_diagram, roc_and_pr
 from fer.results.gallery import Gallery
 from fer.results.page import render
 from fer.results.predictions import by_label, read_predictions
-from fer.results.wording import PARTLY_CHOSEN, Verdict, alarms, dead_line, number_name, unjudged, verdicts
+from fer.results.wording import PARTLY_CHOSEN, Verdict, alarms, dead_of_run, number_name, unjudged, verdicts
 from fer.runs.folder import FOLDS, read_json, write_text
 
 _SPLITS_BY_INTEREST = ("test", "all", "val", "train")
@@ -71,7 +71,7 @@ def report_context(run_dir: Path, gallery: Gallery | None = None) -> dict[str, A
         "facts": _facts(run, config, _people(run_dir / "split.csv")),
         "split": split,
         "scores": scores,
-        "dead": dead_line(scores),
+        "dead": dead_of_run(metrics, split),
         "mind": PARTLY_CHOSEN,
         "weights_warning": (run.get("weights") or {}).get("warning"),
         "verdicts": _verdicts(scores, curves, best_epoch),

@@ -40,6 +40,16 @@ def dead_line(scores: Mapping[str, Any]) -> str | None:
     return f"DEAD MODEL: gives the same answer for every picture ({'; '.join(reasons)})"
 
 
+def dead_of_run(metrics: Mapping[str, Any], shown: str) -> str | None:
+    """Likewise of all that a run was judged on: by the split that is shown, else by another, which may be large enough to tell.
+
+    Args:
+        metrics: split -> its scores, the content of `metrics.json`.
+    """
+    lines = {split: line for split in (shown, *metrics) if (line := dead_line(metrics[split]))}
+    return next((line if split == shown else f"{line}, on {split}" for split, line in lines.items()), None)
+
+
 def verdicts(scores: Mapping[str, Any]) -> list[Verdict]:
     """One verdict per head. Better than guessing needs the whole 95 % interval above what guessing reaches."""
     found = []

@@ -25,13 +25,14 @@ from fer.steps.describing import make_card, seen_of, split_of
 log = logging.getLogger(__name__)
 
 
-def read_weights(cfg: TrainConfig) -> Weights:
-    """The backbone's first weights.
+def read_weights(cfg: TrainConfig, kept: Kept | None = None) -> Weights:
+    """The backbone's first weights; those of an earlier job or fold, if they are the same.
 
     Raises:
         FerError: there is no such backbone, or its weights can't be had.
     """
-    weights = find_weights(cfg.model.backbone, cfg.model.weights or "none")
+    wanted = cfg.model.backbone, cfg.model.weights or "none"
+    weights = (kept or Kept()).get("weights", wanted, lambda: find_weights(*wanted))
     if not weights.pretrained and cfg.model.finetune != "full":
         log.warning("model.finetune=%s keeps random weights frozen: they will not learn", cfg.model.finetune)
     return weights
@@ -99,7 +100,7 @@ def rebuild_module(cfg: TrainConfig, folder: RunFolder, data: FaceData, kept: Ke
     n_done = int(last["epoch"]) + 1
     if cfg.trainer.max_epochs < n_done:
         raise FerError(f"{folder.path} has been trained for {n_done} epochs: trainer.max_epochs must be no less")
-    backbone = frozen.first_backbone(cfg, read_weights(cfg), kept or Kept()) if frozen.is_frozen(cfg) else None
+    backbone = frozen.first_backbone(cfg, read_weights(cfg, kept), kept or Kept()) if frozen.is_frozen(cfg) else None
     module, card = module_of(last, path, backbone)
     frozen.check_same(module, card)
     split = pd.read_csv(folder.path / "split.csv", dtype=str, keep_default_na=False)  # a person may be called NA

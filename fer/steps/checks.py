@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -40,22 +41,28 @@ def check_machine(cfg: TrainConfig) -> None:
 
 
 def check_maps(cfg: TrainConfig) -> None:
-    """Refuses a backbone without the maps that the heads are to see.
+    """Refuses a backbone that does not take such pictures, or without the maps that the heads are to see.
 
     Raises:
-        FerError: says which; or batches of one picture, over which their features can't be standardised.
+        FerError: says which; or batches of one picture, over which features of maps can't be standardised.
     """
     model = cfg.model
-    if model.levels == model.grid == 1 and not model.landmarks:
-        return
-    if cfg.data.batch_size == 1:
+    if cfg.data.batch_size == 1 and (model.levels * model.grid > 1 or model.landmarks):
         raise FerError(
             f"data.batch_size=1: with model.levels={model.levels}, model.grid={model.grid}, "
             f"model.landmarks={str(model.landmarks).lower()} features are standardised over a batch: "
             "take two at least"
         )
-    with torch.device("meta"):
-        make_backbone(model.backbone, cfg.data.image_size, model.levels, model.grid, model.landmarks)
+    _make(model.backbone, cfg.data.image_size, model.levels, model.grid, model.landmarks)
+
+
+@cache
+def _make(name: str, image_size: int, levels: int, grid: int, landmarks: bool) -> None:
+    """Once for all jobs of a sweep, and without memory: only whether it can be made counts."""
+    with torch.device(
+        "cpu" if name.startswith("regnet") else "meta"
+    ):  # RegNets reckon with tensors while they are made
+        make_backbone(name, image_size, levels, grid, landmarks)
 
 
 def _check_devices(cfg: TrainerConfig) -> None:

@@ -21,7 +21,7 @@ from fer.results.emotion_offsets import answered_by_others, fit_emotion_offsets
 from fer.results.predictions import au_columns
 from fer.results.report import shown_split
 from fer.results.thresholds import choose_thresholds
-from fer.results.wording import dead_line
+from fer.results.wording import dead_of_run
 from fer.steps.judging import judge_all
 
 EMOTION_OFFSETS, AU_OFFSETS = "emotion_offsets", "au_offsets"
@@ -110,7 +110,7 @@ def keep_decisions(
     thresholds = choose_thresholds(calibrated(validation, temperature), aus) if aus else {}
     checkpoint[CARD] |= {"temperature": temperature, "thresholds": thresholds, "pictures": pictures}
     decided, metrics = judge_all(predictions, checkpoint[CARD])
-    checkpoint[CARD]["dead"] = dead_line(metrics[shown_split(metrics)])
+    checkpoint[CARD]["dead"] = dead_of_run(metrics, shown_split(metrics))
     if apart:
         file = sweep_folder(path) / f"backbone-{checkpoint[CARD]['backbone']}.safetensors"
         checkpoint[CARD][BACKBONE_FILE] = file.name
