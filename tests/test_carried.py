@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from fer.errors import FerError
 from fer.model.carried import heads_of
 from fer.model.network import TwoHeadNetwork
-from fer.model.weights import Weights, find_weights, save_backbone
+from fer.model.weight_files import save_backbone
+from fer.model.weights import Weights, find_weights
 
 AUS = (1, 4, 12, 25)
 EMOTIONS = ("anger", "contempt", "disgust", "fear", "happy", "sadness", "surprise", "neutral")

@@ -28,7 +28,7 @@ from fer.data.faces import view_of
 from fer.errors import FerError
 from fer.model.checkpoints import load_checkpoint
 from fer.model.finished import load_module
-from fer.model.weights import save_backbone
+from fer.model.weight_files import save_backbone
 from fer.results.bootstrap import interval
 from fer.results.gallery import choose
 from fer.results.pooling import pool

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fer.data import csv
+from fer.data import csv, csv_labels
 from fer.data.samples import NOT_FOUND, OUTSIDE_ROOT, REFERENCE_BOX_COLUMNS, au_columns, fingerprint
 from fer.errors import FerError
 
@@ -92,7 +92,7 @@ def test_au_columns_are_recognised_and_empty_cells_are_missing_not_0(tmp_path: P
     assert au_columns(table) == ["AU1", "AU4", "AU12"]
     assert table["AU1"].tolist() == [0, 1] and table["AU12"][0] == 1 and pd.isna(table["AU12"][1])
     assert table["AU4_intensity"][0] == 3 and pd.isna(table["AU4_intensity"][1])
-    assert samples.skipped.items == {csv.UNKNOWN_AU: ["AU99"]}
+    assert samples.skipped.items == {csv_labels.UNKNOWN_AU: ["AU99"]}
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ def test_a_coarse_emotion_fills_in_where_there_is_no_fine_one(tmp_path: Path) ->
 def test_units_under_other_names_are_counted_as_left_out(tmp_path: Path) -> None:
     text = "path,subject,emotion,AU12_c,au_4,AU1\na.png,1,happy,1,0,1\nb.png,2,sadness,0,1,0\n"
     found = csv.read(table_of(tmp_path, text), None, "subject")
-    assert au_columns(found.table) == ["AU1"] and found.skipped.items == {csv.OTHER_AU: ["AU12_c", "au_4"]}
+    assert au_columns(found.table) == ["AU1"] and found.skipped.items == {csv_labels.OTHER_AU: ["AU12_c", "au_4"]}
 
 
 @pytest.mark.parametrize(
@@ -387,7 +387,7 @@ def test_columns_that_look_like_units_are_counted(tmp_path: Path) -> None:
     (tmp_path / "a.png").touch()
     table = tmp_path / "t.csv"
     table.write_text("path,subject,AU12,AU 1,AU-2,FAU9,Action Unit 4,auto_2\na.png,p,1,1,1,1,1,1\n")
-    assert csv.read(table, None, "subject").skipped.counts() == {csv.OTHER_AU: 4}
+    assert csv.read(table, None, "subject").skipped.counts() == {csv_labels.OTHER_AU: 4}
 
 
 @pytest.mark.parametrize("folder", ["", "one/", "one/two/three/"])

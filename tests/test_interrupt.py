@@ -30,7 +30,7 @@ from fer.model.callbacks import StopSafely
 from fer.model.finished import load_module
 from fer.model.module import FaceModule
 from fer.model.network import TwoHeadNetwork
-from fer.model.weights import save_backbone
+from fer.model.weight_files import save_backbone
 from fer.runs.folder import RunFolder, check_place
 from fer.runs.locks import LOCK
 from fer.steps import fitting

@@ -25,7 +25,8 @@ from fer.model.backbone import make_backbone
 from fer.model.landmark_maps import LandmarkMaps, heat_loss
 from fer.model.losses import landmark_loss
 from fer.model.network import TwoHeadNetwork
-from fer.model.weights import find_weights, save_backbone
+from fer.model.weight_files import save_backbone
+from fer.model.weights import find_weights
 
 SIZE = 64
 

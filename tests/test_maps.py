@@ -20,7 +20,8 @@ from fer.model.backbone import make_backbone, pool_maps
 from fer.model.carried import heads_of
 from fer.model.heat import GradCam
 from fer.model.network import TwoHeadNetwork
-from fer.model.weights import find_weights, save_backbone
+from fer.model.weight_files import save_backbone
+from fer.model.weights import find_weights
 from tests.conftest import composed
 
 MAPS = ("model.levels=2", "model.grid=2", "model.landmarks=true")

@@ -23,26 +23,21 @@ from pathlib import Path
 
 import pandas as pd
 
+from fer.data.csv_labels import labels
 from fer.data.samples import BOX_COLUMNS, NOT_FOUND, OUTSIDE_ROOT, Samples, Skipped, checked
 from fer.data.table_file import MISSING_WORDS, TableFile
 from fer.errors import FerError
-from fer.labels import BASIC, HIGH_LEVEL, NEUTRAL, au_number, canonical_emotion
+from fer.labels import au_number
 
 log = logging.getLogger(__name__)
 
 PATH_COLUMNS = ("path", "filepath", "file_path", "file", "filename", "image", "image_path", "img")
 SUBJECT_COLUMNS = ("subject", "subject_id", "person", "person_id", "participant", "identity")
-EMOTION_COLUMNS = ("emotion", "high_level_emotion", "expression", "label")
 FRAME_COLUMNS = ("frame", "image_index")
 
 NO_LABEL = "row with neither AU nor emotion label"
 NO_LANDMARKS = "landmark file not found"
 NO_REFERENCE = "neutral picture that is not there"
-UNKNOWN_AU = "column of an AU that FACS does not have"
-OTHER_AU = "column of an AU that is named neither AU<n> nor AU<n>_intensity"
-
-_AU = re.compile(r"(AU\d+)(_intensity)?", re.IGNORECASE)
-_OTHER_AU = re.compile(r"(F?AU|action.?unit)[ _.-]?\d+", re.IGNORECASE)
 
 
 def read(table: Path, root: Path | None, subject: str, frames: str = "peak", reference: bool = False) -> Samples:
@@ -67,7 +62,7 @@ def read(table: Path, root: Path | None, subject: str, frames: str = "peak", ref
         raise FerError(f"data.root: {root} {'is not a folder' if root.exists() else 'does not exist'}")
     file, skipped = TableFile.read(table), Skipped()
     places = _places(file)
-    samples = pd.concat([_labels(file, skipped), _optional(file)], axis=1)
+    samples = pd.concat([labels(file, skipped), _optional(file)], axis=1)
     samples = everyone = samples.assign(subject=_subjects(file, subject, places))
     samples = _labelled(file, samples, skipped)
     samples = samples.assign(path=_existing(file, places[samples.index], root, skipped)).dropna(subset=["path"])
@@ -163,60 +158,6 @@ def _warn_own_person(file: TableFile) -> None:
     log.warning(
         "data.subject=path: every image of %s counts as a person of its own; if one is on two, splits leak", file.path
     )
-
-
-def _labels(file: TableFile, skipped: Skipped) -> pd.DataFrame:
-    """`emotion`, `AU<n>` and `AU<n>_intensity` as far as the file has them."""
-    labels: dict[str, pd.Series] = {}
-    if emotion := file.find(*EMOTION_COLUMNS):
-        labels["emotion"] = _emotions(file, emotion)
-        if emotion == file.find(EMOTION_COLUMNS[0]) and (coarse := file.find(EMOTION_COLUMNS[1])):
-            labels["emotion"] = labels["emotion"].fillna(_emotions(file, coarse))
-    for column in file.cells.columns:
-        match = _AU.fullmatch(column)
-        unit = au_number(match[1]) if match else None
-        if not match and _OTHER_AU.match(column):
-            skipped.add(OTHER_AU, column)
-        elif match and unit is None:
-            skipped.add(UNKNOWN_AU, column)
-        elif match:
-            name = f"AU{unit}{'_intensity' if match[2] else ''}"
-            if name in labels:
-                raise FerError(f"{file.path}: two columns for {name}")
-            labels[name] = _intensities(file, column) if match[2] else _occurrences(file, column)
-    lonely = [name for name in labels if name.endswith("_intensity") and name.removesuffix("_intensity") not in labels]
-    if lonely:
-        raise FerError(
-            f"{file.path}: {lonely[0]} needs the column {lonely[0].removesuffix('_intensity')} (0 or 1) beside it"
-        )
-    for name in (name for name in labels if name.endswith("_intensity")):
-        absent = labels[name].notna() & (labels[name.removesuffix("_intensity")] == 0)
-        file.refuse(file.find(name) or name, absent, "0 or empty where the AU is 0")
-    if not labels:
-        raise FerError(f"{file.path}: no label column; name them emotion, AU1, AU2, AU4, ...")
-    return pd.DataFrame(labels)
-
-
-def _emotions(file: TableFile, column: str) -> pd.Series[str]:
-    words = file.labels(column)
-    names = {word: canonical_emotion(word) for word in words.dropna().unique()}
-    allowed = f"{', '.join((*BASIC, NEUTRAL, *HIGH_LEVEL[:2]))} or empty"
-    file.refuse(column, words.notna() & words.map(names).isna(), allowed)
-    return words.map(names)
-
-
-def _occurrences(file: TableFile, column: str) -> pd.Series[float]:
-    numbers = file.numbers(column, "0, 1 or empty")
-    graded = "0, 1 or empty; these look like intensities: put them in a column AU<n>_intensity"
-    file.refuse(column, numbers.isin(range(2, 6)), graded)
-    file.refuse(column, numbers.notna() & ~numbers.isin((0, 1)), "0, 1 or empty")
-    return numbers
-
-
-def _intensities(file: TableFile, column: str) -> pd.Series[int]:
-    numbers = file.numbers(column, "0 to 5 or empty")
-    file.refuse(column, numbers.notna() & ~numbers.isin(range(6)), "the whole numbers 0 to 5 or empty")
-    return numbers.where(numbers > 0).astype("Int8")
 
 
 def _optional(file: TableFile) -> pd.DataFrame:

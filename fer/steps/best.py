@@ -11,7 +11,7 @@ from fer.model.carried import heads_of
 from fer.model.checkpoints import all_seen, load_checkpoint
 from fer.model.finished import module_of
 from fer.model.module import FaceModule
-from fer.model.weights import save_backbone
+from fer.model.weight_files import save_backbone
 from fer.results.report import shown_split
 from fer.runs.folder import RunFolder
 from fer.runs.jobs import Kept

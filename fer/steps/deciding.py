@@ -14,7 +14,7 @@ from fer.model.finished import BACKBONE_FILE, sweep_folder
 from fer.model.losses import emotion_weights, shift_learned
 from fer.model.module import FaceModule
 from fer.model.network import TwoHeadNetwork
-from fer.model.weights import save_backbone
+from fer.model.weight_files import save_backbone
 from fer.results.au_offsets import fit_au_offsets
 from fer.results.calibration import calibrated, fit_temperatures
 from fer.results.emotion_offsets import answered_by_others, fit_emotion_offsets
