@@ -131,6 +131,7 @@ def test_mistake_is_one_line_with_status_2_and_leaves_nothing(case: str, tmp_pat
         ("fer.evaluate", ("checkpoint=nowhere",), "checkpoint=nowhere: there is no such run folder or file"),
         ("fer.evaluate", ("checkpoint=x", "split=tset"), "split must be one of train, val, test, all; got tset"),
         ("fer.synthesize", (), "root is missing"),
+        ("fer.benchmark", ("sizes=[a]",), "sizes must be a list of whole numbers such as [1,2]; got ['a']"),
         ("fer.crossval", ("-m", "seed=1,2"), "-m is not for fer.crossval"),
         ("fer.compare", ("~nobody-here/a", "b"), "~nobody-here/a: there is no user of that name"),
         ("fer.predict", ("checkpoint=x", "input=99999999999"), "input=99999999999: there is no such file or folder"),

@@ -7,7 +7,8 @@ import math
 import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
-from typing import Any, cast, get_args, get_type_hints
+from types import UnionType
+from typing import Any, Union, cast, get_args, get_origin, get_type_hints
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -23,7 +24,14 @@ _LIMITS = {
 }
 
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+_KINDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    list[int]: "a list of whole numbers such as [1,2]",
+    list[str]: "a list such as [a,b]",
+}
 
 
 def setting(
@@ -66,7 +74,8 @@ def allowed(schema: type, key: str) -> str:
         found = next(f for f in dataclasses.fields(schema) if f.name == group)
         schema = group_of(found) or schema
     limits = next(f.metadata for f in dataclasses.fields(schema) if f.name == name)
-    kinds = get_args(hint := get_type_hints(schema)[name]) or (hint,)
+    hint = get_type_hints(schema)[name]
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     known = [_KINDS[kind] for kind in kinds if kind in _KINDS]
     if len(known) != 1:
         return ""
@@ -90,7 +99,8 @@ def bad_value(value: Any, key: str, limits: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with one value, by the limits of its `setting`; nothing for a good one."""
     if limits["choices"] == "aus":
         yield from _bad_aus(value, key)
-    if value is None or limits["choices"] == "aus":
+        return
+    if value is None:
         return
     if limits["choices"] and value not in limits["choices"]:
         yield f"{key} must be one of {', '.join(limits['choices'])}; got {value}"
