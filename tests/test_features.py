@@ -23,7 +23,7 @@ from fer.model import threads
 from fer.model.features import CHUNK, FrozenFeatures, frozen_features
 from fer.model.network import TwoHeadNetwork
 from fer.runs.jobs import Kept
-from fer.steps.fitting import n_threads
+from fer.steps.fitting import threads_of
 from fer.train import run as start
 
 Train = Callable[..., Path]
@@ -233,8 +233,8 @@ def test_heads_take_one_thread_and_the_backbone_all() -> None:
     network = TwoHeadNetwork("shufflenet_v2_x0_5", 32, 8, 0.0, n_aus=2, n_emotions=2).eval()
     seen = []
     network.backbone.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
-    assert n_threads(composed("train")) == 4
-    with threads.limited(n_threads(composed("train", "model.finetune=frozen", "model.weights=none"))):
+    assert threads_of(composed("train"), "32-true") == 4
+    with threads.limited(threads_of(composed("train", "model.finetune=frozen", "model.weights=none"), "32-true")):
         frozen_features(network, torch.zeros(2, 3, 32, 32))
         assert torch.get_num_threads() == 1 and seen == [4]
     assert torch.get_num_threads() == 4

@@ -20,7 +20,7 @@ from fer.data.synthetic import SUPPORTED_AUS, fits, fresh, fresh_face
 from fer.data.synthetic.identity import sample_identity
 from fer.errors import FerError
 from fer.labels import BASIC
-from fer.steps.fitting import n_threads
+from fer.steps.fitting import threads_of
 from tests.conftest import SMALL, composed
 
 AUS = [1, 4, 12, 25]
@@ -107,14 +107,15 @@ def test_pairs_can_be_pretrained_on(tree: Path, cache: Path) -> None:
     assert batch["image"].shape[:2] == (8, 2)
 
 
-def test_processes_that_draw_get_half_of_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_draw_get_half_of_the_cores_where_learning_is_quick(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     cfg = composed("train", "data.fresh_pictures=8")
     try:
         for cores, threads, left in ((8, 8, 4), (2, 2, 1), (1, 1, 1), (16, 4, 4)):
             monkeypatch.setattr("fer.steps.fitting.usable_cores", lambda cores=cores: cores)
             torch.set_num_threads(threads)
-            assert n_threads(cfg) == left
+            assert threads_of(cfg, "bf16-mixed") == left and threads_of(cfg, "32-true") == threads
+            assert threads_of(composed("train"), "bf16-mixed") == threads
     finally:
         torch.set_num_threads(before)
 

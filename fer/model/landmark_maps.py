@@ -13,8 +13,11 @@ from torch import Tensor, nn
 
 from fer.data.faces import N_LANDMARKS
 
-MAPS = 3
-"""Resolutions that are looked at, as far as there are so many: the coarsest knows what a place is, the finest where."""
+MAPS = 4
+"""Resolutions that are looked at, as far as there are so many: the coarsest knows what a place is, the finest where.
+
+With the fourth a ResNet says where to a quarter of the places that the picture has pixels along a side, as detectors of landmarks do.
+"""
 
 WIDTH = 64
 

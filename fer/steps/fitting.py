@@ -64,8 +64,9 @@ def fit(
         together.first(lambda: frozen.use_features(cfg, module, data, precision, device, kept))
         last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
         try:
-            folder.note(threads=threads.every() if frozen.is_frozen(cfg) else n_threads(cfg))  # a backbone's
-            with threads.limited(n_threads(cfg)), frozen.set_aside(module, data):
+            n_threads = threads_of(cfg, precision)
+            folder.note(threads=threads.every() if frozen.is_frozen(cfg) else n_threads)  # a backbone's
+            with threads.limited(n_threads), frozen.set_aside(module, data):
                 trainer.fit(module, datamodule=data, ckpt_path=last, weights_only=True)
         except (Interrupted, SystemExit) as stopped:  # Lightning's answer to an interrupt out of turn is to exit
             folder.note(timings=_timings(folder, started))
@@ -96,15 +97,20 @@ def fit(
         raise Interrupted
 
 
-def n_threads(cfg: TrainConfig) -> int:
-    """How many threads the steps of training take: see `fer.model.threads`; beside drawing half of the cores.
+def threads_of(cfg: TrainConfig, precision: str) -> int:
+    """How many threads the steps of training take: see `fer.model.threads`; in bf16 beside drawing half of the cores.
 
-    A face costs about as much to draw as to learn from, and one thread of the network that has to share its core holds up all the
-    others. However many processes draw, for the bits of a convolution depend on the number of threads.
+    There a face costs about as much to draw as to learn from, and one thread of the network that has to share its core holds up all
+    the others. In 32 bits learning costs so much more that it is worth it. However many processes draw, for the bits of a convolution
+    depend on the number of threads.
+
+    Args:
+        precision: Lightning's name of it.
     """
     if frozen.is_frozen(cfg):
         return 1
-    return min(threads.every(), max(1, usable_cores() // 2)) if cfg.data.fresh_pictures else threads.every()
+    beside_drawing = cfg.data.fresh_pictures and precision == "bf16-mixed"
+    return min(threads.every(), max(1, usable_cores() // 2)) if beside_drawing else threads.every()
 
 
 def _timings(folder: RunFolder, started: float) -> dict[str, float]:
