@@ -93,7 +93,7 @@ def lively(trained: Path, tree: Path, tmp_path_factory: pytest.TempPathFactory) 
         weight *= gain[:, None]
         bias.copy_((bias - values.mean(0)) * gain)
     card = checkpoint["fer"]
-    card["temperature"] = {"au": 1.7, "emotion": 0.6}
+    card["temperature"], card["dead"] = {"au": 1.7, "emotion": 0.6}, None
     card["thresholds"] = {au: 0.4 + 0.02 * k for k, au in enumerate(card["thresholds"])}
     path = tmp_path_factory.mktemp("lively") / "lively.ckpt"
     torch.save(checkpoint, path)
