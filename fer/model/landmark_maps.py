@@ -16,7 +16,7 @@ from fer.data.faces import N_LANDMARKS
 MAPS = 4
 """Resolutions that are looked at, as far as there are so many: the coarsest knows what a place is, the finest where.
 
-With the fourth a ResNet says where to a quarter of the places that the picture has pixels along a side, as detectors of landmarks do.
+The fourth of a ResNet has a quarter of the places that the picture has pixels along a side; what it gives: conf/experiment/README.md.
 """
 
 WIDTH = 64

@@ -53,11 +53,11 @@ def check_maps(cfg: TrainConfig) -> None:
             f"model.landmarks={str(model.landmarks).lower()} features are standardised over a batch: "
             "take two at least"
         )
-    _make(model.backbone, cfg.data.image_size, model.levels, model.grid, model.landmarks)
+    _check_backbone(model.backbone, cfg.data.image_size, model.levels, model.grid, model.landmarks)
 
 
 @cache
-def _make(name: str, image_size: int, levels: int, grid: int, landmarks: bool) -> None:
+def _check_backbone(name: str, image_size: int, levels: int, grid: int, landmarks: bool) -> None:
     """Once for all jobs of a sweep, and without memory: only whether it can be made counts."""
     with torch.device(
         "cpu" if name.startswith("regnet") else "meta"
