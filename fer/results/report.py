@@ -17,7 +17,7 @@ from fer.errors import FerError
 from fer.labels import au_meaning
 from fer.results.caveats import NEUTRAL_PROTOCOL
 from fer.results.course import overfitted, read_curves, why_it_ended
-from fer.results.figures import learning_curve, reliability_diagram, roc_and_pr
+from fer.results.figures import RocAndPr, learning_curve, reliability_diagram
 from fer.results.gallery import Gallery
 from fer.results.page import render
 from fer.results.predictions import by_label, read_predictions
@@ -196,8 +196,9 @@ def _panels(path: Path, split: str, scores: Mapping[str, Any]) -> dict[str, Mark
     rows = read_predictions(path)
     rows = rows if split == "all" else rows[rows["split"] == split]
     units = scores.get("au", {}).get("per_au", {})
+    panel = RocAndPr()
     return {
-        name: roc_and_pr(targets[known], probabilities[known], decided[known] if name in units else None)
+        name: panel.draw(targets[known], probabilities[known], decided[known] if name in units else None)
         for name, targets, probabilities, decided in by_label(rows)
         if len(np.unique(targets[known := ~np.isnan(targets)])) == 2
     }
