@@ -6,7 +6,6 @@ import itertools
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pandas as pd
 import pytest
 from made_predictions import HALF
 from made_runs import answered, made_labels, made_run
+from started import run_command
 
 from fer.compare import as_overrides
 from fer.config import CompareConfig
@@ -330,8 +330,7 @@ def test_words_without_an_equals_sign_are_the_runs(tmp_path: Path, monkeypatch: 
 
 
 def compare_command(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    line = [sys.executable, "-m", "fer.compare", *words]
-    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+    return run_command("fer.compare", *words, cwd=cwd)
 
 
 def test_the_command_ranks_a_sweep_and_leaves_table_and_page(tmp_path: Path) -> None:

@@ -262,11 +262,15 @@ def test_weights_that_cannot_be_had_are_asked_for_once(
         assert "RANDOM WEIGHTS" in json.loads((folder / "run.json").read_text())["weights"]["warning"]
 
 
-def test_leave_one_subject_out(crossval: Start) -> None:
-    where = crossval("leave_one_out=true", "data.aus=[25]", "trainer.max_epochs=1", "report.pictures=false")
-    pooled = pd.read_csv(where / "predictions.csv", dtype={"subject": str})
+def test_leave_one_subject_out(crossval: Start, tree: Path, tmp_path: Path) -> None:
+    rows, table = ["path,subject,AU4"], tmp_path / "table.csv"
+    for k, person in enumerate(sorted((tree / "cohn-kanade-images").iterdir())[:4]):
+        rows += [f"{picture},p{k},{n % 2}" for n, picture in enumerate(sorted(person.glob("*/*.png"))[:4])]
+    table.write_text("\n".join(rows))
+    typed = ("data=csv", "data.root=null", f"data.table={table}", "data.aus=[4]", "data.min_au_count=1")
+    pooled = pd.read_csv(crossval("leave_one_out=true", *typed) / "predictions.csv")
     assert (pooled.groupby("fold")["subject"].nunique() == 1).all()
-    assert pooled["fold"].nunique() == pooled["subject"].nunique()
+    assert pooled["fold"].nunique() == pooled["subject"].nunique() == 4
 
 
 def test_more_folds_than_people_is_refused(crossval: Start) -> None:
@@ -460,8 +464,15 @@ def test_intervals_of_labels_that_few_people_show_cover_the_truth(shown_by: tupl
         return table
 
     def macro_ap(table: pd.DataFrame) -> float:
-        return float(np.mean([average_precision_score(table[name], table[f"{name}_prob"]) for name in names]))
+        order = np.argsort(-table[[f"{name}_prob" for name in names]].to_numpy(), axis=0)
+        hits = np.take_along_axis(table[names].to_numpy(), order, axis=0)
+        precision = hits.cumsum(axis=0) / np.arange(1, n_people + 1)[:, None]
+        return float(((precision * hits).sum(axis=0) / hits.sum(axis=0)).mean())
 
+    one = drawn(0)
+    assert macro_ap(one) == pytest.approx(
+        np.mean([average_precision_score(one[name], one[f"{name}_prob"]) for name in names])
+    )
     truth, covered = np.mean([macro_ap(drawn(seed)) for seed in range(10_000, 10_600)]), 0
     for seed in range(n_sets):
         low, high = judge(drawn(seed), dict.fromkeys(names, 0.5), n_boot=100)["au"]["macro_ap_ci"]

@@ -7,8 +7,6 @@ import hashlib
 import json
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ import pytest
 import torch
 from conftest import composed
 from PIL import Image
+from started import run_command
 
 from fer.cli.command import Call
 from fer.errors import FerError
@@ -70,9 +69,8 @@ def test_the_checkpoint_alone_repeats_the_numbers_of_its_run(trained: Path, eval
 
 def test_each_of_several_evaluations_has_a_folder(trained: Path, cache: Path, tmp_path: Path) -> None:
     words = [f"checkpoint={trained}", f"cache_dir={cache}", "report.pictures=false", "split=val,test"]
-    line = [sys.executable, "-m", "fer.evaluate", "-m", *words]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    ended = run_command("fer.evaluate", "-m", *words, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
     (sweep,) = (tmp_path / "outputs" / "sweeps" / "evaluate").iterdir()
     for part in ("val", "test"):
         assert metrics(sweep / f"split-{part}")[part] == metrics(trained)[part]

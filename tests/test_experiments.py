@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 from conftest import SMALL, composed
 from omegaconf import OmegaConf
+from started import run_command
 
 from fer.config import TrainConfig, as_dict, conf_dir
 from fer.data.augment import changes_anything
@@ -103,11 +102,10 @@ def test_a_grid_by_name_leaves_a_folder_per_setting(tree: Path, cache: Path, tmp
         f"cache_dir={cache}",
         "trainer.max_epochs=1",
     ]
-    line = [sys.executable, "-m", "fer.train", "-m", *words]
-    done = subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    said = run_command("fer.train", "-m", *words, cwd=tmp_path).stderr
     runs = sorted((tmp_path / "outputs" / "sweeps" / "seed_dense").glob("*/run.json"))
     names = [run.parent.name for run in runs]
-    assert names == [f"experiment-seed_schedule,model.dense-{dense}" for dense in (128, 256, 64)], done.stderr
+    assert names == [f"experiment-seed_schedule,model.dense-{dense}" for dense in (128, 256, 64)], said
     for run in runs:
         assert json.loads(run.read_text())["finished"] is True
         assert set(json.loads((run.parent / "metrics.json").read_text())) == {"val"}

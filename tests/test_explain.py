@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -16,6 +14,7 @@ import torch
 from captum.attr import LayerGradCam
 from conftest import composed
 from PIL import Image
+from started import run_command
 from torch import nn
 
 from fer import Predictor, load
@@ -399,8 +398,7 @@ def test_settings_are_checked_first() -> None:
         check(ExplainConfig(checkpoint="model.safetensors"))
 
 
-def test_the_command_refuses_in_one_line() -> None:
-    line = [sys.executable, "-m", "fer.explain", "checkpoint=model.onnx", "input=a.png"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1 and "no gradients" in done.stderr
+def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
+    ended = run_command("fer.explain", "checkpoint=model.onnx", "input=a.png", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert ended.stderr.count("\n") == 1 and "no gradients" in ended.stderr

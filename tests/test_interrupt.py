@@ -22,6 +22,7 @@ import pytest
 import torch
 from conftest import SMALL
 from PIL import Image
+from started import Started, start_command
 from test_train import same_weights
 
 from fer.errors import FerError
@@ -38,14 +39,12 @@ from fer.steps import fitting
 Train = Callable[..., Path]
 
 
-def start(tree: Path, cache: Path, run_dir: Path, *more: str) -> subprocess.Popen[str]:
+def start_training(tree: Path, cache: Path, run_dir: Path, *more: str) -> Started:
     words = ("data=ckplus", f"data.root={tree}", *SMALL, f"cache_dir={cache}", f"run_dir={run_dir}", *more)
-    return subprocess.Popen(
-        [sys.executable, "-m", "fer.train", *words], stderr=subprocess.PIPE, text=True, cwd=run_dir.parent
-    )
+    return start_command("fer.train", *words, cwd=run_dir.parent)
 
 
-def wait_for(path: Path, text: str, process: subprocess.Popen[str], seconds: float = 120) -> None:
+def wait_for(path: Path, text: str, process: Started, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not (path.is_file() and text in path.read_text()):
         assert process.poll() is None, process.communicate()[1]
@@ -62,7 +61,7 @@ def test_killed_run_resumes_to_the_same_weights(
     # small batches: an epoch has ten steps, so that the signal falls into the middle of one
     settings = ("trainer.max_epochs=4", "data.batch_size=2", *more)
     whole = train(*settings, run_dir=tmp_path / "whole")
-    process = start(tree, cache, tmp_path / "part", *settings)
+    process = start_training(tree, cache, tmp_path / "part", *settings)
     wait_for(tmp_path / "part" / "train.log", "epoch 2 of", process)
     process.send_signal(number)
     _, said = process.communicate(timeout=120)
@@ -168,9 +167,9 @@ def test_locks_that_fail_are_no_reason_to_count_on(code: int, tmp_path: Path, mo
 
 
 def test_sigterm_before_the_first_checkpoint_has_a_word(tree: Path, cache: Path, tmp_path: Path) -> None:
-    process = start(tree, cache, tmp_path / "run", "trainer.max_epochs=50")
+    process = start_training(tree, cache, tmp_path / "run", "trainer.max_epochs=50")
     wait_for(tmp_path / "run" / "train.log", "run folder", process)
-    process.terminate()
+    process.send_signal(signal.SIGTERM)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
     assert f"{tmp_path / 'run'} holds nothing to go on from" in said or f"resume={tmp_path / 'run'}" in said

@@ -20,6 +20,7 @@ import pytest
 from conftest import composed
 from PIL import Image
 from rich.console import Console
+from started import run_command
 
 from fer import load
 from fer.cli.command import Call
@@ -482,11 +483,10 @@ def test_ctrl_c_keeps_what_is_written_and_ends_a_camera_in_peace(
 
 def test_a_vast_picture_is_refused_without_a_warning_of_pillow(lively: Path, tmp_path: Path) -> None:
     Image.new("1", (10_000, 10_000)).save(tmp_path / "vast.png")
-    line = [sys.executable, "-m", "fer.predict", f"checkpoint={lively}", f"input={tmp_path / 'vast.png'}"]
-    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode == 2
-    assert done.stderr.endswith("10000 x 10000 pixels are more than the limit of 64,000,000\n")
-    assert done.stderr.count("\n") == 1
+    ended = run_command("fer.predict", f"checkpoint={lively}", f"input={tmp_path / 'vast.png'}", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert ended.stderr.endswith("10000 x 10000 pixels are more than the limit of 64,000,000\n")
+    assert ended.stderr.count("\n") == 1
 
 
 def test_help_and_mistakes_are_answered_without_torch(tmp_path: Path) -> None:

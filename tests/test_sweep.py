@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import pickle
 import subprocess
-import sys
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
@@ -18,6 +17,7 @@ from conftest import SMALL, composed
 from hydra.plugins.sweeper import Sweeper
 from rich.console import Console
 from safetensors.torch import load_file, save_file
+from started import run_command
 from test_train import same_weights
 
 from fer.cli.command import Call
@@ -40,8 +40,7 @@ def sweep(tree: Path, cache: Path, tmp_path: Path) -> Sweep:
 
     def start(*words: str) -> subprocess.CompletedProcess[str]:
         own = ["data=ckplus", f"data.root={tree}", *WORDS, f"cache_dir={cache}", "name=s", "trainer.max_epochs=1"]
-        line = [sys.executable, "-m", "fer.train", "-m", *own, *words]
-        return subprocess.run(line, cwd=tmp_path, capture_output=True, text=True, check=False)
+        return run_command("fer.train", "-m", *own, *words, cwd=tmp_path)
 
     return start
 
@@ -256,9 +255,9 @@ def test_jobs_in_another_process_share_what_is_kept_there() -> None:
     ],
 )
 def test_settings_can_be_shown_without_a_sweep(words: tuple[str, ...], status: int, said: str, tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "fer.train", *words], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == status and said in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr and not list(tmp_path.iterdir())
+    ended = run_command("fer.train", *words, cwd=tmp_path)
+    assert ended.returncode == status and said in ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr and not list(tmp_path.iterdir())
 
 
 def test_names_of_jobs_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:

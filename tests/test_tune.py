@@ -24,6 +24,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
+from started import run_command, start_command
 
 from fer import train, tune
 from fer.cli.command import Call, settings
@@ -522,8 +523,7 @@ def test_hopeless_run_ends_cleanly_and_is_marked(
 
 def test_sigint_in_a_real_search(tree: Path, cache: Path, tmp_path: Path) -> None:
     words = ["data=ckplus", f"data.root={tree}", *SMALL, f"cache_dir={cache}", "name=x", "n_trials=2"]
-    line = [sys.executable, "-m", "fer.tune", *words, "trainer.max_epochs=200", "trainer.patience=200"]
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=os.environ)
+    process = start_command("fer.tune", *words, "trainer.max_epochs=200", "trainer.patience=200", cwd=tmp_path)
     log = tmp_path / "outputs" / "tune" / "x" / "trials" / "0000" / "train.log"
     end = time.monotonic() + 120
     while not (log.is_file() and "epoch 1 of" in log.read_text()):
@@ -550,9 +550,7 @@ def test_sigint_in_a_real_search(tree: Path, cache: Path, tmp_path: Path) -> Non
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(words: tuple[str, ...], expected: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "fer.tune", *words], cwd=tmp_path, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1, done.stderr
-    assert done.stderr.startswith("fer tune: ") and expected in done.stderr
+    ended = run_command("fer.tune", *words, cwd=tmp_path)
+    assert ended.returncode == 2 and len(ended.stderr.splitlines()) == 1, ended.stderr
+    assert ended.stderr.startswith("fer tune: ") and expected in ended.stderr
     assert not list(tmp_path.iterdir())

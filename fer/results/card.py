@@ -1,11 +1,12 @@
 """The model card: in, the folder of a finished run; out, `MODEL_CARD.md`: what the model is, how good it is, and what it is not for."""
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, Template
 from omegaconf import OmegaConf
 
 from fer.labels import au_meaning
@@ -34,13 +35,19 @@ SOURCES = {
 
 def write_model_card(run_dir: Path) -> Path:
     """Writes `MODEL_CARD.md` from `config.yaml`, `run.json`, `metrics.json` and `split.csv`, and returns its path."""
+    path = run_dir / "MODEL_CARD.md"
+    write_text(path, _template().render(card_context(run_dir)))
+    return path
+
+
+@cache
+def _template() -> Template:
+    """Kept: every job of a sweep has a card, and to read the template takes longer than to fill it."""
     environment = Environment(
         loader=PackageLoader("fer.results", "."), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
     environment.filters |= {"fixed": fixed, "span": _span, "au_meaning": au_meaning}
-    path = run_dir / "MODEL_CARD.md"
-    write_text(path, environment.get_template("model_card.md.j2").render(card_context(run_dir)))
-    return path
+    return environment.get_template("model_card.md.j2")
 
 
 def card_context(run_dir: Path) -> dict[str, Any]:

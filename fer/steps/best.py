@@ -60,7 +60,7 @@ def judge_best(
     score: float | None = metrics["val"]["score"]
     pictures = cfg.report.pictures and not brief
     judging.write_scores(folder, decided, metrics)  # before anything is drawn: it must not cost the scores
-    log_best(folder, decided, metrics["val"], partial(views, data) if pictures else None)
+    log_best(folder, decided, metrics["val"], partial(views, data) if pictures else None, brief)
     shown = gallery(module, data, decided, shown_split(metrics)) if pictures else None
     judging.write_results(folder, metrics, brief=brief, gallery=shown)
     log.info("validation score: %s", "undefined" if score is None else f"{score:.3f}")

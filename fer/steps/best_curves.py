@@ -21,13 +21,16 @@ COLUMNS = 4
 Faces = Callable[["pd.Series[str]"], Sequence[np.ndarray]]
 
 
-def log_best(folder: RunFolder, decided: pd.DataFrame, scores: Mapping[str, Any], faces: Faces | None) -> None:
+def log_best(
+    folder: RunFolder, decided: pd.DataFrame, scores: Mapping[str, Any], faces: Faces | None, brief: bool = False
+) -> None:
     """Adds to the run's TensorBoard folder, at the epoch of the checkpoint.
 
     Args:
         decided: rows of `predictions.csv`; those of the validation split are looked at.
         scores: their part of `metrics.json`.
         faces: gives pictures by their paths, [S, S, 1 or 3] uint8 each; None: pictures stay out of it.
+        brief: without the confusion matrix, which takes longer to draw than an epoch on kept features.
     """
     rows = decided[decided["split"] == "val"].reset_index(drop=True)
     epoch = folder.about["best_epoch"] + 1
@@ -37,7 +40,7 @@ def log_best(folder: RunFolder, decided: pd.DataFrame, scores: Mapping[str, Any]
         writer.add_text("verdict", "\n\n".join(_verdict(scores)), epoch)
         for name, (targets, probabilities) in pr_curves(rows).items():
             writer.add_pr_curve(f"val/{name}", targets, probabilities, epoch)
-        if "emotion" in scores:
+        if "emotion" in scores and not brief:
             writer.add_figure("val_pictures/confusion", confusion(scores["emotion"]["confusion"]), epoch)
         if faces is not None:
             writer.add_figure("val_pictures/predictions", predictions(rows, faces), epoch)
