@@ -196,9 +196,10 @@ def judged(cfg: CrossvalConfig, folder: RunFolder, folds: list[Path], kept: Kept
     """Pools the folds, writes and prints what they say, and leaves their soup if it is wanted."""
     from rich.console import Console
 
+    from fer.model.checkpoints import CARD, load_checkpoint
     from fer.results.pooling import pool, pool_probes
     from fer.results.tables import print_folds
-    from fer.steps import judging
+    from fer.steps import describing, judging
     from fer.steps.picturing import gallery_of_folds
     from fer.steps.reading import opened
 
@@ -217,7 +218,15 @@ def judged(cfg: CrossvalConfig, folder: RunFolder, folds: list[Path], kept: Kept
     times = [RunFolder.open(fold).about.get("timings", {}).get("fit_s") for fold in folds]
     # unknown of a fold that was killed when its training had ended
     timings = {} if None in times else {"fit_s": round(sum(times), 1)}
-    folder.note(data=data, timings=timings, **{key: first.get(key) for key in ("weights", "device", "precision")})
+    weights = first["weights"]
+    # judged are all people here, not those of one fold
+    card = load_checkpoint(folds[0] / "checkpoints" / "best.ckpt")[CARD]
+    everybody = dataclasses.replace(prepared, table=prepared.table.assign(split="all"))
+    seen = card.get("seen_in_weights")
+    weights = describing.about_weights(
+        weights["source"], weights["sha256"], everybody, ["all"], seen, warning=weights["warning"]
+    )
+    folder.note(data=data, timings=timings, weights=weights, **{key: first.get(key) for key in ("device", "precision")})
     judging.write_scores(folder, table, metrics)
     if cfg.soup:  # before the run counts as finished
         leave_soup(folder, folds)

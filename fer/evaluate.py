@@ -90,7 +90,9 @@ def run(cfg: EvaluateConfig, call: Call) -> float | None:
         split=part,
         data={**describing.about_data(data_cfg, data.prepared), "split_hash": split_hash(people.astype(str))},
         checkpoint_sha256=_sha256(path),
-        weights={"source": card["weights"], "sha256": card.get("weights_sha256")},
+        weights=describing.about_weights(
+            card["weights"], card.get("weights_sha256"), data.prepared, [part], card.get("seen_in_weights")
+        ),
         device=str(torch_device(cfg.trainer.accelerator if exported is None else "cpu")),
         precision=(exported.facts if exported else facts).precision,
     )

@@ -19,7 +19,7 @@ from started import run_command
 from fer.compare import as_overrides
 from fer.config import CompareConfig
 from fer.errors import FerError
-from fer.results.comparison.compare import Comparison, Standing, compare, holm, score_draws, winner
+from fer.results.comparison.compare import Comparison, Standing, compare, holm, score_mean, winner
 from fer.results.comparison.findings import Findings, find
 from fer.results.comparison.judged_runs import read_runs
 from fer.results.comparison.report import write_sweep_page
@@ -49,11 +49,11 @@ def test_holm_as_computed_by_hand() -> None:
 def test_the_score_is_that_of_metrics_json() -> None:
     for seed in range(3):
         table = answered(made_labels(60, 20, seed, "val"), 1.0, seed)
-        assert score_draws(table, unweighted(60))[0][0] == pytest.approx(
+        assert score_mean(table, unweighted(60)).draws[0] == pytest.approx(
             judge(table, HALF, n_boot=5)["score"], abs=1e-12
         )
         aus_only = table.drop(columns=[c for c in table if c.startswith("emotion")])
-        assert score_draws(aus_only, unweighted(60))[0][0] == pytest.approx(judge(aus_only, HALF, n_boot=5)["score"])
+        assert score_mean(aus_only, unweighted(60)).draws[0] == pytest.approx(judge(aus_only, HALF, n_boot=5)["score"])
 
 
 def test_equal_models_are_called_different_as_often_as_the_level_says() -> None:
@@ -127,25 +127,34 @@ def test_few_people_can_not_show_much_even_if_all_of_them_agree() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scores", "seconds", "dead", "expected"),
+    ("scores", "seconds", "dead", "knowing", "expected"),
     [
-        ([0.7, 0.6, 0.5], [9, 9, 9], [], 0),
-        ([0.7, 0.68, 0.5], [100, 40, 1], [], 1),  # within one standard error in less than half the time
-        ([0.7, 0.68, 0.5], [100, 60, 1], [], 0),
-        ([0.7, 0.68, 0.69], [100, 40, 30], [], 2),
-        ([0.7, 0.68, 0.5], [None, 40, 1], [], 0),
-        ([0.7, 0.68, 0.5], [100, 40, 1], [1], 0),
-        ([0.7, 0.6, 0.5], [9, 9, 9], [0], 1),
-        ([0.9, 0.7, 0.68], [9, 100, 40], [0], 2),  # the rule holds among those that are alive
+        ([0.7, 0.6, 0.5], [9, 9, 9], [], [], 0),
+        ([0.7, 0.68, 0.5], [100, 40, 1], [], [], 1),  # within one standard error in less than half the time
+        ([0.7, 0.68, 0.5], [100, 60, 1], [], [], 0),
+        ([0.7, 0.68, 0.69], [100, 40, 30], [], [], 2),
+        ([0.7, 0.68, 0.5], [None, 40, 1], [], [], 0),
+        ([0.7, 0.68, 0.5], [100, 40, 1], [1], [], 0),
+        ([0.7, 0.6, 0.5], [9, 9, 9], [0], [], 1),
+        ([0.9, 0.7, 0.68], [9, 100, 40], [0], [], 2),  # the rule holds among those that are alive
+        ([0.7, 0.6, 0.5], [9, 9, 9], [], [0], 1),
+        (
+            [0.7, 0.6, 0.5],
+            [9, 9, 9],
+            [1],
+            [0, 2],
+            0,
+        ),  # of those that know the judged people the best, if all others are dead
     ],
 )
 def test_the_winner_is_found_by_the_stated_rule(
-    scores: list[float], seconds: list, dead: list[int], expected: int
+    scores: list[float], seconds: list, dead: list[int], knowing: list[int], expected: int
 ) -> None:
     standings = [Standing(score, None, None, None, None, None) for score in scores]
     errors = np.full((len(scores), len(scores)), 0.05)
-    comparison = Comparison(standings, 0, 0, 10, 5, 3, errors, reach=2.0)
-    assert winner(comparison, seconds, [k in dead for k in range(len(scores))]) == expected
+    comparison = Comparison(standings, 0, 0, 10, 5, 3, errors, reach=2 * np.ones_like(errors))
+    indices = range(len(scores))
+    assert winner(comparison, seconds, [k in dead for k in indices], [k in knowing for k in indices]) == expected
 
 
 def test_runs_are_named_by_what_differs(tmp_path: Path) -> None:

@@ -4,6 +4,9 @@ A draw weighs every subject. All ones gives the point value; the multiplicities 
 its interval, so that both come from the same code.
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,12 +52,72 @@ class Measures:
     """Share of right yes/no answers among the labelled cells."""
     micro: dict[str, FloatArray]
     """Over all labelled cells at once."""
-    macro: dict[str, FloatArray]
-    """Mean over the labels for which the score is defined with everyone, see `_macro`."""
+    means: dict[str, LabelMean]
+    """Over the labels for which the score is defined with everyone."""
     per_label: dict[str, FloatArray]
     """(draws, labels)."""
     people: dict[str, FloatArray]
     """(labels,): those who show a label, or for AUC, if they are fewer, those who lack it: the others hardly move its score."""
+
+    @property
+    def macro(self) -> dict[str, FloatArray]:
+        """Of `means`, per draw."""
+        return {name: mean.draws for name, mean in self.means.items()}
+
+
+@dataclass(frozen=True)
+class LabelMean:
+    """A mean over labels, with what each of them adds: a label that few people show makes it unsure in ways its draws don't tell."""
+
+    parts: FloatArray
+    """(draws, labels): add up to the mean; spread as far as they would be over other people, but for `unseen`."""
+    weights: FloatArray
+    """(labels,): what a label counts in the mean."""
+    people: FloatArray
+    """(labels,): those behind each label, as in `Measures.people`."""
+
+    @property
+    def draws(self) -> FloatArray:
+        """(draws,): the mean; nan without a label."""
+        return self.parts.sum(axis=1) if self.people.size else np.full(len(self.parts), np.nan)
+
+    @property
+    def unseen(self) -> float:
+        """The variance that no draw shows: how far from what one person shows of a label the truth is to be expected.
+
+        The truth is taken to be any share alike, and the person's score for one yes or no (Laplace's rule, a uniform prior).
+        """
+        alone = self.people < 2
+        weights = self.weights[alone]
+        score = np.clip(self.parts.mean(axis=0)[alone] / weights, 0, 1)
+        squared = (1 + score) * (2 - score) / 36 + (
+            1 - 2 * score
+        ) ** 2 / 9  # variance of Beta(1 + s, 2 - s), and its mean's distance from s
+        return float((weights**2 * squared).sum())
+
+    @property
+    def n_behind(self) -> float:
+        """Of how many people the spread is as sure: degrees of freedom (Satterthwaite, 1946) and one; 1 where no label has two people."""
+        told = self.people > 1
+        variances = self.parts.var(axis=0)[told]
+        if not variances.any():
+            variances = self.weights[told] ** 2
+        return 1 + degrees_of_freedom(variances, self.people[told] - 1, self.unseen) if told.any() else 1.0
+
+
+def degrees_of_freedom(variances: FloatArray, own: FloatArray, known: float = 0.0) -> float:
+    """Of a sum of variances, each with its own number of them (Satterthwaite, 1946), and one that is known."""
+    return float((variances.sum() + known) ** 2 / (variances**2 / own).sum())
+
+
+def mean_of(means: Sequence[LabelMean]) -> LabelMean:
+    """The mean of several, leaving out those without a label."""
+    there = [mean for mean in means if mean.people.size] or list(means[:1])
+    return LabelMean(
+        np.concatenate([mean.parts for mean in there], axis=1) / len(there),
+        np.concatenate([mean.weights for mean in there]) / len(there),
+        np.concatenate([mean.people for mean in there]),
+    )
 
 
 def measure(answers: Answers, weights: Weights) -> Measures:
@@ -79,24 +142,22 @@ def measure(answers: Answers, weights: Weights) -> Measures:
         loss=_ratio(weights.sums(answers.loss_sums), weights.sums(answers.loss_counts)),
         accuracy=_accuracy(answers, weights),
         micro=_micro(answers, weights),
-        macro={name: _macro(values, whole[name], people[name]) for name, values in per_label.items()},
+        means={name: label_mean(values, whole[name], people[name]) for name, values in per_label.items()},
         per_label=per_label,
         people=people,
     )
 
 
-def macro_ap(answers: Answers, weights: Weights) -> tuple[FloatArray, float]:
-    """(draws,): average precision, the mean over the labels with a positive; and `people_behind` it."""
+def macro_ap(answers: Answers, weights: Weights) -> LabelMean:
+    """Average precision, the mean over the labels with a positive."""
     values, whole = (_per_label_ranking(answers, w)["ap"] for w in (weights, unweighted(len(answers.targets))))
-    people = _people(answers, weights.subjects)["ap"]
-    return _macro(values, whole, people), people_behind(people)
+    return label_mean(values, whole, _people(answers, weights.subjects)["ap"])
 
 
-def macro_f1(answers: Answers, weights: Weights) -> tuple[FloatArray, float]:
-    """(draws,): F1, the mean over the labels with a positive; and `people_behind` it."""
+def macro_f1(answers: Answers, weights: Weights) -> LabelMean:
+    """F1, the mean over the labels with a positive."""
     values, whole = (_per_label_decisions(answers, w)["f1"] for w in (weights, unweighted(len(answers.targets))))
-    people = _people(answers, weights.subjects)["f1"]
-    return _macro(values, whole, people), people_behind(people)
+    return label_mean(values, whole, _people(answers, weights.subjects)["f1"])
 
 
 def _people(answers: Answers, subjects: npt.NDArray[np.intp]) -> dict[str, FloatArray]:
@@ -107,45 +168,27 @@ def _people(answers: Answers, subjects: npt.NDArray[np.intp]) -> dict[str, Float
     return {name: np.minimum(shows, lacks) if name == "auc" else shows for name in MEASURES}
 
 
-def _macro(values: FloatArray, whole: FloatArray, people: FloatArray) -> FloatArray:
-    """(draws,): the mean over the same labels in every draw, spread as far as it would be over other people.
+def label_mean(values: FloatArray, whole: FloatArray, people: FloatArray) -> LabelMean:
+    """The mean over the same labels in every draw, spread as far as it would be over other people.
 
     Without the few people who show a rare label a draw says nothing about it, and the label keeps its value with everyone there. Left
     out, one that does badly would raise the mean of these draws, and the interval would not lie about the score.
 
     The variance over the draws of a label that k people show is too small by the factor (k - 1) / k (Efron & Tibshirani, An
-    introduction to the bootstrap, 1993, chapter 6), half of it with two. A label that one person shows varies in no draw: it is taken
-    to vary as the mean of the others does.
+    introduction to the bootstrap, 1993, chapter 6), half of it with two. With one it only tells of those who lack the label.
 
     Args:
-        values: (draws, labels).
+        values: (draws, labels), nan where undefined.
         whole: (1, labels), with every person once.
         people: (labels,) of `Measures.people`.
     """
+    there = ~np.isnan(whole[0])
+    values, whole, people = values[:, there], whole[:, there], people[there]
     filled = np.where(np.isnan(values), whole, values)
-    middle, told = filled.mean(axis=0), people > 1
-    wider = np.sqrt(people[told] / (people[told] - 1))
-    apart = mean_of_defined(wider * (filled - middle)[:, told]) if told.any() else np.zeros(len(values))
-    found: FloatArray = mean_of_defined(middle[None]) + apart
-    return found
-
-
-def people_behind(people: FloatArray) -> float:
-    """Of how many people the spread of a mean over labels is as sure: degrees of freedom (Satterthwaite, 1946) and one.
-
-    Labels are taken to vary alike and each by itself; 1 where none is shown by two people.
-
-    Args:
-        people: (labels,) of `Measures.people`.
-    """
-    told = people[people > 1]
-    return 1 + len(told) ** 2 / float((1 / (told - 1)).sum()) if len(told) else 1.0
-
-
-def mean_of_defined(values: FloatArray) -> FloatArray:
-    """(draws,): mean over the last axis without the nan, nan where nothing is left."""
-    defined = ~np.isnan(values)
-    return _ratio(np.where(defined, values, 0.0).sum(axis=-1), defined.sum(axis=-1).astype(np.float64))
+    middle = filled.mean(axis=0)
+    wider = np.sqrt(np.where(people > 1, people / np.maximum(people - 1, 1), 1))
+    weights = np.full(len(people), 1 / max(1, len(people)))
+    return LabelMean(weights * (middle + wider * (filled - middle)), weights, people)
 
 
 def ranking(targets: FloatArray, scores: FloatArray, weights: Weights) -> tuple[FloatArray, FloatArray]:

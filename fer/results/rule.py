@@ -12,7 +12,7 @@ import pandas as pd
 
 from fer.labels import EMOTION_CRITERIA, NEUTRAL, emotion_among
 from fer.results.baselines import number
-from fer.results.bootstrap import interval, resample_subjects
+from fer.results.bootstrap import interval, mean_interval, resample_subjects
 from fer.results.measures import Weights, macro_f1, unweighted
 from fer.results.predictions import Answers, FloatArray, class_codes, emotion_classes
 
@@ -99,11 +99,10 @@ def _scores(
     answers = Answers((), one_hot[truth], one_hot[answer], one_hot[answer] == 1, nothing, nothing)
     right, n_people = (truth == answer).astype(np.float64), len(resampling.counts)
     shares = resampling.sums(right) / resampling.sums(np.ones_like(right))
-    f1 = macro_f1(answers, unweighted(len(truth)))[0][0]
-    draws, n_behind = macro_f1(answers, resampling)
+    f1 = float(macro_f1(answers, unweighted(len(truth))).draws[0])
     return {
         "accuracy": float(right.mean()),
         "accuracy_ci": interval(shares, n_people, float(right.mean())),
         "macro_f1": number(f1),
-        "macro_f1_ci": interval(draws, min(n_people, n_behind), float(f1), widened=True),
+        "macro_f1_ci": mean_interval(macro_f1(answers, resampling), n_people, f1),
     }

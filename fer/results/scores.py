@@ -31,15 +31,14 @@ from fer.results.baselines import (
     numbers,
     summary,
 )
-from fer.results.bootstrap import interval, resample_subjects
+from fer.results.bootstrap import interval, mean_interval, resample_subjects
 from fer.results.dead import dead_reason
 from fer.results.measures import (
     MEASURES,
     Measures,
     Weights,
-    mean_of_defined,
+    mean_of,
     measure,
-    people_behind,
     unweighted,
 )
 from fer.results.predictions import (
@@ -96,12 +95,8 @@ class _Judged:
         for name in MEASURES:
             micro, macro = float(self.point.micro[name][0]), float(self.point.macro[name][0])
             found[f"micro_{name}_ci"] = interval(self.draws.micro[name], self.n_subjects, micro)
-            found[f"macro_{name}_ci"] = interval(self.draws.macro[name], self.n_behind(name), macro, widened=True)
+            found[f"macro_{name}_ci"] = mean_interval(self.draws.means[name], self.n_subjects, macro)
         return found
-
-    def n_behind(self, name: str) -> float:
-        """How many people a macro score is as sure as."""
-        return min(self.n_subjects, people_behind(self.draws.people[name]))
 
     def verdict(self) -> Scores:
         reason = dead_reason(self.answers, self.networks)
@@ -160,12 +155,13 @@ def judge(
 def _score(heads: list[tuple[_Judged, str]]) -> Scores:
     if not heads:
         return {"score": None, "score_ci": None}
+    heads = [each for each in heads if each[0].point.means[each[1]].people.size] or heads
     point, draws = (
-        mean_of_defined(np.stack([measures.macro[name] for measures, name in values], axis=-1))
+        mean_of([measures.means[name] for measures, name in values])
         for values in ([(head.point, name) for head, name in heads], [(head.draws, name) for head, name in heads])
     )
-    n_subjects = min(head.n_behind(name) for head, name in heads)
-    return {"score": number(point[0]), "score_ci": interval(draws, n_subjects, float(point[0]), widened=True)}
+    n_subjects, value = min(head.n_subjects for head, _ in heads), float(point.draws[0])
+    return {"score": number(value), "score_ci": mean_interval(draws, n_subjects, value)}
 
 
 def _score_constant(sections: Scores) -> float | None:

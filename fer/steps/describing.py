@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from fer.config import DataConfig, TrainConfig, as_dict
 from fer.data.datamodule import FaceData
@@ -91,23 +93,36 @@ def describe(folder: RunFolder, cfg: TrainConfig, data: FaceData, weights: Weigh
         prepared.shared.to_csv(folder.path / "near_duplicates.csv", index=False)
     folder.note(
         data={**about_data(cfg.data, prepared), "split_hash": split_hash(split_of(data))},
-        weights={"source": weights.source, "sha256": weights.sha256, "warning": _warning(data, weights)},
+        weights=about_weights(
+            weights.source, weights.sha256, prepared, ("val", "test"), weights.seen, warning=weights.warning
+        ),
         precision=_precision(cfg),
     )
 
 
-def _warning(data: FaceData, weights: Weights) -> str | None:
-    """What must be said of the first weights wherever scores are shown."""
-    if weights.seen is None:
-        return weights.warning
-    table = data.prepared.table
-    judged = table["split"].isin(("val", "test")) & of_known_people(data.prepared, **weights.seen)
-    if not judged.any():
-        return weights.warning
-    n = table.loc[judged, "subject"].nunique()
-    warning = f"model.weights={weights.source} has learned from {n} of the people whom this run is judged on: its scores are too good"
-    log.warning(warning)
-    return warning
+def about_weights(
+    source: str,
+    sha256: str | None,
+    prepared: Prepared,
+    parts: Sequence[str],
+    seen: Mapping[str, Tensor] | None,
+    *,
+    warning: str | None = None,
+) -> dict[str, Any]:
+    """The block `weights` of `run.json`; logs what must be said of the first weights wherever scores are shown.
+
+    Args:
+        parts: the splits that are judged.
+        seen: whom the weights have learned from, by hashes (`fer.data.seen`).
+        warning: what else there is to say of them.
+    """
+    table = prepared.table
+    known = table["split"].isin(parts) & of_known_people(prepared, **seen) if seen else pd.Series(False, table.index)
+    n = int(table.loc[known, "subject"].nunique())
+    if n:
+        warning = f"model.weights={source} has learned from {n} of the people whom this run is judged on: its scores are too good"
+        log.warning(warning)
+    return {"source": source, "sha256": sha256, "warning": warning, "judged_people_known": n}
 
 
 def _precision(cfg: TrainConfig) -> str:

@@ -49,7 +49,6 @@ def fit(
     """
     if _is_fitted(cfg, folder):
         return
-    started = time.monotonic()
     together, kept = together or Team(), kept or Kept()
     allocator.keep_memory()
     if cfg.trainer.compile:
@@ -63,6 +62,9 @@ def fit(
         folder.note(device=str(device), processes=trainer.world_size)
         together.first(lambda: frozen.use_features(cfg, module, data, precision, device, kept))
         last = str(folder.path / "checkpoints" / "last.ckpt") if cfg.resume else None
+        started = (
+            time.monotonic()
+        )  # not before: features are made by the first run that needs them, and all others find them
         try:
             n_threads = threads_of(cfg, precision)
             folder.note(threads=threads.every() if frozen.is_frozen(cfg) else n_threads)  # a backbone's

@@ -2,7 +2,7 @@
 
 People are resampled, the same people for every run in a draw, so that what is hard for all runs cancels (paired bootstrap).
 The spread of a difference over the draws is its standard error; the interval and the p value come from Student's t with
-one degree of freedom less than there are people behind the score (`people_behind`). Percentiles of the draws would call
+the degrees of freedom of the people behind it (`pairs`). Percentiles of the draws would call
 7 to 8 % of equal models different where 5 % were asked for when people are few, and could not reach the small p values that
 many comparisons need.
 """
@@ -18,8 +18,8 @@ import pandas as pd
 from scipy import stats
 
 from fer.errors import FerError
-from fer.results.bootstrap import interval, resample_subjects
-from fer.results.measures import Weights, macro_ap, macro_f1, mean_of_defined, unweighted
+from fer.results.bootstrap import mean_interval, resample_subjects
+from fer.results.measures import LabelMean, Weights, macro_ap, macro_f1, mean_of, unweighted
 from fer.results.predictions import FloatArray, au_answers, au_columns, emotion_answers, emotion_classes
 
 LEVEL = 0.05
@@ -27,7 +27,8 @@ LEVEL = 0.05
 
 WINNER_RULE = (
     "the highest score wins, unless a run whose score is within one standard error of it (paired over people) "
-    "was trained in less than half the time: then the quickest such run wins; a dead model never does"
+    "was trained in less than half the time: then the quickest such run wins; a dead model never does, nor one that "
+    "has learned from the judged people, if there are others"
 )
 """Breiman et al. (1984), section 3.4.3, with time for complexity. Timings vary: only a large saving counts."""
 
@@ -69,8 +70,8 @@ class Comparison:
     """Comparisons that the p values are corrected for."""
     errors: FloatArray
     """(runs, runs): standard error of the difference between two runs."""
-    reach: float
-    """Standard errors from a difference to the ends of its interval."""
+    reach: FloatArray
+    """(runs, runs): standard errors from a difference to the ends of its interval."""
 
 
 def compare(tables: Sequence[pd.DataFrame], *, n_draws: int, seed: int, reference: int | None = None) -> Comparison:
@@ -98,32 +99,36 @@ def compare(tables: Sequence[pd.DataFrame], *, n_draws: int, seed: int, referenc
     n_people = _fewest_people(tables[0])
     if n_people < 2:
         raise FerError("all pictures with the labels of a head show one person: that says nothing about other people")
-    once = unweighted(len(tables[0]))
-    points = np.array([score_draws(table, once)[0][0] for table in tables])
-    drawn = [score_draws(table, weights) for table in tables]
-    draws, n_behind = np.stack([each for each, _ in drawn]), min(n_people, *(behind for _, behind in drawn))
+    once = [score_mean(table, unweighted(len(table))) for table in tables]
+    drawn = [score_mean(table, weights) for table in tables]
+    points = np.array([mean.draws[0] for mean in once])
     if np.isnan(points).any():
         raise FerError("no label that the models answer is shown on these pictures: there is no score to compare")
-    if n_behind < 2:
+    if not (drawn[0].people > 1).any():
         raise FerError("each label of a head is shown by one person alone: that says nothing about other people")
     best = int(points.argmax())
     held = best if reference is None else reference
-    errors = pair_errors(draws)
+    errors, n_behind = pairs(once, drawn)
+    n_behind = np.minimum(n_behind, n_people)
     p = p_values(points, errors, n_behind, n_people)
     corrected, n_tests = _corrected(p, held, all_pairs=reference is None)
-    reach = float(stats.t.ppf(1 - LEVEL / 2, n_behind - 1))
+    reach = stats.t.ppf(1 - LEVEL / 2, n_behind - 1)
     standings = []
     for k, score in enumerate(points):
-        difference, about = float(score - points[held]), float(reach * errors[k, held])
-        apart: list[Any] = (
-            [None] * 4
-            if k == held
-            else [difference, [difference - about, difference + about], float(p[k, held]), float(corrected[k])]
-        )
-        standings.append(Standing(float(score), interval(draws[k], n_behind, float(score), widened=True), *apart))
+        difference = float(score - points[held])
+        ends = _ends(difference, float(errors[k, held]), float(reach[k, held]), n_people)
+        apart: list[Any] = [None] * 4 if k == held else [difference, ends, float(p[k, held]), float(corrected[k])]
+        standings.append(Standing(float(score), mean_interval(drawn[k], n_people, float(score)), *apart))
     n_images = tables[0]["path"].nunique()  # a repeated cross-validation has a row per picture and repeat
     n_subjects = tables[0]["subject"].nunique()
     return Comparison(standings, best, held, n_images, n_subjects, n_tests, errors, reach)
+
+
+def _ends(difference: float, error: float, reach: float, n_people: int) -> list[float]:
+    """The 95 % interval of a difference of shares; if all people agree, to where those who would not had a probability of 2.5 %."""
+    others = 0.0 if error else 1 - 0.025 ** (1 / n_people)
+    middle, about = difference * (1 - others), reach * error + others
+    return [max(-1.0, middle - about), min(1.0, middle + about)]
 
 
 def _fewest_people(table: pd.DataFrame) -> int:
@@ -133,31 +138,50 @@ def _fewest_people(table: pd.DataFrame) -> int:
     return min(n for n in people if n)
 
 
-def score_draws(predictions: pd.DataFrame, weights: Weights) -> tuple[FloatArray, float]:
-    """(draws,): `score` as in `metrics.json`, nan where no label is left; and how many people it is as sure as."""
-    parts = []
+def score_mean(predictions: pd.DataFrame, weights: Weights) -> LabelMean:
+    """`score` as in `metrics.json`, label by label."""
+    heads = []
     if names := au_columns(predictions):
-        answers = au_answers(predictions, dict.fromkeys(names, 0.5))  # a ranking has no threshold
-        parts += [macro_ap(answers, weights)] if answers.loss_counts.any() else []
+        # a ranking has no threshold
+        heads.append(macro_ap(au_answers(predictions, dict.fromkeys(names, 0.5)), weights))
     if emotion_classes(predictions):
-        answers = emotion_answers(predictions)
-        parts += [macro_f1(answers, weights)] if answers.loss_counts.any() else []
-    if not parts:
-        return np.full(weights.counts.shape[1], np.nan), 0.0
-    return mean_of_defined(np.stack([draws for draws, _ in parts], axis=-1)), min(behind for _, behind in parts)
+        heads.append(macro_f1(emotion_answers(predictions), weights))
+    return mean_of(heads)
 
 
-def pair_errors(draws: FloatArray) -> FloatArray:
-    """(runs, runs): standard error of the difference between two runs, from their scores in the same draws, (runs, draws)."""
-    defined = draws[:, ~np.isnan(draws).any(axis=0)]
-    covariance = np.atleast_2d(np.cov(defined))
+def pairs(once: Sequence[LabelMean], drawn: Sequence[LabelMean]) -> tuple[FloatArray, FloatArray]:
+    """Standard error of the difference between two runs, and of how many people it is as sure, each (runs, runs).
+
+    A label that one person shows has one difference, and its square is all that is known of how differences vary from person to
+    person. Degrees of freedom are those of the labels' variances (Satterthwaite, 1946).
+
+    Args:
+        once: of each run, with every person once.
+        drawn: the same in draws, which are those of all runs.
+    """
+    people = drawn[0].people
+    squared = _variances(np.stack([mean.draws for mean in drawn]))
+    total, shares = np.zeros_like(squared), np.zeros_like(squared)
+    for label, n in enumerate(people):
+        if n > 1:
+            variance = _variances(np.stack([mean.parts[:, label] for mean in drawn]))
+        else:
+            parts = np.array([mean.parts[0, label] for mean in once])
+            variance = (parts[:, None] - parts[None, :]) ** 2
+            squared = squared + variance
+        total, shares = total + variance, shares + variance**2 / max(n - 1, 1)
+    behind = 1 + np.divide(total**2, shares, out=np.full_like(total, np.inf), where=shares > 0)
+    return np.sqrt(squared), behind
+
+
+def _variances(values: FloatArray) -> FloatArray:
+    """(runs, runs): variance of the difference between two runs over the draws of (runs, draws)."""
+    covariance = np.atleast_2d(np.cov(values))
     variances = np.diag(covariance)
-    squared = variances[:, None] + variances[None, :] - 2 * covariance
-    errors: FloatArray = np.sqrt(np.maximum(squared, 0))
-    return errors
+    return np.maximum(variances[:, None] + variances[None, :] - 2 * covariance, 0)
 
 
-def p_values(points: FloatArray, errors: FloatArray, n_behind: float, n_people: int) -> FloatArray:
+def p_values(points: FloatArray, errors: FloatArray, n_behind: FloatArray, n_people: int) -> FloatArray:
     """(runs, runs): two-sided p value of no difference; 1 for runs that answer alike, and where there is no standard error.
 
     None is below that of a sign-flip test in which all people agree: few people can't show more, though draws of them never differ.
@@ -191,10 +215,13 @@ def _corrected(p: FloatArray, held: int, *, all_pairs: bool) -> tuple[FloatArray
     return full[held], len(rows)
 
 
-def winner(comparison: Comparison, seconds: Sequence[float | None], dead: Sequence[bool]) -> int:
+def winner(
+    comparison: Comparison, seconds: Sequence[float | None], dead: Sequence[bool], knowing: Sequence[bool]
+) -> int:
     """The run that `WINNER_RULE` names, as an index."""
     scores = np.array([standing.score for standing in comparison.standings])
     alive = [k for k in range(len(scores)) if not dead[k]] or list(range(len(scores)))
+    alive = [k for k in alive if not knowing[k]] or alive
     first = max(alive, key=lambda k: scores[k])
     limit = seconds[first]
     if limit is None:

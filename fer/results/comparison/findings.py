@@ -103,13 +103,17 @@ class Findings:
             f"Differences: paired bootstrap over people, {self.n_draws} draws, Student's t; above noise is a p value below "
             f"{LEVEL} after Holm's correction for {family}."
         )
-        others = np.delete(found.errors[found.reference], found.reference)
-        least = found.reach * float(np.median(others))
+        others = np.delete((found.reach * found.errors)[found.reference], found.reference)
+        least = float(np.median(others))
         noise = f"With these people a single difference below about {least:.3f} is within noise."
         n_dead = sum(self.dead(k) for k in range(len(self.runs)))
         dead = [f"{n_dead} dead: a head gives the same answer for every picture."] if n_dead else []
+        knowing = [self.labels[k] for k, run in enumerate(self.runs) if run.people_known]
+        too_good = (
+            [f"Too good, by weights that had learned from people judged here: {'; '.join(knowing)}."] if knowing else []
+        )
         chosen = ["The checkpoints were chosen on these people too: every score is a little too good."]
-        return [method, noise, *dead, *(chosen if self.split == "val" else [])]
+        return [method, noise, *dead, *too_good, *(chosen if self.split == "val" else [])]
 
 
 def find(runs: Sequence[JudgedRun], cfg: CompareConfig) -> Findings:
@@ -126,7 +130,9 @@ def find(runs: Sequence[JudgedRun], cfg: CompareConfig) -> Findings:
     chosen = chosen_split(runs, cfg.split)
     tables = same_pictures(runs, chosen, different_splits=cfg.different_splits)
     found = compare(tables, n_draws=cfg.n_draws, seed=cfg.seed, reference=held)
-    first = winner(found, [run.seconds for run in runs], [run.dead(chosen) for run in runs])
+    first = winner(
+        found, [run.seconds for run in runs], [run.dead(chosen) for run in runs], [run.people_known > 0 for run in runs]
+    )
     judged = [run.metrics[chosen] for run in runs if run.metrics[chosen].get("n_images") == len(tables[0])]
     blind = [score for each in judged if (score := each.get("score_constant")) is not None]
     known = max(blind) if blind and len(judged) == len(runs) else None

@@ -41,6 +41,11 @@ class JudgedRun:
         found: float | None = (self.about.get("timings") or {}).get("fit_s")
         return found
 
+    @property
+    def people_known(self) -> int:
+        """Of the people that it was judged on, those whom its first weights had learned from."""
+        return int((self.about.get("weights") or {}).get("judged_people_known") or 0)
+
     def dead(self, split: str) -> bool:
         """Whether a head gives the same answer for every picture."""
         return any(head["dead"] for name in ("au", "emotion") if (head := self.metrics[split].get(name)))
