@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from fer import train
 from fer.cli.command import Call, command
 from fer.cli.processes import this_line
-from fer.config import FREE, CrossvalConfig, TrainConfig, as_dict, flat, from_dict, resolve
+from fer.config import FREE, CrossvalConfig, DataConfig, TrainConfig, as_dict, flat, from_dict, resolve
 from fer.errors import FerError
 from fer.runs.folder import FOLDS, RunFolder, find_checkpoint
 from fer.steps.early import check_names
@@ -102,8 +102,14 @@ def settle(cfg: CrossvalConfig, table: pd.DataFrame) -> CrossvalConfig:
             f"data.folds={folds}: the data has only {n_people} people; leave_one_out=true takes one fold each"
         )
     settled = dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, folds=folds))
-    # without a unit that is frequent enough in all of the data there is none in any fold
-    return dataclasses.replace(settled, data=dataclasses.replace(settled.data, aus=units(settled, table) or "auto"))
+    # without a unit that is frequent enough in all of the data there is none in any fold; what chose them has done its work
+    found = units(settled, table)
+    chosen = (
+        {"aus": found, "min_au_count": DataConfig().min_au_count}
+        if found and cfg.data.aus == "auto"
+        else {"aus": found or "auto"}
+    )
+    return dataclasses.replace(settled, data=dataclasses.replace(settled.data, **chosen))
 
 
 def units(cfg: CrossvalConfig, table: pd.DataFrame) -> list[int]:

@@ -20,7 +20,7 @@ from fer.errors import FerError
 from fer.runs.folder import RunFolder, check_free, find_checkpoint, folder_of
 
 OF_THE_SPLIT = ("split_seed", "val_fraction", "test_fraction", "folds", "fold", "min_au_count")
-"""Settings of `data` that a run's own data has no use for: people and units are those of the checkpoint."""
+"""Settings of `data` that an evaluation has no use for: people and units are the checkpoint's, and of other data everybody is judged."""
 
 log = logging.getLogger("fer.evaluate")  # not __name__: run with -m it is __main__
 
@@ -125,12 +125,19 @@ def chosen_data(own: DataConfig, typed: DataConfig, keys: list[str]) -> DataConf
             f"data.{fixed[0]} is stored in the checkpoint ({getattr(own, fixed[0])}) and can't be changed here"
         )
     settled = sorted(changed & set(OF_THE_SPLIT))
-    if settled and "data" not in keys:
-        raise FerError(f"data.{settled[0]}: who is where stands in the checkpoint; it is for other data (data=NAME)")
+    if settled:
+        raise FerError(
+            f"data.{settled[0]} has no effect on an evaluation: who is where, and which units count, stands in the checkpoint, and of "
+            "other data everybody is judged"
+        )
     if "data" in keys:
         chosen = dataclasses.replace(typed, **{k: getattr(own, k) for k in OF_THE_MODEL})
     else:
         chosen = dataclasses.replace(own, **{k: getattr(typed, k) for k in changed})
+        if (
+            "table" in changed and "root" not in changed
+        ):  # that of the old table may hold other pictures of the same names
+            chosen = dataclasses.replace(chosen, root=None)
     problems = bad_source(chosen)
     if problems:
         raise FerError(problems[0])

@@ -166,6 +166,14 @@ def test_labels_unzipped_without_their_inner_folder_are_found(tmp_path: Path) ->
     assert row["emotion"] == "disgust" and row["AU1"] == 1
 
 
+def test_a_folder_of_labels_under_another_name_is_named(tmp_path: Path) -> None:
+    add_sequence(tmp_path)
+    (tmp_path / "FACS").rename(tmp_path / "FACS-codes")
+    samples = ckplus.read(tmp_path, "peak")
+    assert samples.table["emotion"].tolist() == ["disgust"]
+    assert samples.skipped.items[ckplus.UNKNOWN_FOLDER] == ["FACS-codes"]
+
+
 def test_a_second_copy_of_a_folder_is_left_out_and_counted(tmp_path: Path) -> None:
     add_sequence(tmp_path)
     add_sequence(tmp_path, subject="S010", images=f"old/{IMAGES}", facs=None, emotion=None)

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from made_predictions import HALF
 from made_runs import answered, made_labels, made_run
+from scipy.special import expit
 from started import run_command
 
 from fer.compare import as_overrides
@@ -68,6 +69,35 @@ def test_equal_models_are_called_different_as_often_as_the_level_says() -> None:
     assert 0.03 <= np.mean(np.array(p) < 0.05) <= 0.07
 
 
+@pytest.mark.parametrize("shown_by", [(1, 1, 20, 20, 20, 20, 20, 20), (3, 3, 20, 20, 20, 20, 20, 20)])
+def test_labels_that_few_people_show_make_no_difference_of_chance_certain(shown_by: tuple[int, ...]) -> None:
+    """Common units found well and rare ones badly: reckoned as if all varied alike, 97 and 9 of 100 equal pairs were called different."""
+    names, n_people = [f"AU{au}" for au in (1, 2, 4, 5, 6, 7, 9, 10)], 60
+    skill, p = np.where(np.array(shown_by) < 10, 1.5, 5.0), []
+    for seed in range(100):
+        rng, shown = np.random.default_rng(seed), np.zeros((n_people, len(names)), int)
+        for column, n in enumerate(shown_by):
+            shown[rng.choice(n_people, n, replace=False), column] = 1
+        table = pd.DataFrame({"path": np.arange(n_people).astype(str), "split": "val"})
+        table["subject"] = "s" + table["path"]
+        table[names] = shown
+        pair = [
+            table.assign(**{f"{name}_prob": answers[:, k] for k, name in enumerate(names)})
+            for answers in expit(skill * shown - 1 + rng.normal(size=(2, *shown.shape)))
+        ]
+        p.append(compare(pair, n_draws=100, seed=seed, reference=0).standings[1].p)
+    assert np.mean(np.array(p) < 0.05) <= 0.08
+
+
+def test_a_run_that_knows_the_judged_people_is_named_and_does_not_win(tmp_path: Path) -> None:
+    knowing, plain = (made_run(tmp_path / name, TYPED | {"seed": k}, 2.0 - k, seed=k) for k, name in enumerate("ab"))
+    about = json.loads((knowing / "run.json").read_text())
+    (knowing / "run.json").write_text(json.dumps(about | {"weights": {"judged_people_known": 3}}))
+    findings = found(knowing, plain)
+    assert findings.standing(0).score > findings.standing(1).score and findings.winner == 1
+    assert any(f"had learned from people judged here: {findings.labels[0]}" in line for line in findings.sentences())
+
+
 def test_the_best_was_chosen_by_looking_so_all_pairs_count() -> None:
     labels = made_labels(60, 20, 0, "val")
     tables = [answered(labels, skill, seed) for seed, skill in enumerate((0.6, 1.6, 1.1))]
@@ -77,6 +107,14 @@ def test_the_best_was_chosen_by_looking_so_all_pairs_count() -> None:
     pairs = np.array([named[1][0], named[1][2], named[0][2]], dtype=float)
     assert [by_looking.standings[k].p_holm for k in (0, 2)] == pytest.approx(holm(pairs)[:2].tolist())
     assert holm(pairs)[0] > holm(pairs[:2])[0]
+
+
+def test_people_who_all_differ_alike_do_not_make_certain() -> None:
+    table = pd.DataFrame({"subject": [f"S{k}" for k in range(20) for _ in range(2)], "path": range(40), "split": "val"})
+    table["AU12"], table["AU12_prob"], table["AU12_pred"] = [0, 1] * 20, 0.5, 0
+    best = table.assign(AU12_prob=[0.1, 0.9] * 20)
+    low, high = compare([best, table], n_draws=50, seed=0).standings[1].difference_ci or (0, 0)
+    assert low < -0.5 < high < 0
 
 
 def test_a_difference_that_all_people_share_is_found_and_an_interval_holds_it() -> None:

@@ -14,6 +14,34 @@ from fer.errors import FerError
 PLAIN = "path,subject,emotion\na.png,010,happy\nb.png,011,sadness\n"
 
 
+def test_what_is_not_read_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    csv.read(table_of(tmp_path, "path,subject,AU1,Emotions,x1\na.png,p,1,happy,3\n"), None, "subject")
+    assert "columns that are not read: Emotions, x1" in caplog.text
+
+
+def test_rows_that_are_short_or_take_in_others_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = 'path,subject,AU1,notes\na.png,p,1\n\nb.png,q,0,"smile\nc.png,r,1,ok"\nd.png,s,1,\n'
+    samples = csv.read(table_of(tmp_path, text, "a.png b.png d.png"), None, "subject")
+    assert len(samples.table) == 3
+    assert "1 rows have fewer cells than its header, the first in line 2" in caplog.text
+    assert "1 rows have cells with line breaks, the first in line 4" in caplog.text
+
+
+def test_a_coarse_emotion_of_another_kind_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    text = (
+        "path,subject,emotion,high_level_emotion\na.png,p,happy,positive\nb.png,q,happy,negative\nc.png,r,,negative\n"
+    )
+    samples = csv.read(table_of(tmp_path, text), None, "subject")
+    assert samples.table["emotion"].tolist() == ["happy", "happy", "negative"]
+    assert "1 rows whose high-level emotion is not that of their emotion, the first in line 3" in caplog.text
+
+
+def test_the_column_with_paths_comes_before_one_that_may_hold_numbers(tmp_path: Path) -> None:
+    text = "image,image_path,subject,AU1\n0,a.png,p,1\n"
+    assert csv.read(table_of(tmp_path, text), None, "subject").table["path"].tolist() == [str(tmp_path / "a.png")]
+
+
 def table_of(
     folder: Path, text: str, images: str = "a.png b.png c.png", name: str = "labels.csv", encoding: str = "utf-8"
 ) -> Path:

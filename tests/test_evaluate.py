@@ -56,7 +56,7 @@ def test_the_checkpoint_alone_repeats_the_numbers_of_its_run(trained: Path, eval
     about, before = (json.loads((folder / "run.json").read_text()) for folder in (tmp_path / "val", trained))
     assert {"weights", "device", "precision", "timings"} <= about.keys() and about["precision"] == "f32"
     wanted = hashlib.sha256((trained / "checkpoints" / "best.ckpt").read_bytes()).hexdigest()
-    assert about["checkpoint_sha256"] == wanted and about["weights"].keys() == {"source", "sha256"}
+    assert about["checkpoint_sha256"] == wanted and about["weights"].keys() == before["weights"].keys()
     log = (trained / "train.log").read_text()
     assert re.search(r"INFO test: (Action units|Emotion): .*95% interval", log), log
     assert set(pd.read_csv(tmp_path / "val" / "split.csv", dtype=str)["split"]) == {"val"}
@@ -78,9 +78,11 @@ def test_each_of_several_evaluations_has_a_folder(trained: Path, cache: Path, tm
 
 
 @pytest.mark.parametrize("setting", ["split_seed=7", "folds=3", "test_fraction=.5", "min_au_count=9"])
-def test_who_is_where_is_the_checkpoint_s(trained: Path, evaluate: Evaluate, setting: str) -> None:
-    with pytest.raises(FerError, match=f"data.{setting.split('=')[0]}: who is where stands in the checkpoint"):
+def test_who_is_where_is_the_checkpoint_s(trained: Path, evaluate: Evaluate, tree: Path, setting: str) -> None:
+    with pytest.raises(FerError, match=f"data.{setting.split('=')[0]} has no effect on an evaluation"):
         evaluate(trained, f"data.{setting}")
+    with pytest.raises(FerError, match="of other data everybody is judged"):
+        evaluate(trained, "data=ckplus", f"data.root={tree}", f"data.{setting}")
 
 
 def test_other_data_is_judged_whole_without_what_the_model_has_seen(
@@ -159,6 +161,33 @@ def test_people_of_the_pretrained_weights_are_not_new(
     other = train(weights, "seed=5", "trainer.max_epochs=1", run_dir=tmp_path / "other")
     about = json.loads((other / "run.json").read_text())
     assert "has learned from" in about["weights"]["warning"] and "its scores are too good" in caplog.text
+    split = pd.read_csv(other / "split.csv", dtype=str).set_index("subject")["split"]
+    n_known = {part: len(set(split.index[split == part]) - new) for part in ("val", "test")}
+    assert about["weights"]["judged_people_known"] == sum(n_known.values()) > 0
+    for part, n in n_known.items():
+        judged = json.loads((evaluate(other, f"split={part}", name=part) / "run.json").read_text())["weights"]
+        assert judged["judged_people_known"] == n and bool(judged["warning"]) == (n > 0)
+
+
+def test_a_new_table_starts_from_its_own_folder(
+    trained: Path, evaluate: Evaluate, tree: Path, tmp_path: Path, train: Callable[..., Path]
+) -> None:
+    pictures = sorted((tree / "cohn-kanade-images").glob("*/*/*.png"))[:24]
+    for folder in ("old", "new"):
+        (tmp_path / folder).mkdir()
+        rows = ["path,subject,AU12"]
+        for k, picture in enumerate(pictures):
+            with Image.open(picture) as face:
+                (face if folder == "old" else face.transpose(Image.Transpose.FLIP_LEFT_RIGHT)).save(
+                    tmp_path / folder / f"{k}.png"
+                )
+            rows += [f"{k}.png,{folder}{k // 2},{k % 2}"]
+        (tmp_path / folder / "t.csv").write_text("\n".join(rows))
+    own = ("data.name=csv", f"data.table={tmp_path / 'old/t.csv'}", f"data.root={tmp_path / 'old'}", "data.aus=[12]")
+    run_dir = train(*own, "trainer.max_epochs=1", run_dir=tmp_path / "run")
+    judged = evaluate(run_dir, f"data.table={tmp_path / 'new/t.csv'}")
+    paths = pd.read_csv(judged / "predictions.csv")["path"]
+    assert len(paths) == 24 and all(Path(path).parent == tmp_path / "new" for path in paths)
 
 
 def test_settings_of_the_model_cannot_be_changed(trained: Path, evaluate: Evaluate) -> None:

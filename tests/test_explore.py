@@ -191,11 +191,14 @@ def test_emotions_are_held_against_units() -> None:
         emotion=["happy", "happy", None, "disgust", "sadness", "happy", "happy"],
         AU12=[1, 0, 1, 1, None, 0, None],
         AU9=[0, 1, 0, 0, 0, None, 0],
+        AU10=0,
     )  # no unit of sadness is in the data, and the last one's own is not coded
     rules = against_table_2(table).set_index("path")
     assert rules["agrees"].to_dict() == {"0.png": True, "1.png": False, "3.png": False, "5.png": False}
     assert rules.at["1.png", "also"] == "disgust" and rules.at["3.png", "also"] == "happy"
     assert rules.at["3.png", "aus"] == "AU12"
+    # where nobody coded AU10, which makes disgust as AU9 does, its absence contradicts nothing
+    assert "3.png" not in set(against_table_2(table.drop(columns="AU10"))["path"])
 
 
 @pytest.mark.parametrize(("second", "alarming"), [("grey colour", False), ("grey grey", True)])

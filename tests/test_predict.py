@@ -229,6 +229,8 @@ def test_what_is_looked_at_is_never_written_over(predict: Predict, folder: Path,
     (links / "a.png").symlink_to(next(folder.glob("*.png")))
     with pytest.raises(FerError, match="where the pictures are"):
         predict(links, f"annotate={folder}", "overwrite=true", output="other.csv")
+    with pytest.raises(FerError, match="the next run would look at its drawings"):
+        predict(folder, f"annotate={folder / 'drawn'}", output="other.csv")
     assert {path: path.read_bytes() for path in before} == before
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,8 @@ from sklearn import metrics as sk
 
 from fer.errors import FerError
 from fer.results.bootstrap import resample_subjects
-from fer.results.measures import Weights, ranking
+from fer.results.measures import Weights, macro_f1, ranking
+from fer.results.predictions import emotion_answers
 from fer.results.scores import Scores, judge
 from fer.results.tables import print_scores
 from fer.steps.judging import _with_decisions
@@ -194,11 +196,47 @@ def test_draws_without_a_rare_label_do_not_leave_it_out_of_the_mean() -> None:
     table["emotion_pred"] = answers
     for name in CLASSES:
         table[f"emotion_prob_{name}"] = np.where(table["emotion_pred"] == name, 0.8, 0.1)
+    point = (40 / 41 + 1) / 3
+    mean = macro_f1(emotion_answers(table), resample_subjects(table["subject"], 400, 0))
+    # with `surprise` in every draw no mean is above 2/3; without it a third of them would be near 1
+    assert mean.draws.max() < 0.7 and mean.draws.mean() == pytest.approx(point, abs=0.01)
     emotion = judge(table, {}, n_boot=400)["emotion"]
     low, high = emotion["macro_f1_ci"]
-    assert emotion["macro"]["f1"] == pytest.approx((40 / 41 + 1) / 3)
-    # with `surprise` in every draw no mean is above 2/3; without it a third of them would be near 1
-    assert high < 0.7 and low > 0.6
+    assert emotion["macro"]["f1"] == pytest.approx(point)
+    # one person says little of how others would be judged: of a third of the mean nearly everything is possible
+    assert high - low > 0.3
+
+
+def test_people_who_all_do_alike_do_not_make_certain() -> None:
+    # each is right on one picture and wrong on the other
+    table = pd.DataFrame({"subject": [f"S{k}" for k in range(30) for _ in range(2)], "path": range(60)})
+    table["emotion"], table["emotion_pred"] = ["negative", "positive"] * 30, "negative"
+    for name in ("negative", "positive"):
+        table[f"emotion_prob_{name}"] = np.where(table["emotion_pred"] == name, 0.8, 0.2)
+    scores = judge(table, {}, n_boot=100)
+    low, high = scores["emotion"]["accuracy_ci"]
+    others = 1 - 0.025 ** (1 / 30)  # people who would do otherwise are no more than that
+    assert [low, high] == pytest.approx([0.5 * (1 - others), 0.5 + 0.5 * others])
+
+
+def test_a_head_without_a_positive_leaves_the_score_to_the_other(predictions: pd.DataFrame) -> None:
+    coded = [name for name in predictions if re.fullmatch(r"AU\d+", name)]
+    silent = predictions.assign(**dict.fromkeys(coded, 0))
+    scores = judge(silent, HALF, n_boot=50)
+    assert scores["score"] == scores["emotion"]["macro"]["f1"]
+    assert scores["score_ci"] == scores["emotion"]["macro_f1_ci"]
+
+
+def test_no_constant_answer_scores_more_than_the_best_one() -> None:
+    table = pd.DataFrame({"subject": [f"S{k}" for k in range(20)], "path": range(20)})
+    table["emotion"] = ["negative"] * 8 + ["positive"] * 12
+    for answer in ("negative", "positive"):
+        always = table.assign(emotion_pred=answer)
+        for name in ("negative", "positive"):
+            always[f"emotion_prob_{name}"] = np.where(always["emotion_pred"] == name, 0.8, 0.2)
+        scores = judge(always, {}, emotion_rates={"negative": 0.7, "positive": 0.3}, n_boot=5)
+        assert scores["score"] <= scores["score_constant"] + 1e-12
+    assert scores["score"] == pytest.approx(scores["score_constant"])
 
 
 def test_copies_of_a_person_are_no_evidence() -> None:

@@ -112,6 +112,8 @@ BAD = {
     "other labels": ({"data.emotions": {"choices": ["basic"]}}, "data.emotions can't be searched"),
     "other data": ({"data": {"choices": ["ckplus"]}}, "data can't be searched"),
     "where it runs": ({"trainer.accelerator": {"choices": ["cpu"]}}, "trainer.accelerator can't be searched"),
+    "a head left out": ({"loss.au_weight": {"choices": [0.0, 1.0]}}, "loss.au_weight=0 leaves a head out"),
+    "a head left out at the end": ({"loss.emotion_weight": {"low": 0, "high": 1}}, "loss.emotion_weight=0 leaves a"),
     "nothing": ({}, "names no setting to search"),
 }
 

@@ -42,6 +42,9 @@ OTHER_FILE = "file or folder not named as CK+ names its own"
 OTHER_SEQUENCE = "file named after another sequence than its folder"
 SECOND_FILE = "second file for the same frame or label"
 SECOND_FOLDER = "second folder of the same name"
+UNKNOWN_FOLDER = "folder of subjects whose name is none of " + ", ".join(
+    name for names in FOLDER_NAMES.values() for name in names
+)
 NO_IMAGES = "sequence folder without images"
 NO_LABEL = "sequence with neither FACS nor emotion label"
 NO_PEAK = "label of a frame that is not there, nor one just before it"
@@ -135,6 +138,10 @@ def _scan(base: Path) -> _Tree:
         for extra in full[1:]:
             tree.skip(SECOND_FOLDER, extra)
         tree.files[kind] = _sequences(tree, full[0], kind) if full else {}
+    known = {name for names in FOLDER_NAMES.values() for name in names}
+    for other in folders:
+        if os.path.basename(other).lower() not in known and any(map(_SUBJECT.fullmatch, os.listdir(other))):
+            tree.skip(UNKNOWN_FOLDER, other)
     _report_without_images(tree)
     return tree
 

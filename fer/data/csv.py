@@ -2,7 +2,7 @@
 
 | taken | from the first column that is named (upper and lower case alike) |
 | --- | --- |
-| path | `path`, `filepath`, `file_path`, `file`, `filename`, `image`, `image_path`, `img` |
+| path | `path`, `filepath`, `file_path`, `image_path`, `file`, `filename`, `image`, `img` |
 | subject | what `data.subject` says; by default also `subject_id`, `person`, `person_id`, `participant`, `identity` |
 | emotion | `emotion`, and where that is empty `high_level_emotion`; else `expression`, `label` |
 | AUs | each of `AU1`, `AU01`, `au12`, ... (0, 1 or empty), beside it `AU1_intensity` (0 to 5 or empty; 0 = no grade) |
@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from fer.data.csv_labels import labels
+from fer.data.csv_labels import labels, named_as_au
 from fer.data.samples import BOX_COLUMNS, NOT_FOUND, OUTSIDE_ROOT, Samples, Skipped, checked
 from fer.data.table_file import MISSING_WORDS, TableFile
 from fer.errors import FerError
@@ -31,9 +31,12 @@ from fer.labels import au_number
 
 log = logging.getLogger(__name__)
 
-PATH_COLUMNS = ("path", "filepath", "file_path", "file", "filename", "image", "image_path", "img")
+PATH_COLUMNS = ("path", "filepath", "file_path", "image_path", "file", "filename", "image", "img")
 SUBJECT_COLUMNS = ("subject", "subject_id", "person", "person_id", "participant", "identity")
 FRAME_COLUMNS = ("frame", "image_index")
+
+_NAMED = 12
+"""Columns that are named in one message."""
 
 NO_LABEL = "row with neither AU nor emotion label"
 NO_LANDMARKS = "landmark file not found"
@@ -74,7 +77,15 @@ def read(table: Path, root: Path | None, subject: str, frames: str = "peak", ref
         samples["landmarks"] = _found(file.text(landmarks)[samples.index], NO_LANDMARKS, table, root, skipped)
     if reference:
         samples = _with_references(file, samples, everyone.assign(path=_resolved(places, table, root)), root, skipped)
+    _tell_of_unread(file)
     return Samples(checked(samples, str(table)), skipped)
+
+
+def _tell_of_unread(file: TableFile) -> None:
+    unread = [column for column in file.cells.columns if column not in file.read_columns and not named_as_au(column)]
+    if unread:
+        more = f" and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
+        log.info("%s: columns that are not read: %s%s", file.path, ", ".join(unread[:_NAMED]), more)
 
 
 def _with_references(
@@ -113,7 +124,10 @@ def _refuse_others_faces(file: TableFile, samples: pd.DataFrame, everyone: pd.Da
 def _places(file: TableFile) -> pd.Series[str]:
     column = file.find(*PATH_COLUMNS)
     if column is None:
-        raise FerError(f"{file.path}: no column with the path of the image; name it one of {', '.join(PATH_COLUMNS)}")
+        raise FerError(
+            f"{file.path}: no column with the path of the image; name it one of {', '.join(PATH_COLUMNS)} "
+            f"(there are {', '.join(map(repr, file.cells.columns[:30]))}; columns are parted by commas, semicolons or tabs)"
+        )
     return file.filled(column)
 
 
@@ -231,12 +245,17 @@ def _existing(file: TableFile, places: pd.Series[str], root: Path | None, skippe
     for line in places.index[~exists]:
         skipped.add(OUTSIDE_ROOT if pd.isna(paths[line]) else NOT_FOUND, places[line])
     if not exists.any():
-        first = paths.iloc[0]
+        first, column = paths.iloc[0], file.find(*PATH_COLUMNS)
+        if re.match(r"[a-z]+://", places.iloc[0]):
+            raise FerError(
+                f"{file.path}: column {column} holds addresses ({places.iloc[0]}): fetch the pictures and name their files"
+            )
         why = f"{places.iloc[0]} leads out of data.root" if pd.isna(first) else f"{first} does not exist"
         if "\\" in places.iloc[0] and os.sep == "/":
             why += " (a path of another system: here its parts are parted by /)"
         raise FerError(
-            f"{file.path}: none of its {len(places)} images can be had: {why}; set data.root to where the paths start"
+            f"{file.path}: none of its {len(places)} images can be had: {why}; set data.root to where the paths of column "
+            f"{column} start"
         )
     return paths.where(exists)
 

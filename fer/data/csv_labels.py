@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 import pandas as pd
@@ -9,7 +10,9 @@ import pandas as pd
 from fer.data.samples import Skipped
 from fer.data.table_file import TableFile
 from fer.errors import FerError
-from fer.labels import BASIC, HIGH_LEVEL, NEUTRAL, au_number, canonical_emotion
+from fer.labels import BASIC, BASIC_TO_HIGH_LEVEL, HIGH_LEVEL, NEUTRAL, au_number, canonical_emotion
+
+log = logging.getLogger(__name__)
 
 EMOTION_COLUMNS = ("emotion", "high_level_emotion", "expression", "label")
 
@@ -18,6 +21,11 @@ OTHER_AU = "column of an AU that is named neither AU<n> nor AU<n>_intensity"
 
 _AU = re.compile(r"(AU\d+)(_intensity)?", re.IGNORECASE)
 _OTHER_AU = re.compile(r"(F?AU|action.?unit)[ _.-]?\d+", re.IGNORECASE)
+
+
+def named_as_au(column: str) -> bool:
+    """Whether a column's name begins like that of an action unit: such a one is taken, or counted as left out."""
+    return bool(_AU.fullmatch(column) or _OTHER_AU.match(column))
 
 
 def labels(file: TableFile, skipped: Skipped) -> pd.DataFrame:
@@ -33,7 +41,7 @@ def labels(file: TableFile, skipped: Skipped) -> pd.DataFrame:
     if emotion := file.find(*EMOTION_COLUMNS):
         found["emotion"] = _emotions(file, emotion)
         if emotion == file.find(EMOTION_COLUMNS[0]) and (coarse := file.find(EMOTION_COLUMNS[1])):
-            found["emotion"] = found["emotion"].fillna(_emotions(file, coarse))
+            found["emotion"] = _filled_up(file, found["emotion"], _emotions(file, coarse))
     for column in file.cells.columns:
         match = _AU.fullmatch(column)
         unit = au_number(match[1]) if match else None
@@ -57,6 +65,23 @@ def labels(file: TableFile, skipped: Skipped) -> pd.DataFrame:
     if not found:
         raise FerError(f"{file.path}: no label column; name them emotion, AU1, AU2, AU4, ...")
     return pd.DataFrame(found)
+
+
+def _filled_up(file: TableFile, emotion: pd.Series[str], coarse: pd.Series[str]) -> pd.Series[str]:
+    apart = (
+        coarse.notna()
+        & (emotion.map(BASIC_TO_HIGH_LEVEL).fillna(emotion) != coarse)
+        & emotion.notna()
+        & (emotion != coarse)
+    )
+    if apart.any():
+        log.warning(
+            "%s: %d rows whose high-level emotion is not that of their emotion, the first in line %d: the emotion counts",
+            file.path,
+            apart.sum(),
+            apart.idxmax(),
+        )
+    return emotion.fillna(coarse)
 
 
 def _emotions(file: TableFile, column: str) -> pd.Series[str]:

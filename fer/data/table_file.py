@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
+import logging
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
 from fer.errors import FerError
+
+log = logging.getLogger(__name__)
 
 MISSING_WORDS = ("", "na", "n/a", "nan", "none", "null", "<na>")
 
@@ -27,6 +31,8 @@ class TableFile:
 
     path: Path
     cells: pd.DataFrame
+    read_columns: set[str] = field(default_factory=set)
+    """Those that somebody asked for, by name or for their values."""
 
     @classmethod
     def read(cls, path: Path, key: str = "data.table") -> TableFile:
@@ -73,12 +79,15 @@ class TableFile:
         # a quoted cell may hold line breaks
         breaks = raw.apply(_of_each, how=lambda words: words.str.count("\n")).sum(axis="columns")
         raw.index = pd.RangeIndex(n_blank + 1, n_blank + len(raw) + 1) + breaks.cumsum().shift(fill_value=0).to_numpy()
+        _tell_of_odd_rows(path, _short_rows(path, key, separator, n_blank), raw.index[breaks > 0])
         return cls(path, _with_header(path, key, raw.apply(_of_each, how=lambda words: words.str.strip())))
 
     def find(self, *names: str) -> str | None:
         """The column that bears the first of `names` that is there, whatever its case."""
         columns = {column.lower(): column for column in self.cells.columns}
-        return next((columns[name.lower()] for name in names if name.lower() in columns), None)
+        found = next((columns[name.lower()] for name in names if name.lower() in columns), None)
+        self.read_columns |= {found} if found else set()
+        return found
 
     def text(self, column: str) -> pd.Series[str]:
         """The column as text, empty cells missing."""
@@ -93,6 +102,7 @@ class TableFile:
 
     def labels(self, column: str) -> pd.Series[str]:
         """The column as text, missing where it is empty or says so in words."""
+        self.read_columns.add(column)
         return _of_each(self.cells[column], lambda words: words.where(~words.str.lower().isin(MISSING_WORDS)))
 
     def numbers(self, column: str, allowed: str) -> pd.Series[float]:
@@ -121,6 +131,45 @@ def _of_each(column: pd.Series[str], how: Callable[[pd.Series[str]], pd.Series])
     """`how` of a column without missing cells, done once for each different cell: a million labels are few words."""
     codes, words = pd.factorize(column)
     return pd.Series(how(pd.Series(words, dtype=column.dtype)).array.take(codes), column.index, name=column.name)
+
+
+def _short_rows(path: Path, key: str, separator: str, n_blank: int) -> list[int]:
+    """The lines with fewer cells than the header, empty lines aside: pandas fills them up and does not say so.
+
+    Raises:
+        FerError: a cell is longer than any label or path (`csv.field_size_limit`).
+    """
+    short, width, before = [], 0, n_blank
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        for _ in range(n_blank):
+            file.readline()
+        rows = csv.reader(file, delimiter=separator)
+        try:
+            for row in rows:
+                width = width or len(row)
+                if row and len(row) < width:
+                    short.append(before + 1)
+                before = n_blank + rows.line_num
+        except csv.Error as error:
+            raise FerError(f"{key}: {path}, line {before + 1}: {error}: was a quote left open there?") from error
+    return short
+
+
+def _tell_of_odd_rows(path: Path, short: list[int], broken: pd.Index[int]) -> None:
+    if short:
+        log.warning(
+            "%s: %d rows have fewer cells than its header, the first in line %d: what lacks is empty",
+            path,
+            len(short),
+            short[0],
+        )
+    if len(broken):
+        log.warning(
+            "%s: %d rows have cells with line breaks, the first in line %d: if a quote was left open there, it takes in the rows below",
+            path,
+            len(broken),
+            broken[0],
+        )
 
 
 def _with_header(path: Path, key: str, raw: pd.DataFrame) -> pd.DataFrame:

@@ -26,8 +26,9 @@ def check_there(cfg: DataConfig) -> None:
     """
     if cfg.name == "ckplus" and cfg.root is not None:
         tree_folders(Path(cfg.root))
-    if cfg.name == "csv" and cfg.table is not None and not Path(cfg.table).expanduser().is_file():
-        raise FerError(f"data.table: {cfg.table} can't be read: there is no such file")
+    if cfg.name == "csv" and cfg.table is not None and not (table := Path(cfg.table).expanduser()).is_file():
+        what = "it is a folder: name the file" if table.is_dir() else "there is no such file"
+        raise FerError(f"data.table: {cfg.table} can't be read: {what}")
 
 
 def tree_folders(root: Path) -> list[str]:

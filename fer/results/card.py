@@ -69,7 +69,9 @@ def card_context(run_dir: Path) -> dict[str, Any]:
         "units": [f"{unit} {au_meaning(unit)}" for unit in units],
         "emotions": emotions,
         "data_facts": list(_data_facts(config["data"], run["data"])),
-        "parts": _parts(run_dir / "split.csv", metrics, run["data"]["n_images"]),
+        "parts": _parts(
+            run_dir / "split.csv", metrics, run["data"]["n_images"], bool(config["data"].get("fresh_pictures"))
+        ),
         "protocol_facts": list(_protocol_facts(config, run)),
         "split": split,
         "scores": scores,
@@ -119,6 +121,11 @@ def _protocol_facts(config: Mapping[str, Any], run: Mapping[str, Any]) -> Iterat
     yield "Command", f"`{run['command']}`"
     best = f"checkpoint of epoch {run['best_epoch']} (the first is 0)"
     yield "Training", f"{run['epochs']} epochs, {best}; seed {run['seed']}, {run['precision']}"
+    if fresh := config["data"].get("fresh_pictures"):
+        yield (
+            "Learned from",
+            f"{fresh * run['epochs']:,} pictures drawn anew; baselines know the rates of the training split",
+        )
     yield "Split", f"hash {str(run['data'].get('split_hash'))[:12]}"
     yield (
         "Code",
@@ -126,12 +133,13 @@ def _protocol_facts(config: Mapping[str, Any], run: Mapping[str, Any]) -> Iterat
     )
 
 
-def _parts(path: Path, metrics: Mapping[str, Any], n_images: int) -> list[dict[str, Any]]:
+def _parts(path: Path, metrics: Mapping[str, Any], n_images: int, fresh: bool) -> list[dict[str, Any]]:
     people = pd.read_csv(path, dtype=str, keep_default_na=False)["split"].value_counts()
     pictures = {part: scores["n_images"] for part, scores in metrics.items()}
     if "test" in pictures or "test" not in people:
         pictures["train"] = n_images - sum(pictures.values())
     purposes = PURPOSES if "test" in metrics else {**PURPOSES, "test": "not looked at"}
+    purposes = {**purposes, "train": "not learned from"} if fresh else purposes
     return [
         {"name": part, "people": int(people[part]), "pictures": pictures.get(part, ""), "purpose": purpose}
         for part, purpose in purposes.items()

@@ -148,9 +148,13 @@ def pool_probes(decided: pd.DataFrame, samples: pd.DataFrame, shared: pd.DataFra
     if not there.all():
         log.warning("probed without %d pictures that can't be read any more", (~there).sum())
     once = once[there]
-    place = dict(zip(once["path"], once["fold"], strict=True))
-    pairs = shared[shared["path"].isin(place) & shared["other_path"].isin(place)]
-    across = (pairs["path"].map(place) != pairs["other_path"].map(place)).sum()
+    pairs = shared[shared["path"].isin(once["path"]) & shared["other_path"].isin(once["path"])]
+    place = decided.assign(repeat=decided.groupby("path").cumcount()).pivot(
+        index="path", columns="repeat", values="fold"
+    )
+    # in any repeat: it is judged by a network that saw the other
+    apart = place.loc[pairs["path"]].to_numpy() != place.loc[pairs["other_path"]].to_numpy()
+    across = apart.any(axis=1).sum()
     rows = samples.set_index("path", drop=False).loc[once["path"]].reset_index(drop=True)
     return {
         **probe_answers(once.reset_index(drop=True), rows),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -119,6 +120,18 @@ def _refuse_empty(data: FaceData) -> None:
             )
 
 
+def _tell_of_shared_names(judged: pd.Series[str], split: Mapping[str, str]) -> None:
+    """A name proves nothing, as S005 is somebody in many sets; but pictures that were saved anew can't be told by their hashes."""
+    people = set(judged.astype(str))
+    shared = people & {name for name, part in split.items() if part != "test"}
+    if shared:
+        log.warning(
+            "%d of %d people bear names of people that the model was trained or tuned on: if they are the same, the scores are too good",
+            len(shared),
+            len(people),
+        )
+
+
 def read_to_judge(
     cfg: DataConfig,
     module: FaceModule,
@@ -151,6 +164,7 @@ def read_to_judge(
         known = of_known_people(prepared, **all_seen(card))
         if own:
             known |= prepared.table["subject"].astype(str).map(card["split"]).isin(("train", "val"))
+        _tell_of_shared_names(prepared.table.loc[~known, "subject"], card["split"])
         if known.any():
             log.info("left out: %d pictures of people that the model was trained or tuned on", int(known.sum()))
         table = prepared.table[~known].assign(split="all")

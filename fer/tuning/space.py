@@ -25,6 +25,9 @@ GROUPS = ("augment", "model", "loss", "optimizer", "scheduler", "trainer")
 OF_THE_DATA = ("data.batch_size", "data.image_size", "data.crop", "data.color")
 """The data settings that may be searched: the others change who is judged, or on which labels, and so what a score means."""
 
+HEAD_WEIGHTS = ("loss.au_weight", "loss.emotion_weight")
+"""Without a head the score is that of the other alone."""
+
 OF_THE_MACHINE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", *FREE)
 
 Space = dict[str, BaseDistribution]
@@ -68,6 +71,14 @@ def as_override(key: str, value: Any) -> str:
 
 
 def _distribution(key: str, entry: Any) -> BaseDistribution:
+    found = _as_asked(key, entry)
+    values = found.choices if isinstance(found, CategoricalDistribution) else (found.low,)  # type: ignore[attr-defined]
+    if key in HEAD_WEIGHTS and 0 in values:
+        raise FerError(f"search: {key}=0 leaves a head out: what is scored then is another score")
+    return found
+
+
+def _as_asked(key: str, entry: Any) -> BaseDistribution:
     _check_key(key)
     if not isinstance(entry, Mapping):
         raise FerError(f"search: {key} must be {{choices: [...]}} or {{low: ..., high: ...}}, got {entry}")

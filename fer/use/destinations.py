@@ -56,6 +56,12 @@ def _refuse_own_source(cfg: PredictConfig, source: Source) -> None:
             raise FerError(
                 f"annotate={cfg.annotate} is where the pictures are, and they would be written over: choose another folder"
             )
+        if cfg.input is not None and Path(cfg.input).expanduser().is_dir():
+            looked_at = Path(cfg.input).expanduser().resolve()
+            if drawn.folder.resolve().is_relative_to(looked_at) and drawn.folder.resolve() != looked_at:
+                raise FerError(
+                    f"annotate={cfg.annotate} lies in input={cfg.input}: the next run would look at its drawings"
+                )
 
 
 def _same(one: str | Path, other: str | Path) -> bool:

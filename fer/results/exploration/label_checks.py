@@ -53,14 +53,19 @@ def _basic(emotion: str) -> list[str]:
     return [emotion] if emotion in BASIC else [name for name in BASIC if BASIC_TO_HIGH_LEVEL[name] == emotion]
 
 
-def _wanted(emotion: str, units: list[str]) -> list[str]:
-    """The units that must be coded to tell whether a picture's code allows its emotion."""
-    named = {f"AU{unit}" for name in _basic(emotion) for unit in NAMED_UNITS[name]}
-    return units if emotion == NEUTRAL else [unit for unit in units if unit in named]
+def _agrees(row: Mapping[str, Any], emotion: str, code: Mapping[int, int], units: list[str]) -> bool | None:
+    """Whether a picture's code allows its emotion; None where that hangs on units that are not coded."""
+    if emotion == NEUTRAL:
+        return None if any(pd.isna(row[unit]) for unit in units) else meets(emotion, code)
+    named = {unit for name in _basic(emotion) for unit in NAMED_UNITS[name]}
+    unknown = {unit: 0 for unit in named if f"AU{unit}" not in units or pd.isna(row[f"AU{unit}"])}
+    if unknown.keys() == named or meets(emotion, code) != meets(emotion, {**code, **unknown}):
+        return None
+    return meets(emotion, code)
 
 
 def against_table_2(table: pd.DataFrame) -> pd.DataFrame:
-    """Emotion against AUs, for every row of a sample table that has both: the units at least that Table 2 names for its emotion.
+    """Emotion against AUs, for every row of a sample table that has both, unless units that nobody coded could turn the answer.
 
     Returns:
         `path`, `subject`, `emotion`, `aus` (those present, as text), `agrees`, `also` (other emotions whose criterion is met).
@@ -68,15 +73,16 @@ def against_table_2(table: pd.DataFrame) -> pd.DataFrame:
     units = au_columns(table)
     both = table[table["emotion"].notna() & table[units].notna().any(axis="columns")] if units else table.iloc[:0]
     rows = []
-    for row in both.to_dict("records"):
-        wanted = _wanted(str(row["emotion"]), units)
-        if not wanted or any(pd.isna(row[unit]) for unit in wanted):
-            continue
-        code = unit_codes({str(key): value for key, value in row.items()}, units)
+    for record in both.to_dict("records"):
+        row = {str(key): value for key, value in record.items()}
         emotion = str(row["emotion"])
+        code = unit_codes(row, units)
+        agrees = _agrees(row, emotion, code, units)
+        if agrees is None:
+            continue
         also = [name for name in BASIC if name != emotion and emotion in BASIC and fits(name, code)]
         present = " ".join(f"AU{unit}" for unit in code)
-        rows.append((row["path"], row["subject"], emotion, present, meets(emotion, code), " ".join(also)))
+        rows.append((row["path"], row["subject"], emotion, present, agrees, " ".join(also)))
     return pd.DataFrame(rows, columns=["path", "subject", "emotion", "aus", "agrees", "also"])
 
 
