@@ -97,6 +97,7 @@ BAD = {
     "nobody's folder": (("data=ckplus", "data.root='~nobody-here/x'"), "data.root: ~nobody-here/x: there is no user"),
     "no group": (("experiment=null",), "experiment=null: leave it out"),
     "a range of nothing": (("-m", "model.dense=range(5,1)"), "holds no value to try"),
+    "a sweep that leaves a head out": (("-m", "loss.au_weight=0,1"), "loss.au_weight=0,1: 0 leaves a head out"),
     "an interval": (("-m", "optimizer.lr=interval(1,2)"), "type the choices out"),
     "a sweep that leads away": (("-m", "name=../x", "seed=1,2"), "name must be letters, digits, spaces"),
     "Hydra's own sweep": (("hydra.mode=MULTIRUN", "seed=1,2"), "hydra.mode: type -m"),

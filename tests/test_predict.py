@@ -107,7 +107,7 @@ def test_glob_json_lines_and_table_with_boxes(predict: Predict, folder: Path) ->
 
 
 def test_landmarks_of_a_table_say_where_the_face_is_as_in_training(
-    predict: Predict, tree: Path, tmp_path: Path
+    predict: Predict, tree: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     picture = sorted(tree.glob("cohn-kanade-images/*/*/*.png"))[0]
     points = next((tree / "Landmarks").glob(f"*/*/{picture.stem}_landmarks.txt"))
@@ -119,6 +119,10 @@ def test_landmarks_of_a_table_say_where_the_face_is_as_in_training(
     wanted = [face_box(decode(picture), np.loadtxt(points))[0], (9, 9, 200, 200), (9, 9, 200, 200)]
     np.testing.assert_allclose(found[["x", "y", "w", "h"]], np.array(wanted), atol=0.5)
     assert found["how"].tolist() == ["landmarks", "box", "box"]
+    assert "could not be used" not in caplog.text
+    table.write_text(f"path,landmarks\n{picture},{tmp_path / 'broken.txt'}\n")
+    predict(table, output="few.csv")
+    assert "1 landmarks or boxes could not be used" in caplog.text
 
 
 def test_a_video_gives_frames_times_and_faces_that_keep_their_number(predict: Predict, video: Path) -> None:

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override, ValueType
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from fer.config import NAMES_OF_GROUPS, allowed, bad_value, conf_dir, settings_of
+from fer.config import HEAD_WEIGHTS, NAMES_OF_GROUPS, allowed, bad_value, conf_dir, settings_of
 from fer.errors import FerError
 
 NOTHING = object()
@@ -66,6 +66,8 @@ def _problem(override: Override, schema: type) -> str | None:
         return f"{word}: type the choices out, as in {key}=a,b"
     if override.is_sweep_override() and next(_values(override), NOTHING) is NOTHING:
         return f"{word}: holds no value to try: type the choices out, as in {key}=a,b"
+    if key in HEAD_WEIGHTS and override.is_sweep_override() and 0 in _values(override):
+        return f"{word}: 0 leaves a head out, and what is scored then is another score: sweep values above 0"
     if key in OF_THIS_PROGRAM:
         return f"{key}: {OF_THIS_PROGRAM[key]}"
     if (conf_dir() / key).is_dir():

@@ -2,6 +2,7 @@
 
 from fer.config.commands import (
     FREE,
+    HEAD_WEIGHTS,
     NEVER_SWEPT,
     OF_A_RUN,
     SCHEMAS,

@@ -256,6 +256,9 @@ SCHEMAS: dict[str, type] = {
 NEVER_SWEPT = ("benchmark", "compare", "crossval", "synthesize", "tune")
 """Commands that are many runs, or about many, in one: Hydra's jobs of them would share one folder."""
 
+HEAD_WEIGHTS = ("loss.au_weight", "loss.emotion_weight")
+"""Weights that are not tried at 0: without a head the score is that of the other alone, and jobs could not be ranked by it."""
+
 OF_A_RUN = ("name", "run_dir", "resume", "test")
 """Settings that say which run it is and what is done with it, not what it learns."""
 

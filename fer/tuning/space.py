@@ -16,7 +16,7 @@ from optuna.distributions import (
 
 from fer.cli.quoting import in_quotes
 from fer.cli.typed import refuse_bad_overrides
-from fer.config import FREE, TrainConfig, settings_of
+from fer.config import FREE, HEAD_WEIGHTS, TrainConfig, settings_of
 from fer.errors import FerError, first_line
 
 GROUPS = ("augment", "model", "loss", "optimizer", "scheduler", "trainer")
@@ -24,9 +24,6 @@ GROUPS = ("augment", "model", "loss", "optimizer", "scheduler", "trainer")
 
 OF_THE_DATA = ("data.batch_size", "data.image_size", "data.crop", "data.color")
 """The data settings that may be searched: the others change who is judged, or on which labels, and so what a score means."""
-
-HEAD_WEIGHTS = ("loss.au_weight", "loss.emotion_weight")
-"""Without a head the score is that of the other alone."""
 
 OF_THE_MACHINE = ("trainer.accelerator", "trainer.devices", "trainer.num_nodes", *FREE)
 

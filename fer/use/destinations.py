@@ -91,6 +91,7 @@ class Destinations:
         self._n_pictures, self._n_faces, self._n_whole = 0, 0, 0
         self._problems: list[str] = []
         self._n_problems = 0
+        self._unused: list[str] = []  # pictures whose landmarks or box did not say where the face is
         console = Console(stderr=True)
         shown = cfg.progress and console.is_terminal and not source.single and self._file is not None
         self._progress = Progress(
@@ -132,6 +133,9 @@ class Destinations:
         self._n_pictures += 1
         self._n_faces += sum(face.how != "whole" for face in seen.faces)
         self._n_whole += sum(face.missed for face in seen.faces)
+        told = seen.item.landmarks is not None or seen.item.boxes is not None
+        if told and self._facts.crop != "full" and seen.faces[0].how not in ("landmarks", "box"):
+            self._unused.append(seen.item.path)
         if self._file is not None:
             self._file.write(seen)
         if self._pictures is not None:
@@ -160,6 +164,13 @@ class Destinations:
         """
         if self._n_pictures == 0:
             raise FerError(self._nothing())
+        if self._unused:
+            log.warning(
+                "%d landmarks or boxes could not be used (no 68 points in the picture, or the box outside of it), e.g. of %s: "
+                "these faces were looked for",
+                len(self._unused),
+                self._unused[0],
+            )
         if not self._source.single or self._file is not None:
             whole = f" ({self._n_whole} without a face, taken whole)" if self._n_whole else ""
             unread = f"; {self._n_problems} could not be read" if self._n_problems else ""
