@@ -49,7 +49,7 @@ def test_run_folder_holds_what_the_contract_names(finished: Path) -> None:
     about = json.loads((finished / "run.json").read_text())
     assert about["finished"] is True
     assert {"versions", "data", "weights", "device", "precision", "timings"} <= about.keys()
-    assert about["weights"] == {"source": "random", "sha256": None, "warning": None}
+    assert about["weights"] == {"source": "random", "sha256": None, "warning": None, "judged_people_known": 0}
     assert about["data"]["split_hash"] and about["data"]["crops"] == {"landmarks": about["data"]["n_images"]}
 
 

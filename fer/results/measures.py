@@ -79,7 +79,8 @@ class LabelMean:
     @property
     def draws(self) -> FloatArray:
         """(draws,): the mean; nan without a label."""
-        return self.parts.sum(axis=1) if self.people.size else np.full(len(self.parts), np.nan)
+        # weights add up to 1 but for their last digits: divided by that, labels that are all .5 have a mean of .5
+        return self.parts.sum(axis=1) / self.weights.sum() if self.people.size else np.full(len(self.parts), np.nan)
 
     @property
     def unseen(self) -> float:
