@@ -102,14 +102,8 @@ def settle(cfg: CrossvalConfig, table: pd.DataFrame) -> CrossvalConfig:
             f"data.folds={folds}: the data has only {n_people} people; leave_one_out=true takes one fold each"
         )
     settled = dataclasses.replace(cfg, data=dataclasses.replace(cfg.data, folds=folds))
-    # without a unit that is frequent enough in all of the data there is none in any fold; what chose them has done its work
-    found = units(settled, table)
-    chosen = (
-        {"aus": found, "min_au_count": DataConfig().min_au_count}
-        if found and cfg.data.aus == "auto"
-        else {"aus": found or "auto"}
-    )
-    return dataclasses.replace(settled, data=dataclasses.replace(settled.data, **chosen))
+    # without a unit that is frequent enough in all of the data there is none in any fold
+    return dataclasses.replace(settled, data=dataclasses.replace(settled.data, aus=units(settled, table) or "auto"))
 
 
 def units(cfg: CrossvalConfig, table: pd.DataFrame) -> list[int]:
@@ -185,6 +179,8 @@ def train_fold(cfg: CrossvalConfig, folder: RunFolder, repeat: int, fold: int, k
     log.info("fold %d of %d%s", fold + 1, cfg.data.folds, f", repeat {repeat + 1}" if cfg.repeats > 1 else "")
     values = {f.name: getattr(cfg, f.name) for f in dataclasses.fields(TrainConfig)}
     data = dataclasses.replace(cfg.data, fold=fold, split_seed=cfg.data.split_seed + repeat)
+    if data.aus != "auto":  # it has chosen the units: a fold would say that it has no effect
+        data = dataclasses.replace(data, min_au_count=DataConfig().min_au_count)
     typed = TrainConfig(
         **{**values, "data": data, "test": True, "run_dir": str(where), "resume": resume and str(resume)}
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,7 +50,9 @@ class Started:
             self.process.kill()
             self.process.join()
             raise subprocess.TimeoutExpired(list(self.words), timeout)
-        return tuple((self.said / name).read_text(encoding="utf-8") for name in ("out", "err"))
+        out, err = ((self.said / name).read_text(encoding="utf-8") for name in ("out", "err"))
+        shutil.rmtree(self.said)
+        return out, err
 
 
 def start_command(module: str, *words: str, cwd: Path, env: Mapping[str, str] | None = None) -> Started:

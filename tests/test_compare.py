@@ -71,7 +71,7 @@ def test_equal_models_are_called_different_as_often_as_the_level_says() -> None:
 
 @pytest.mark.parametrize("shown_by", [(1, 1, 20, 20, 20, 20, 20, 20), (3, 3, 20, 20, 20, 20, 20, 20)])
 def test_labels_that_few_people_show_make_no_difference_of_chance_certain(shown_by: tuple[int, ...]) -> None:
-    """Common units found well and rare ones badly: reckoned as if all varied alike, 97 and 9 of 100 equal pairs were called different."""
+    """Common units found well and rare ones badly: reckoned as if all varied alike, 97 and 10 of 100 equal pairs were called different."""
     names, n_people = [f"AU{au}" for au in (1, 2, 4, 5, 6, 7, 9, 10)], 60
     skill, p = np.where(np.array(shown_by) < 10, 1.5, 5.0), []
     for seed in range(100):

@@ -273,6 +273,12 @@ def test_leave_one_subject_out(crossval: Start, tree: Path, tmp_path: Path) -> N
     assert pooled["fold"].nunique() == pooled["subject"].nunique() == 4
 
 
+def test_what_chose_the_units_is_kept_and_no_fold_says_that_it_has_no_effect(finished: Path) -> None:
+    typed = OmegaConf.load(finished / "config.yaml")["data"]
+    assert typed["min_au_count"] == 3 and typed["aus"] != "auto"
+    assert "min_au_count" not in "".join(path.read_text() for path in finished.rglob("*.log"))
+
+
 def test_more_folds_than_people_is_refused(crossval: Start) -> None:
     with pytest.raises(FerError, match="the data has only 8 people"):
         crossval("data.folds=9")

@@ -126,7 +126,7 @@ def compare(tables: Sequence[pd.DataFrame], *, n_draws: int, seed: int, referenc
 
 def _ends(difference: float, error: float, reach: float, n_people: int) -> list[float]:
     """The 95 % interval of a difference of shares; if all people agree, to where those who would not had a probability of 2.5 %."""
-    others = 0.0 if error else 1 - 0.025 ** (1 / n_people)
+    others = 0.0 if error > 1e-9 else 1 - 0.025 ** (1 / n_people)
     middle, about = difference * (1 - others), reach * error + others
     return [max(-1.0, middle - about), min(1.0, middle + about)]
 
